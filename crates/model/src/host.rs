@@ -1,0 +1,166 @@
+//! What a face needs of the server that mounts it: services, users, jobs, files, time and fresh ids.
+//!
+//! The server implements it once; each face translates its dialect to these calls. All calls block.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Access, Principal, Result, Store, Timestamp};
+
+/// The server behind a face.
+pub trait Host: Send + Sync + Debug {
+    /// Names of all services.
+    fn service_names(&self) -> Vec<String>;
+    /// A service's store.
+    fn service(&self, name: &str) -> Option<Arc<dyn Store>>;
+    /// What a principal may do with a service. Default deny: no grant, no rights.
+    fn access(&self, principal: &Principal, service: &str) -> Access;
+
+    /// The principal of a user name and password; `None` if they do not fit. Takes the same time for unknown users.
+    ///
+    /// # Errors
+    /// [`LoginError::TooManyAttempts`] when an address or account tries too often.
+    fn login(
+        &self,
+        user: &str,
+        password: &str,
+        address: &str,
+    ) -> Result<Option<Principal>, LoginError>;
+    /// A new token for a principal.
+    fn issue_token(&self, principal: &Principal, lifetime_ms: u64) -> Token;
+    /// The principal of a token; `None` if unknown, expired or revoked.
+    fn verify_token(&self, token: &str) -> Option<Principal>;
+    /// Ends a token.
+    fn revoke_token(&self, token: &str);
+
+    /// Wall-clock time.
+    fn now(&self) -> Timestamp;
+    /// A fresh random UUID.
+    fn fresh_uuid(&self) -> Uuid;
+    /// A random id of the server that stays the same, for portal and organisation ids.
+    fn server_id(&self) -> Uuid;
+    /// Configured public base URL (scheme, host, port), if any; otherwise faces build URLs from the request's own
+    /// connection and `Host`.
+    fn base_url(&self) -> Option<String>;
+    /// Largest accepted request body in bytes.
+    fn max_body_bytes(&self) -> usize;
+
+    /// Starts a durable job. `request` is all that [`JobRunner::run`] of its kind needs, also after a restart.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) if this owner has too many jobs running.
+    fn start_job(
+        &self,
+        kind: &str,
+        owner: &Principal,
+        service: &str,
+        request: String,
+    ) -> Result<Job>;
+    /// A job; `None` if unknown or expired.
+    fn job(&self, id: Uuid) -> Option<Job>;
+    /// Who runs jobs of a kind; registered by faces when they are mounted, before jobs of an earlier run continue.
+    fn register_job_runner(&self, kind: &str, runner: Arc<dyn JobRunner>);
+
+    /// Path for a new file that only its owner may fetch, e.g. an upload or a replica's data. `extension` without dot.
+    /// Kept until it expires (24 h) or is removed.
+    fn create_file(&self, owner: &Principal, extension: &str) -> Result<StoredFile>;
+    /// A file by its id; `None` if unknown, expired or another's (administrators see all).
+    fn file(&self, id: Uuid, principal: &Principal) -> Option<StoredFile>;
+    /// Remembers what a file is called and what is in it.
+    fn describe_file(&self, file: &StoredFile) -> Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, id: Uuid) -> Result<()>;
+}
+
+/// A login that was not even tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoginError {
+    /// Try again later.
+    #[error("too many attempts; try again in {retry_after_s} s")]
+    TooManyAttempts {
+        /// Seconds to wait.
+        retry_after_s: u32,
+    },
+}
+
+/// A credential that stands for a login.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The secret text.
+    pub text: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// A file of the server.
+#[derive(Clone, Debug)]
+pub struct StoredFile {
+    /// Random id.
+    pub id: Uuid,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Who may fetch it: a user name, empty for everyone anonymous.
+    pub owner: String,
+    /// Extension for URLs.
+    pub extension: String,
+    /// Name for people, for `Content-Disposition`.
+    pub name: String,
+    /// Media type.
+    pub content_type: String,
+    /// Free for the face: for uploads their description and state (JSON).
+    pub note: String,
+}
+
+/// A piece of long work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Random id.
+    pub id: Uuid,
+    /// Which runner.
+    pub kind: String,
+    /// Who started it.
+    pub owner: Principal,
+    /// On which service.
+    pub service: String,
+    /// What was asked (JSON of the face).
+    pub request: String,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// What it is doing, and how much of it is done.
+    pub phase: String,
+    /// Done units, and all units if known.
+    pub progress: (u64, Option<u64>),
+    /// What came out (JSON of the face), or the error text.
+    pub result: String,
+    /// When it was asked for.
+    pub submitted_at: Timestamp,
+    /// When this row last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Where a job stands. Every job reaches one of the last two, also after a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobStatus {
+    /// Waits for its turn.
+    Pending,
+    /// Is being worked on.
+    Running,
+    /// Is done.
+    Completed,
+    /// Was given up; the result says why.
+    Failed,
+}
+
+/// Does the jobs of one kind. Running a job again after a restart must do no harm.
+pub trait JobRunner: Send + Sync + Debug {
+    /// Does the work; the answer becomes [`Job::result`], an error text likewise.
+    fn run(
+        &self,
+        job: &Job,
+        progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    ) -> std::result::Result<String, String>;
+}

@@ -1,0 +1,44 @@
+//! What data is, in Haversack: ids, values, schema, geometry, records, filters, edits, conflicts and
+//! replicas, and the few traits ([`Store`], [`ReplicaTx`], [`Remote`]) behind which databases and
+//! networks stand.
+//!
+//! This crate does no I/O and reads no clock: time and fresh ids are arguments. The wall is tested.
+
+pub mod access;
+pub mod blob;
+pub mod conflict;
+pub mod edit;
+pub mod error;
+pub mod filter;
+pub mod geometry;
+pub mod host;
+pub mod id;
+pub mod local;
+pub mod query;
+pub mod record;
+pub mod remote;
+pub mod replica;
+pub mod schema;
+pub mod store;
+pub mod value;
+
+pub use access::{Access, Principal, Right};
+pub use blob::BlobHash;
+pub use conflict::{Conflict, ConflictId, ConflictKind, Resolution, Winner};
+pub use edit::{Changes, Edit, Outcome, Receipt, RejectCode};
+pub use error::{Error, Result};
+pub use filter::Filter;
+pub use geometry::{Envelope, Geometry, Position, Shape};
+pub use host::{Host, Job, JobStatus};
+pub use id::{
+    BatchNumber, CollectionId, Cursor, Generation, GlobalId, HistoryId, ObjectId, ReplicaId,
+    Revision, Timestamp,
+};
+pub use local::{OutboxEntry, ReplicaTx, RowVersion, SyncState, Theirs};
+pub use query::{Order, Query, QueryRow, Select, Statistic};
+pub use record::{Record, Track, Versioned};
+pub use remote::Remote;
+pub use replica::{Direction, Policy, Replica, ReplicaLayer, SyncModel};
+pub use schema::{Collection, CollectionKind, Domain, Field, FieldType, GeometryColumn, Service};
+pub use store::{Change, ReadTx, Store, WriteTx};
+pub use value::Value;

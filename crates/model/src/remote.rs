@@ -1,0 +1,87 @@
+//! The seam between the sync core and a server elsewhere. Blocking: callers run it on a thread of its own.
+
+use serde::{Deserialize, Serialize};
+
+use crate::local::{FrozenBatch, Removal, ReplicaHeader, RowVersion};
+use crate::{
+    BlobHash, CollectionId, Cursor, Generation, GlobalId, Receipt, Record, Result, Service,
+};
+
+/// One change of a download, as a replica stores it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum RemoteChange {
+    /// A record to add or replace.
+    Put {
+        /// In which collection.
+        collection: CollectionId,
+        /// The record.
+        record: Record,
+        /// Its version.
+        version: RowVersion,
+    },
+    /// A record to remove.
+    Remove {
+        /// In which collection.
+        collection: CollectionId,
+        /// Which record.
+        global_id: GlobalId,
+        /// Why.
+        removal: Removal,
+    },
+}
+
+/// One page of a download.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Page {
+    /// The schema, if it changed since the replica's; applied before any row.
+    pub schema: Option<Service>,
+    /// Changes in generation order.
+    pub changes: Vec<RemoteChange>,
+    /// The cursor after this page.
+    pub cursor: Cursor,
+    /// Cursors per layer, for dialects that keep one each.
+    pub layer_cursors: Vec<(CollectionId, Generation)>,
+    /// Whether more pages follow.
+    pub more: bool,
+}
+
+/// The answer to a batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchReply {
+    /// One receipt per edit, in the batch's order.
+    pub receipts: Vec<Receipt>,
+    /// Conflicts that the batch met.
+    pub conflicts: Vec<crate::Conflict>,
+    /// Generation at which the server stood after it.
+    pub generation: Generation,
+}
+
+/// Progress of a transfer: bytes or rows done, and the total if known.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, Option<u64>);
+
+/// A server that a replica synchronises with.
+pub trait Remote {
+    /// Sends a frozen batch and waits for its answer. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`Error::Network`](crate::Error::Network) if the outcome is unknown; [`Error::BatchReused`](crate::Error::BatchReused) if the
+    /// server knows the number with other content.
+    fn push(&mut self, header: &ReplicaHeader, batch: &FrozenBatch) -> Result<BatchReply>;
+    /// Fetches the page of changes after the header's cursor.
+    ///
+    /// # Errors
+    /// [`Error::Resync`](crate::Error::Resync) if the cursor cannot be continued.
+    fn pull(&mut self, header: &ReplicaHeader) -> Result<Page>;
+    /// Sends the content of an attachment ahead of the batch that names it. Safe to repeat; skips what is there.
+    fn push_blob(&mut self, header: &ReplicaHeader, hash: BlobHash, content: &[u8]) -> Result<()>;
+    /// Fetches the content of an attachment.
+    fn pull_blob(
+        &mut self,
+        header: &ReplicaHeader,
+        collection: CollectionId,
+        attachment: &GlobalId,
+        hash: BlobHash,
+    ) -> Result<Vec<u8>>;
+    /// Unregisters the replica.
+    fn release(&mut self, header: &ReplicaHeader) -> Result<()>;
+}

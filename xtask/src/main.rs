@@ -1,0 +1,2 @@
+//! Haversack.
+fn main() {}
