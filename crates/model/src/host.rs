@@ -3,6 +3,7 @@
 //! The server implements it once; each face translates its dialect to these calls. All calls block.
 
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -74,6 +75,16 @@ pub trait Host: Send + Sync + Debug {
     fn describe_file(&self, file: &StoredFile) -> Result<()>;
     /// Removes a file.
     fn remove_file(&self, id: Uuid) -> Result<()>;
+}
+
+/// How a request came in; the server puts one into the extensions of every request. Faces build absolute URLs from it and
+/// the request's `Host` where [`Host::base_url`] is not configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Whether it is encrypted: URLs begin with `https` then.
+    pub is_tls: bool,
+    /// The other end; its address is what [`Host::login`] limits by.
+    pub peer: SocketAddr,
 }
 
 /// A login that was not even tried.
