@@ -1,0 +1,32 @@
+//! `cargo xtask bench`: the project's numbers, measured in one run as ratios.
+
+use anyhow::Result;
+
+use crate::command::{cargo, step};
+
+/// Runs the measurements of `crates/cli/examples/bench.rs`, which prints the table and writes `docs/benchmarks.md`.
+///
+/// # Errors
+/// If a measurement cannot be made or misses its target.
+pub fn run(only: Option<&str>) -> Result<()> {
+    step(
+        "building the command",
+        cargo().args(["build", "--release", "--locked"]),
+    )?;
+    let mut command = cargo();
+    command.args([
+        "run",
+        "--release",
+        "--locked",
+        "--quiet",
+        "-p",
+        "haversack",
+        "--example",
+        "bench",
+        "--",
+    ]);
+    if let Some(name) = only {
+        command.arg(name);
+    }
+    step("measuring", &mut command)
+}
