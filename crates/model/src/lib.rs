@@ -11,6 +11,7 @@ pub mod edit;
 pub mod error;
 pub mod filter;
 pub mod geometry;
+mod hash;
 pub mod host;
 pub mod id;
 pub mod local;
