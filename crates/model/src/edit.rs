@@ -106,6 +106,8 @@ pub struct Receipt {
     pub object_id: Option<ObjectId>,
     /// The record after the edit, when it exists and differs from what the sender has; the sender's next base.
     pub after: Option<Versioned>,
+    /// The record is outside the sender's part of the collection: the sender drops its copy.
+    pub left: bool,
 }
 
 /// The outcome of an edit.

@@ -31,6 +31,14 @@ pub enum Error {
         /// Why.
         reason: &'static str,
     },
+    /// The server's history is not the cursor's: it was restored or promoted. Generations up to the fork are common.
+    #[error("the server began a new history after generation {fork}; what was sent later must be sent again")]
+    NewHistory {
+        /// The present history.
+        history: crate::HistoryId,
+        /// The last common generation; zero if it is not known.
+        fork: Generation,
+    },
     /// A batch number that does not follow.
     #[error("batch {sent} does not follow batch {last}")]
     BatchOrder {

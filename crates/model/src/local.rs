@@ -86,7 +86,9 @@ pub struct OutboxEntry {
     pub theirs: Theirs,
     /// The unresolved batch that carries it, if one does.
     pub batch: Option<BatchNumber>,
-    /// The value of `edit_no` when it was frozen: a larger one now means that it was edited again.
+    /// The value of `edit_no` when it was last frozen: a larger one now means that it was edited again. Stays when a
+    /// batch is thawed: an add that was once frozen may be on the server, so deleting it must be told, while one that
+    /// never was just vanishes.
     pub frozen_no: Option<u64>,
     /// What was frozen (`None` inside: a deletion). A later edit is rebased on it after the receipt.
     pub sent: Option<Option<Record>>,
@@ -117,6 +119,9 @@ pub struct ReplicaHeader {
     pub next_batch: BatchNumber,
     /// Version of the schema in the file.
     pub schema_version: u32,
+    /// A full resync is under way: a row whose confirmed generation is zero has not been seen in it yet, and is
+    /// removed when the last page was stored.
+    pub resyncing: bool,
     /// Milliseconds of the last complete sync; `None` before the first.
     pub synced_at: Option<crate::Timestamp>,
     /// Text of the filters given at checkout, for people and for foreign servers (JSON).
@@ -142,6 +147,11 @@ pub trait ReplicaTx {
     fn store_header(&mut self, header: &ReplicaHeader) -> Result<()>;
     /// Definitions of the collections in the file, attachment collections included.
     fn collections(&self) -> Result<Vec<Collection>>;
+    /// Replaces the definitions of these collections. New nullable columns are added to their tables; other changes
+    /// of a table's shape are refused.
+    fn store_collections(&mut self, collections: &[Collection]) -> Result<()>;
+    /// The next number of a local edit, from the counter that numbers captured edits too.
+    fn next_edit_no(&mut self) -> Result<u64>;
 
     /// The row in the table: mine.
     fn row(&self, collection: CollectionId, id: &GlobalId) -> Result<Option<Record>>;

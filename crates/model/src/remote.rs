@@ -56,6 +56,15 @@ pub struct BatchReply {
     pub generation: Generation,
 }
 
+/// A replica's new identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewed {
+    /// Its new id; its next batch is number 1.
+    pub id: crate::ReplicaId,
+    /// Whether its cursor can be continued; otherwise a full resync follows.
+    pub continues: bool,
+}
+
 /// Progress of a transfer: bytes or rows done, and the total if known.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, Option<u64>);
 
@@ -82,6 +91,9 @@ pub trait Remote {
         attachment: &GlobalId,
         hash: BlobHash,
     ) -> Result<Vec<u8>>;
+    /// Registers the replica anew, with the layers and filters of the header: its file was cloned, or rewound to a
+    /// backup, or the server forgot it.
+    fn renew(&mut self, header: &ReplicaHeader) -> Result<Renewed>;
     /// Unregisters the replica.
     fn release(&mut self, header: &ReplicaHeader) -> Result<()>;
 }

@@ -72,6 +72,12 @@ pub type Flow = ControlFlow<()>;
 pub trait ReadTx {
     /// Where the history stands in this snapshot.
     fn head(&self) -> Result<Head>;
+    /// Up to which generation another history, an ancestor of the present one, is common with it. `None` if that
+    /// history is unknown, which is safe: a replica then sends again all that it ever sent.
+    fn common_with(&self, history: HistoryId) -> Result<Option<Generation>> {
+        let _unknown = history;
+        Ok(None)
+    }
     /// The service's definition.
     fn service(&self) -> Result<Service>;
     /// The definition of one collection, hidden ones included.
@@ -96,6 +102,8 @@ pub trait ReadTx {
     /// Whether a live record matches a filter.
     fn matches(&self, collection: CollectionId, id: &GlobalId, filter: &Filter) -> Result<bool>;
     /// Records changed or touched in a range, in generation order. Costs O(changes).
+    ///
+    /// A `since` of zero is never below the floor: who has nothing needs no tombstones. It is how a full resync reads.
     ///
     /// # Errors
     /// [`Error::Resync`](crate::Error::Resync) if `since` is below the floor.
