@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CollectionId, Geometry, GlobalId, ObjectId, Timestamp, Value};
 
+mod evaluate;
+
+pub use evaluate::{NoParents, Parents};
+
 /// A condition on one record. Three-valued as in SQL: a comparison with null is neither true nor false, and
 /// only records for which the whole is true are in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
