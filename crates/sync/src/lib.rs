@@ -1,1 +1,18 @@
-//! Haversack.
+#![doc = include_str!("../README.md")]
+
+pub mod apply;
+pub mod client;
+pub mod delta;
+pub mod foreign;
+pub mod merge;
+pub mod native;
+pub mod register;
+pub mod states;
+pub mod validate;
+
+pub use apply::{Applied, Ids, Uploader, apply_edits};
+pub use delta::{DeltaChange, Sent, delta};
+pub use foreign::{ForeignEdit, import};
+pub use haversack_model::{Error, Result};
+pub use native::{Pull, pull, push};
+pub use register::{NewReplica, find, refresh_filters, register, unregister};

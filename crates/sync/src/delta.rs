@@ -1,0 +1,197 @@
+//! What a replica is told: the download from one generation to another, through its filters.
+//!
+//! Owns: which changes a replica hears of, and as what. Does not own: pages and cursors (`native`, the faces).
+//! The filter that belongs to the client's cursor decides what it had; the present one what it gets. A change is left
+//! out only if the stored content equals what this same request sent. Rule source: DESIGN 5.
+
+use std::collections::BTreeMap;
+
+use haversack_model::local::Removal;
+use haversack_model::store::{Change, ChangeQuery, Flow};
+use haversack_model::{
+    CollectionId, Filter, Generation, GlobalId, ReadTx, Record, ReplicaLayer, Result, Versioned,
+};
+
+/// One change, as a replica is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeltaChange {
+    /// A record that the replica did not have.
+    Add(Versioned),
+    /// A newer version of one that it had.
+    Update(Versioned),
+    /// One that it must not have any more.
+    Remove {
+        /// Which record.
+        global_id: GlobalId,
+        /// Why.
+        removal: Removal,
+    },
+}
+
+/// What a request sent: the record as its sender now has it, or `None` for one that it removed.
+#[derive(Clone, Debug, Default)]
+pub struct Sent(BTreeMap<(CollectionId, GlobalId), Option<Option<Record>>>);
+
+impl Sent {
+    /// Notes what the sender has: a record, or nothing.
+    pub fn note(&mut self, collection: CollectionId, id: GlobalId, content: Option<Record>) {
+        self.0.insert((collection, id), Some(content));
+    }
+    /// Notes that the sender holds some version of a record that is not known in full.
+    pub fn note_unknown(&mut self, collection: CollectionId, id: GlobalId) {
+        self.0.entry((collection, id)).or_insert(None);
+    }
+    fn mentions(&self, collection: CollectionId, id: &GlobalId) -> bool {
+        !self.0.is_empty() && self.0.contains_key(&(collection, id.clone()))
+    }
+    fn is_exactly(&self, collection: CollectionId, id: &GlobalId, stored: Option<&Record>) -> bool {
+        !self.0.is_empty()
+            && match self.0.get(&(collection, id.clone())) {
+                Some(Some(sent)) => match (sent, stored) {
+                    (None, None) => true,
+                    (Some(sent), Some(stored)) => sent.same_content(stored),
+                    _ => false,
+                },
+                _ => false,
+            }
+    }
+}
+
+/// Tells all changes of one layer with `since < generation <= upto`, oldest first, and then what entered or left
+/// because the filter itself changed.
+///
+/// # Errors
+/// [`Error::Resync`](haversack_model::Error::Resync) if `since` is below the floor.
+pub fn delta(
+    tx: &dyn ReadTx,
+    layer: &ReplicaLayer,
+    since: Generation,
+    upto: Generation,
+    sent: &Sent,
+    visit: &mut dyn FnMut(DeltaChange) -> Result<Flow>,
+) -> Result<()> {
+    let mut stopped = false;
+    let mut tell = |_, change: DeltaChange| {
+        let flow = visit(change)?;
+        stopped |= flow.is_break();
+        Ok(flow)
+    };
+    changed(tx, layer, since, upto, sent, &mut tell)?;
+    if stopped {
+        return Ok(());
+    }
+    entered_or_left(tx, layer, since, sent, visit)
+}
+
+/// Rule (a): the records changed in the range, each with its generation.
+pub(crate) fn changed(
+    tx: &dyn ReadTx,
+    layer: &ReplicaLayer,
+    since: Generation,
+    upto: Generation,
+    sent: &Sent,
+    visit: &mut dyn FnMut(Generation, DeltaChange) -> Result<Flow>,
+) -> Result<()> {
+    let filter_then = layer.filter_at(since);
+    let query = ChangeQuery {
+        collection: layer.collection,
+        since,
+        upto,
+        filter: layer.filter_now(),
+        filter_then,
+    };
+    // Whether the parent matched back then is not told by the record's own history: rather tell one removal too many.
+    let doubtful = looks_at_a_parent(filter_then);
+    tx.changes(&query, &mut |mut change| {
+        change.matched |= doubtful && since > Generation::ZERO;
+        match as_told(tx, layer, change, sent)? {
+            Some((generation, told)) => visit(generation, told),
+            None => Ok(Flow::Continue(())),
+        }
+    })
+}
+
+/// Rule (b): older records that match exactly one of the filter as of the cursor and the present one. A scan.
+pub(crate) fn entered_or_left(
+    tx: &dyn ReadTx,
+    layer: &ReplicaLayer,
+    since: Generation,
+    sent: &Sent,
+    visit: &mut dyn FnMut(DeltaChange) -> Result<Flow>,
+) -> Result<()> {
+    let (then, now) = (layer.filter_at(since), layer.filter_now());
+    if then == now || since == Generation::ZERO {
+        return Ok(());
+    }
+    let query = ChangeQuery {
+        collection: layer.collection,
+        since,
+        upto: since,
+        filter: now,
+        filter_then: then,
+    };
+    tx.membership(
+        &query,
+        &mut |change| match as_told(tx, layer, change, sent)? {
+            Some((_, told)) => visit(told),
+            None => Ok(Flow::Continue(())),
+        },
+    )
+}
+
+fn as_told(
+    tx: &dyn ReadTx,
+    layer: &ReplicaLayer,
+    change: Change,
+    sent: &Sent,
+) -> Result<Option<(Generation, DeltaChange)>> {
+    let Change {
+        global_id,
+        track,
+        record,
+        matches,
+        matched,
+    } = change;
+    let collection = layer.collection;
+    let echo = sent.is_exactly(collection, &global_id, record.as_ref());
+    let told = match record {
+        Some(record) if matches => {
+            if echo {
+                return Ok(None);
+            }
+            let version = Versioned { record, track };
+            if matched {
+                DeltaChange::Update(version)
+            } else {
+                DeltaChange::Add(version)
+            }
+        }
+        record => {
+            if echo && record.is_none() {
+                return Ok(None);
+            }
+            // What this request sent, its sender has: it must be told that it lies outside.
+            if !matched && !sent.mentions(collection, &global_id) {
+                return Ok(None);
+            }
+            let removal = if record.is_none() {
+                Removal::Deleted
+            } else if tx.matches(collection, &global_id, &layer.filter)? {
+                Removal::Revoked
+            } else {
+                Removal::Left
+            };
+            DeltaChange::Remove { global_id, removal }
+        }
+    };
+    Ok(Some((track.generation, told)))
+}
+
+pub(crate) fn looks_at_a_parent(filter: &Filter) -> bool {
+    match filter {
+        Filter::ParentMatches { .. } => true,
+        Filter::And(all) | Filter::Or(all) => all.iter().any(looks_at_a_parent),
+        Filter::Not(one) => looks_at_a_parent(one),
+        _ => false,
+    }
+}
