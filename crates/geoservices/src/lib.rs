@@ -4,7 +4,6 @@
 //! [`haversack_model::Remote`].
 
 pub mod error;
-pub mod face;
 pub mod wire;
 
 pub use error::{Error, Result};

@@ -32,7 +32,9 @@ pub enum Error {
         reason: &'static str,
     },
     /// The server's history is not the cursor's: it was restored or promoted. Generations up to the fork are common.
-    #[error("the server began a new history after generation {fork}; what was sent later must be sent again")]
+    #[error(
+        "the server began a new history after generation {fork}; what was sent later must be sent again"
+    )]
     NewHistory {
         /// The present history.
         history: crate::HistoryId,

@@ -1,0 +1,365 @@
+//! A replica file in memory, with the capture that triggers do in a real one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use haversack_model::conflict::ConflictId;
+use haversack_model::local::{FrozenBatch, LocalReplica, ReplicaHeader};
+use haversack_model::{
+    BatchNumber, BlobHash, Changes, Collection, CollectionId, Conflict, Edit, Generation, GlobalId,
+    OutboxEntry, Receipt, Record, ReplicaTx, Result, RowVersion, SyncState, Theirs,
+};
+
+use super::state::Key;
+
+/// Everything in the file. A clone is a copy of the file.
+#[derive(Clone, Debug)]
+struct File {
+    header: ReplicaHeader,
+    collections: Arc<Vec<Collection>>,
+    edit_no: u64,
+    rows: BTreeMap<Key, Arc<Record>>,
+    versions: BTreeMap<Key, RowVersion>,
+    outbox: BTreeMap<Key, OutboxEntry>,
+    batches: BTreeMap<BatchNumber, Arc<FrozenBatch>>,
+    receipts: Vec<(Generation, CollectionId, Edit)>,
+    conflicts: BTreeMap<ConflictId, Conflict>,
+    blobs: BTreeMap<BlobHash, Arc<[u8]>>,
+}
+
+/// A replica file in memory.
+#[derive(Clone, Debug)]
+pub struct MemoryReplica {
+    file: File,
+}
+
+impl MemoryReplica {
+    pub fn new(header: ReplicaHeader, collections: Vec<Collection>) -> Self {
+        let file = File {
+            header,
+            collections: Arc::new(collections),
+            edit_no: 0,
+            rows: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            outbox: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            receipts: Vec::new(),
+            conflicts: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+        };
+        Self { file }
+    }
+
+    /// All rows in the file.
+    pub fn rows(&self) -> impl Iterator<Item = (&Key, &Record)> {
+        self.file.rows.iter().map(|(key, record)| (key, &**record))
+    }
+
+    /// All outbox entries.
+    pub fn outbox(&self) -> impl Iterator<Item = &OutboxEntry> {
+        self.file.outbox.values()
+    }
+
+    pub fn header(&self) -> &ReplicaHeader {
+        &self.file.header
+    }
+
+    /// Someone adds a row, as the insert trigger sees it.
+    pub fn edit_insert(&mut self, collection: CollectionId, record: Record) {
+        let key = (collection, record.global_id.clone());
+        let undone_delete = self
+            .file
+            .outbox
+            .get(&key)
+            .is_some_and(|entry| entry.deleted);
+        self.file.rows.insert(key.clone(), Arc::new(record));
+        if undone_delete {
+            let entry = self.captured(&key, None);
+            entry.deleted = false;
+        } else {
+            self.captured(&key, None).state = SyncState::ToPost;
+        }
+    }
+
+    /// Someone sets fields of a row, as the update trigger sees it. `false` if there is no such row.
+    pub fn edit_update(
+        &mut self,
+        collection: CollectionId,
+        id: &GlobalId,
+        changes: &Changes,
+    ) -> bool {
+        let key = (collection, id.clone());
+        let Some(old) = self.file.rows.get(&key).cloned() else {
+            return false;
+        };
+        let mut record = (*old).clone();
+        changes.apply_to(&mut record);
+        self.file.rows.insert(key.clone(), Arc::new(record));
+        self.captured(&key, Some(&old));
+        true
+    }
+
+    /// Someone deletes a row, as the delete trigger sees it. `false` if there is no such row.
+    pub fn edit_delete(&mut self, collection: CollectionId, id: &GlobalId) -> bool {
+        let key = (collection, id.clone());
+        let Some(old) = self.file.rows.remove(&key) else {
+            return false;
+        };
+        let entry = self.captured(&key, Some(&old));
+        entry.deleted = true;
+        let never_sent = entry.base.is_none() && entry.frozen_no.is_none();
+        if never_sent {
+            self.file.outbox.remove(&key);
+        }
+        true
+    }
+
+    /// The outbox entry of an edit: the first one keeps the base version, a later one does not replace it.
+    fn captured(&mut self, key: &Key, old: Option<&Arc<Record>>) -> &mut OutboxEntry {
+        self.file.edit_no += 1;
+        let version = self.file.versions.get(key).copied();
+        let base = old
+            .zip(version)
+            .map(|(record, version)| ((**record).clone(), version));
+        let entry = self
+            .file
+            .outbox
+            .entry(key.clone())
+            .or_insert_with(|| OutboxEntry {
+                collection: key.0,
+                global_id: key.1.clone(),
+                edit_no: 0,
+                state: if base.is_some() {
+                    SyncState::ToUpdate
+                } else {
+                    SyncState::ToPost
+                },
+                deleted: false,
+                base,
+                theirs: Theirs::Unchanged,
+                batch: None,
+                frozen_no: None,
+                sent: None,
+                reason: None,
+            });
+        entry.edit_no = self.file.edit_no;
+        if entry.state != SyncState::ToPost {
+            entry.state = SyncState::ToUpdate;
+        }
+        entry
+    }
+}
+
+impl LocalReplica for MemoryReplica {
+    fn begin(&mut self) -> Result<Box<dyn ReplicaTx + '_>> {
+        let work = self.file.clone();
+        Ok(Box::new(Transaction {
+            replica: self,
+            work,
+        }))
+    }
+}
+
+struct Transaction<'a> {
+    replica: &'a mut MemoryReplica,
+    work: File,
+}
+
+impl ReplicaTx for Transaction<'_> {
+    fn header(&self) -> Result<ReplicaHeader> {
+        Ok(self.work.header.clone())
+    }
+
+    fn store_header(&mut self, header: &ReplicaHeader) -> Result<()> {
+        self.work.header = header.clone();
+        Ok(())
+    }
+
+    fn collections(&self) -> Result<Vec<Collection>> {
+        Ok((*self.work.collections).clone())
+    }
+
+    fn store_collections(&mut self, collections: &[Collection]) -> Result<()> {
+        let mut all = (*self.work.collections).clone();
+        for new in collections {
+            match all.iter_mut().find(|old| old.id == new.id) {
+                Some(old) => old.clone_from(new),
+                None => all.push(new.clone()),
+            }
+        }
+        for ((collection, _), record) in &mut self.work.rows {
+            let Some(shape) = all.iter().find(|shape| shape.id == *collection) else {
+                continue;
+            };
+            let missing = shape.fields.get(record.values.len()..).unwrap_or_default();
+            if !missing.is_empty() {
+                Arc::make_mut(record)
+                    .values
+                    .extend(missing.iter().map(|field| field.default.clone()));
+            }
+        }
+        self.work.collections = Arc::new(all);
+        Ok(())
+    }
+
+    fn next_edit_no(&mut self) -> Result<u64> {
+        self.work.edit_no += 1;
+        Ok(self.work.edit_no)
+    }
+
+    fn row(&self, collection: CollectionId, id: &GlobalId) -> Result<Option<Record>> {
+        Ok(self
+            .work
+            .rows
+            .get(&(collection, id.clone()))
+            .map(|record| (**record).clone()))
+    }
+
+    fn put_row(&mut self, collection: CollectionId, record: &Record) -> Result<()> {
+        self.work.rows.insert(
+            (collection, record.global_id.clone()),
+            Arc::new(record.clone()),
+        );
+        Ok(())
+    }
+
+    fn remove_row(&mut self, collection: CollectionId, id: &GlobalId) -> Result<()> {
+        self.work.rows.remove(&(collection, id.clone()));
+        Ok(())
+    }
+
+    fn version(&self, collection: CollectionId, id: &GlobalId) -> Result<Option<RowVersion>> {
+        Ok(self.work.versions.get(&(collection, id.clone())).copied())
+    }
+
+    fn store_version(
+        &mut self,
+        collection: CollectionId,
+        id: &GlobalId,
+        version: Option<RowVersion>,
+    ) -> Result<()> {
+        let key = (collection, id.clone());
+        match version {
+            Some(version) => drop(self.work.versions.insert(key, version)),
+            None => drop(self.work.versions.remove(&key)),
+        }
+        Ok(())
+    }
+
+    fn confirmed(&self, collection: CollectionId) -> Result<Vec<GlobalId>> {
+        let ids = self
+            .work
+            .versions
+            .keys()
+            .filter(|(of, _)| *of == collection);
+        Ok(ids.map(|(_, id)| id.clone()).collect())
+    }
+
+    fn entry(&self, collection: CollectionId, id: &GlobalId) -> Result<Option<OutboxEntry>> {
+        Ok(self.work.outbox.get(&(collection, id.clone())).cloned())
+    }
+
+    fn store_entry(&mut self, entry: &OutboxEntry) -> Result<()> {
+        self.work
+            .outbox
+            .insert((entry.collection, entry.global_id.clone()), entry.clone());
+        Ok(())
+    }
+
+    fn remove_entry(&mut self, collection: CollectionId, id: &GlobalId) -> Result<()> {
+        self.work.outbox.remove(&(collection, id.clone()));
+        Ok(())
+    }
+
+    fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+        let waits = |entry: &OutboxEntry| {
+            entry.batch.is_none() && matches!(entry.state, SyncState::ToPost | SyncState::ToUpdate)
+        };
+        let mut entries = self.entries()?;
+        entries.retain(waits);
+        entries.truncate(limit);
+        Ok(entries)
+    }
+
+    fn in_batch(&self, batch: BatchNumber) -> Result<Vec<OutboxEntry>> {
+        let mut entries = self.entries()?;
+        entries.retain(|entry| entry.batch == Some(batch));
+        Ok(entries)
+    }
+
+    fn entries(&self) -> Result<Vec<OutboxEntry>> {
+        let mut entries: Vec<_> = self.work.outbox.values().cloned().collect();
+        entries.sort_by_key(|entry| entry.edit_no);
+        Ok(entries)
+    }
+
+    fn unanswered_batch(&self) -> Result<Option<FrozenBatch>> {
+        Ok(self
+            .work
+            .batches
+            .values()
+            .next()
+            .map(|batch| (**batch).clone()))
+    }
+
+    fn store_batch(&mut self, batch: &FrozenBatch) -> Result<()> {
+        self.work
+            .batches
+            .insert(batch.number, Arc::new(batch.clone()));
+        Ok(())
+    }
+
+    fn remove_batch(&mut self, number: BatchNumber) -> Result<()> {
+        self.work.batches.remove(&number);
+        Ok(())
+    }
+
+    fn store_receipt(
+        &mut self,
+        generation: Generation,
+        edit: &Edit,
+        receipt: &Receipt,
+    ) -> Result<()> {
+        self.work
+            .receipts
+            .push((generation, receipt.collection, edit.clone()));
+        Ok(())
+    }
+
+    fn receipts_above(&self, generation: Generation) -> Result<Vec<(CollectionId, Edit)>> {
+        let above = self
+            .work
+            .receipts
+            .iter()
+            .filter(|(at, _, _)| *at > generation);
+        Ok(above
+            .map(|(_, collection, edit)| (*collection, edit.clone()))
+            .collect())
+    }
+
+    fn store_conflict(&mut self, conflict: &Conflict) -> Result<()> {
+        self.work.conflicts.insert(conflict.id, conflict.clone());
+        Ok(())
+    }
+
+    fn conflicts(&self, open_only: bool) -> Result<Vec<Conflict>> {
+        let mut found: Vec<_> = self.work.conflicts.values().cloned().collect();
+        found.retain(|conflict| !open_only || conflict.resolution.is_none());
+        found.sort_by_key(|conflict| (conflict.at, conflict.id));
+        Ok(found)
+    }
+
+    fn blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>> {
+        Ok(self.work.blobs.get(&hash).map(|content| content.to_vec()))
+    }
+
+    fn store_blob(&mut self, hash: BlobHash, content: &[u8]) -> Result<()> {
+        self.work.blobs.insert(hash, content.into());
+        Ok(())
+    }
+
+    fn commit(self: Box<Self>) -> Result<()> {
+        self.replica.file = self.work;
+        Ok(())
+    }
+}
