@@ -1,0 +1,11 @@
+//! The wall clock: the one place of the server that reads it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use haversack_model::Timestamp;
+
+/// Milliseconds since 1970, now.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp(since.map_or(0, |d| d.as_millis() as i64))
+}

@@ -1,0 +1,265 @@
+//! The server behind its listener: what all faces, the native API and commands on the data directory share.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use haversack_model::host::{JobRunner, LoginError, StoredFile, Token};
+use haversack_model::{Access, Host, Job, Principal, Right, Store, Timestamp};
+
+use crate::accounts::{Accounts, OPERATOR};
+use crate::clock;
+use crate::datadir::DataDir;
+use crate::db::Db;
+use crate::error::{Error, Result};
+use crate::files::Files;
+use crate::grants::{ALL_RIGHTS, Grants};
+use crate::jobs::Jobs;
+use crate::services::Services;
+use crate::{Config, secret};
+
+/// A data directory, open: everything of a server but its listener.
+#[derive(Debug)]
+pub struct Server {
+    /// The settings in force.
+    pub config: Config,
+    /// The folder, held for this process.
+    pub dir: DataDir,
+    /// Users and tokens.
+    pub accounts: Accounts,
+    /// Who may do what.
+    pub grants: Grants,
+    /// Long work.
+    pub jobs: Arc<Jobs>,
+    /// Prepared and uploaded files.
+    pub files: Files,
+    /// The published services.
+    pub services: Services,
+    server_id: Uuid,
+    cursor_key: [u8; 32],
+    operator_token: String,
+}
+
+impl Server {
+    /// Opens a data directory with the settings of its own file.
+    pub fn open(root: &Path) -> Result<Arc<Self>> {
+        let config = Config::load(root)?;
+        Self::open_with(root, config)
+    }
+
+    /// Opens a data directory with the given settings.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if another process holds it.
+    pub fn open_with(root: &Path, config: Config) -> Result<Arc<Self>> {
+        let dir = DataDir::open(root)?;
+        let db = Db::open(&dir.database())?;
+        Ok(Arc::new(Self {
+            server_id: Uuid::from_bytes(
+                db.value_or("server id", || *secret::random_uuid().as_bytes())?,
+            ),
+            cursor_key: db.value_or("cursor key", secret::random_bytes)?,
+            operator_token: secret::random_token(),
+            accounts: Accounts::new(db.clone(), &config),
+            grants: Grants::new(db.clone()),
+            jobs: Arc::new(Jobs::new(db.clone(), &config)),
+            files: Files::new(db, dir.files(), &config),
+            services: Services::default(),
+            dir,
+            config,
+        }))
+    }
+
+    /// Makes the first administrator of a new data directory; does nothing if there are users.
+    ///
+    /// Gives the password if it was made up here: it is told once and kept nowhere.
+    pub fn ensure_administrator(
+        &self,
+        name: Option<&str>,
+        password: Option<&str>,
+    ) -> Result<Option<(String, String)>> {
+        if !self.accounts.list()?.is_empty() {
+            return Ok(None);
+        }
+        let name = name.unwrap_or("admin");
+        let now = clock::now();
+        if let Some(password) = password {
+            self.accounts.add(name, password, true, now)?;
+            return Ok(None);
+        }
+        let password = secret::random_password();
+        self.accounts.add(name, &password, true, now)?;
+        Ok(Some((name.to_owned(), password)))
+    }
+
+    /// The secret by which commands on the data directory act as administrator.
+    pub(crate) fn operator_token(&self) -> &str {
+        &self.operator_token
+    }
+    /// The key that authenticates native cursors.
+    pub(crate) fn cursor_key(&self) -> &[u8; 32] {
+        &self.cursor_key
+    }
+
+    /// Removes what has expired.
+    pub(crate) fn sweep(&self) {
+        let now = clock::now();
+        let swept = [
+            self.files.sweep(now).map(|_count| ()),
+            self.accounts.sweep(now),
+            self.jobs.sweep(now),
+        ];
+        for error in swept.into_iter().filter_map(Result::err) {
+            tracing::error!(%error, "sweeping failed; the next sweep tries again");
+        }
+    }
+
+    /// Ends the work: no new jobs; running ones get until the deadline.
+    pub(crate) fn stop(&self, deadline: Instant) {
+        self.jobs.stop(deadline);
+        self.dir.withdraw();
+    }
+
+    fn find_access(&self, principal: &Principal, service: &str) -> Result<Access> {
+        if principal.is_admin {
+            return Ok(Access {
+                rights: ALL_RIGHTS.to_vec(),
+                filters: Vec::new(),
+            });
+        }
+        let Some(grant) = self.grants.holding(principal, service)? else {
+            return Ok(Access::default());
+        };
+        let rights = if grant.rights.contains(&Right::Admin) {
+            ALL_RIGHTS.to_vec()
+        } else {
+            grant.rights
+        };
+        Ok(Access {
+            rights,
+            filters: Vec::new(),
+        })
+    }
+}
+
+fn model_error(error: Error) -> haversack_model::Error {
+    match error {
+        Error::Model(error) => error,
+        Error::Invalid { what, problem } => haversack_model::Error::Invalid { what, problem },
+        other => haversack_model::Error::Store {
+            doing: "serving",
+            source: Box::new(other),
+        },
+    }
+}
+
+/// Logs an error and gives what stands for "no": callers that cannot fail deny.
+fn or_deny<T: Default>(result: Result<T>, doing: &'static str) -> T {
+    result.unwrap_or_else(|error| {
+        tracing::error!(%error, "{doing} failed");
+        T::default()
+    })
+}
+
+impl Host for Server {
+    fn service_names(&self) -> Vec<String> {
+        self.services.names()
+    }
+    fn service(&self, name: &str) -> Option<Arc<dyn Store>> {
+        self.services.store(name)
+    }
+    fn access(&self, principal: &Principal, service: &str) -> Access {
+        or_deny(self.find_access(principal, service), "looking up a grant")
+    }
+    fn login(
+        &self,
+        user: &str,
+        password: &str,
+        address: &str,
+    ) -> Result<Option<Principal>, LoginError> {
+        self.accounts.login(user, password, address)
+    }
+    fn issue_token(&self, principal: &Principal, lifetime_ms: u64) -> Token {
+        let issued = self
+            .accounts
+            .issue_token(principal, clock::now(), lifetime_ms);
+        issued.unwrap_or_else(|error| {
+            tracing::error!(%error, "a token could not be kept and will not be accepted");
+            Token {
+                text: secret::random_token(),
+                expires_at: clock::now(),
+            }
+        })
+    }
+    fn verify_token(&self, token: &str) -> Option<Principal> {
+        if secret::same_secret(token.as_bytes(), self.operator_token.as_bytes()) {
+            return Some(Principal {
+                name: OPERATOR.to_owned(),
+                is_admin: true,
+            });
+        }
+        or_deny(
+            self.accounts.verify_token(token, clock::now()),
+            "verifying a token",
+        )
+    }
+    fn revoke_token(&self, token: &str) {
+        or_deny(self.accounts.revoke_token(token), "revoking a token");
+    }
+    fn now(&self) -> Timestamp {
+        clock::now()
+    }
+    fn fresh_uuid(&self) -> Uuid {
+        secret::random_uuid()
+    }
+    fn server_id(&self) -> Uuid {
+        self.server_id
+    }
+    fn base_url(&self) -> Option<String> {
+        let url = self.config.base_url.trim_end_matches('/');
+        (!url.is_empty()).then(|| url.to_owned())
+    }
+    fn max_body_bytes(&self) -> usize {
+        self.config.max_body_bytes as usize
+    }
+    fn start_job(
+        &self,
+        kind: &str,
+        owner: &Principal,
+        service: &str,
+        request: String,
+    ) -> haversack_model::Result<Job> {
+        self.jobs
+            .add(kind, owner, service, request)
+            .map_err(model_error)
+    }
+    fn job(&self, id: Uuid) -> Option<Job> {
+        or_deny(self.jobs.load(id), "reading a job")
+    }
+    fn register_job_runner(&self, kind: &str, runner: Arc<dyn JobRunner>) {
+        self.jobs.register(kind, runner);
+    }
+    fn create_file(
+        &self,
+        owner: &Principal,
+        extension: &str,
+    ) -> haversack_model::Result<StoredFile> {
+        self.files
+            .create(owner, extension, clock::now())
+            .map_err(model_error)
+    }
+    fn file(&self, id: Uuid, principal: &Principal) -> Option<StoredFile> {
+        or_deny(
+            self.files.load(id, principal, clock::now()),
+            "looking up a file",
+        )
+    }
+    fn describe_file(&self, file: &StoredFile) -> haversack_model::Result<()> {
+        self.files.describe(file).map_err(model_error)
+    }
+    fn remove_file(&self, id: Uuid) -> haversack_model::Result<()> {
+        self.files.remove(id).map_err(model_error)
+    }
+}
