@@ -122,10 +122,22 @@ pub struct ReplicaHeader {
     /// A full resync is under way: a row whose confirmed generation is zero has not been seen in it yet, and is
     /// removed when the last page was stored.
     pub resyncing: bool,
+    /// The download that is under way, while pages of it are missing; sent with the next request.
+    pub download: Option<Download>,
     /// Milliseconds of the last complete sync; `None` before the first.
     pub synced_at: Option<crate::Timestamp>,
     /// Text of the filters given at checkout, for people and for foreign servers (JSON).
     pub filter: String,
+}
+
+/// A download in pages that is under way. Pages are read from newer and newer snapshots, so what the replica had is
+/// told by where the download began, not by the cursor of its last page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Download {
+    /// The cursor before its first page; zero for a full resync.
+    pub from: Generation,
+    /// The last change of the replica's filters that its pages heeded. After another one it begins anew.
+    pub filters: Generation,
 }
 
 /// A frozen batch: never altered, sent until it is answered.

@@ -43,6 +43,8 @@ pub struct Page {
     pub layer_cursors: Vec<(CollectionId, Generation)>,
     /// Whether more pages follow.
     pub more: bool,
+    /// What a native server wants back with the request for the next page; `None` on the last one.
+    pub download: Option<crate::local::Download>,
 }
 
 /// The answer to a batch.
