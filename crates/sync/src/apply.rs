@@ -1,10 +1,26 @@
-//! Applies edits.
+//! What becomes of edits: online ones and every upload end here.
+//!
+//! Owns: rights and row filters (old row and new), the verb of an edit, conflicts and which version they store, stamps
+//! of editor fields, what a deletion takes along, one receipt per edit in order. Does not own: the shape of values
+//! (`validate`), the merge of fields (`merge`), generations (the store). Rule source: DESIGN 5.
+//!
+//! A conflict is found field by field under every policy: what others changed beside my fields is never overwritten.
+//! The policy decides what clashes: `client` stores my values, `server` keeps the server's whole row, `merge` keeps
+//! the server's values of the clashing fields and stores my others. The losing version is a conflict row every time.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use haversack_model::{
-    Access, CollectionId, Conflict, Edit, Error, Generation, Policy, Receipt, ReplicaId, Result,
-    Timestamp, WriteTx,
+    Access, Collection, CollectionId, Conflict, Edit, Error, Filter, Generation, Outcome, Policy,
+    Receipt, RejectCode, ReplicaId, Result, Right, Timestamp, Versioned, WriteTx,
 };
 use uuid::Uuid;
+
+use crate::validate::{self, Refusal};
+
+mod family;
+mod record;
 
 /// Who uploads, and under which rules.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +71,212 @@ pub fn apply_edits(
     now: Timestamp,
     ids: &mut Ids<'_>,
 ) -> Result<Applied> {
-    let _ = (tx, by, edits, all_or_nothing, now, ids);
-    Err(Error::Corrupt("unfinished".into()))
+    let edits = edits.iter().map(|(id, edit)| (*id, edit, by.cursor));
+    apply_with_cursors(tx, by, &edits.collect::<Vec<_>>(), all_or_nothing, now, ids)
+}
+
+/// As [`apply_edits`], with the cursor that the sender named for each edit's collection.
+pub(crate) fn apply_with_cursors(
+    tx: &mut dyn WriteTx,
+    by: &Uploader<'_>,
+    edits: &[(CollectionId, &Edit, Option<Generation>)],
+    all_or_nothing: bool,
+    now: Timestamp,
+    ids: &mut Ids<'_>,
+) -> Result<Applied> {
+    if all_or_nothing {
+        tx.savepoint()?;
+    }
+    let mut applying = Applying {
+        tx,
+        by,
+        now,
+        ids,
+        all_or_nothing,
+        cursor: None,
+        shapes: BTreeMap::new(),
+        watched: None,
+        conflicts: Vec::new(),
+    };
+    let mut outcomes = Vec::with_capacity(edits.len());
+    let mut rolled_back = false;
+    for (collection, edit, cursor) in edits {
+        applying.cursor = *cursor;
+        let outcome = applying.one(*collection, edit)?;
+        rolled_back = all_or_nothing && matches!(outcome, Outcome::Rejected { .. });
+        outcomes.push(outcome);
+        if rolled_back {
+            break;
+        }
+    }
+    if rolled_back {
+        applying.tx.rollback_to_savepoint()?;
+        applying.conflicts.clear();
+        roll_back_outcomes(&mut outcomes, edits.len());
+    }
+    let mut conflicts = applying.conflicts;
+    tx.seal()?;
+    for conflict in &mut conflicts {
+        if let Some(track) = tx.track(conflict.collection, &conflict.global_id)? {
+            conflict.generation = track.generation;
+        }
+        tx.store_conflict(conflict)?;
+    }
+    let mut receipts = Vec::with_capacity(edits.len());
+    for ((collection, edit, _), outcome) in edits.iter().zip(outcomes) {
+        let global_id = edit.global_id().clone();
+        let after = match outcome {
+            Outcome::Rejected { .. } => None,
+            _ => tx.record(*collection, &global_id)?,
+        };
+        receipts.push(Receipt {
+            collection: *collection,
+            global_id,
+            outcome,
+            object_id: after.as_ref().and_then(|after| after.record.object_id),
+            after,
+            left: false,
+        });
+    }
+    Ok(Applied {
+        receipts,
+        conflicts,
+        rolled_back,
+    })
+}
+
+fn roll_back_outcomes(outcomes: &mut Vec<Outcome>, count: usize) {
+    let failed = outcomes.pop();
+    let undone = || Outcome::Rejected {
+        code: RejectCode::RolledBack,
+        reason: "another edit of the request failed, and all or nothing was asked".to_owned(),
+    };
+    for outcome in outcomes.iter_mut() {
+        *outcome = undone();
+    }
+    outcomes.extend(failed);
+    outcomes.resize_with(count, undone);
+}
+
+/// A collection with what the user may see of it.
+struct Shape {
+    collection: Collection,
+    grant: Filter,
+    stamped: Vec<usize>,
+}
+
+/// The work on one request.
+struct Applying<'t, 'a, 'i> {
+    tx: &'t mut dyn WriteTx,
+    by: &'a Uploader<'a>,
+    now: Timestamp,
+    ids: &'a mut Ids<'i>,
+    all_or_nothing: bool,
+    /// What the sender had seen of the collection of the present edit.
+    cursor: Option<Generation>,
+    shapes: BTreeMap<CollectionId, Rc<Shape>>,
+    watched: Option<Vec<family::Watch>>,
+    conflicts: Vec<Conflict>,
+}
+
+fn rejected((code, reason): Refusal) -> Outcome {
+    Outcome::Rejected { code, reason }
+}
+
+impl Applying<'_, '_, '_> {
+    fn one(&mut self, id: CollectionId, edit: &Edit) -> Result<Outcome> {
+        let shape = match self.shape(id) {
+            Ok(shape) => shape,
+            Err(Error::NoCollection(id)) => {
+                return Ok(rejected((
+                    RejectCode::Refused,
+                    format!("there is no collection {id} in this service"),
+                )));
+            }
+            Err(error) => return Err(error),
+        };
+        if !self.by.access.allows(Right::Edit) {
+            return Ok(rejected((
+                RejectCode::Forbidden,
+                "this user may not edit this service".to_owned(),
+            )));
+        }
+        let edit = match validate::fit_edit(&shape.collection, edit) {
+            Ok(edit) => edit,
+            Err(refusal) => return Ok(rejected(refusal)),
+        };
+        let current = self.tx.record(id, edit.global_id())?;
+        if current.is_some() && !self.may_see(&shape, edit.global_id())? {
+            return Ok(rejected(out_of_reach(&edit)));
+        }
+        match edit {
+            Edit::Add { record, undelete } => self.add(&shape, record, undelete, current),
+            Edit::Update {
+                global_id,
+                mine,
+                base,
+            } => self.update(&shape, &global_id, mine, base, current),
+            Edit::Delete { global_id, base } => self.delete(&shape, &global_id, base, current),
+        }
+    }
+
+    fn shape(&mut self, id: CollectionId) -> Result<Rc<Shape>> {
+        if let Some(shape) = self.shapes.get(&id) {
+            return Ok(Rc::clone(shape));
+        }
+        let collection = self.tx.collection(id)?;
+        let mut grant = self.by.access.filter(id);
+        // Attachments are seen with their records.
+        if let Some(parent) = id.attachments_of() {
+            let of_parent = self.by.access.filter(parent);
+            if of_parent != Filter::All {
+                grant = grant.and(Filter::ParentMatches {
+                    field: "parent".to_owned(),
+                    parent,
+                    filter: Box::new(of_parent),
+                });
+            }
+        }
+        let shape = Rc::new(Shape {
+            stamped: validate::stamped_fields(&collection),
+            grant,
+            collection,
+        });
+        self.shapes.insert(id, Rc::clone(&shape));
+        Ok(shape)
+    }
+
+    fn may_see(&self, shape: &Shape, id: &haversack_model::GlobalId) -> Result<bool> {
+        match &shape.grant {
+            Filter::All => Ok(true),
+            grant => self.tx.matches(shape.collection.id, id, grant),
+        }
+    }
+}
+
+/// A record that the user may not see: an update must not tell that it exists, an add cannot help it.
+fn out_of_reach(edit: &Edit) -> Refusal {
+    match edit {
+        Edit::Add { record, .. } => (
+            RejectCode::Forbidden,
+            format!(
+                "{} is the id of a record out of this user's reach",
+                record.global_id
+            ),
+        ),
+        _ => not_found(edit.global_id()),
+    }
+}
+
+fn not_found(id: &haversack_model::GlobalId) -> Refusal {
+    (RejectCode::NotFound, format!("there is no record {id}"))
+}
+
+/// Whether a version named by its content is the present one, as far as it is named.
+fn is_all_of(shape: &Shape, base: &haversack_model::Changes, current: &Versioned) -> bool {
+    let fields = current.record.values.iter().enumerate();
+    fields
+        .filter(|(at, _)| !shape.stamped.contains(at))
+        .all(|(at, value)| base.values.get(&at) == Some(value))
+        && base.geometry.as_ref() == Some(&current.record.geometry)
 }

@@ -71,39 +71,54 @@ pub fn delta(
     visit: &mut dyn FnMut(DeltaChange) -> Result<Flow>,
 ) -> Result<()> {
     let mut stopped = false;
-    let mut tell = |_, change: DeltaChange| {
+    let range = Range {
+        had: since,
+        since,
+        upto,
+    };
+    changed(tx, layer, &range, sent, &mut |_, change| {
         let flow = visit(change)?;
         stopped |= flow.is_break();
         Ok(flow)
-    };
-    changed(tx, layer, since, upto, sent, &mut tell)?;
+    })?;
     if stopped {
         return Ok(());
     }
     entered_or_left(tx, layer, since, sent, visit)
 }
 
+/// Which changes: `since < generation <= upto`, for a replica that had what there was as of `had`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Range {
+    pub(crate) had: Generation,
+    pub(crate) since: Generation,
+    pub(crate) upto: Generation,
+}
+
 /// Rule (a): the records changed in the range, each with its generation.
 pub(crate) fn changed(
     tx: &dyn ReadTx,
     layer: &ReplicaLayer,
-    since: Generation,
-    upto: Generation,
+    range: &Range,
     sent: &Sent,
     visit: &mut dyn FnMut(Generation, DeltaChange) -> Result<Flow>,
 ) -> Result<()> {
-    let filter_then = layer.filter_at(since);
+    let filter_then = layer.filter_at(range.had);
     let query = ChangeQuery {
         collection: layer.collection,
-        since,
-        upto,
+        since: range.since,
+        upto: range.upto,
         filter: layer.filter_now(),
         filter_then,
     };
-    // Whether the parent matched back then is not told by the record's own history: rather tell one removal too many.
-    let doubtful = looks_at_a_parent(filter_then);
+    // Whether the parent matched back then is not told by the record's own history, and the store answers for
+    // `since` only: where in doubt, rather tell one removal too many.
+    let doubtful = looks_at_a_parent(filter_then) || range.had != range.since;
     tx.changes(&query, &mut |mut change| {
-        change.matched |= doubtful && since > Generation::ZERO;
+        if doubtful && !change.matches && !change.matched {
+            let had = tx.record_as_of(layer.collection, &change.global_id, range.had)?;
+            change.matched = had.is_some();
+        }
         match as_told(tx, layer, change, sent)? {
             Some((generation, told)) => visit(generation, told),
             None => Ok(Flow::Continue(())),

@@ -1,24 +1,44 @@
-//! Native.
+//! The server's side of our own clients: numbered batches with stored replies, and pages of changes.
+//!
+//! Owns: when a batch is new, a repeat or a sign of a cloned file; which cursors can be continued; where a page ends.
+//! Does not own: encodings and requests (the server), blobs, which arrive before the batch that names them.
+//! Rule source: DESIGN 4 and 5, GUARANTEES 2.1 and 2.3.
 
-use haversack_model::local::FrozenBatch;
-use haversack_model::remote::BatchReply;
-use haversack_model::remote::Page;
-use haversack_model::{Cursor, Error, ReadTx, Replica, Result, Timestamp, WriteTx};
+use haversack_model::local::{Download, FrozenBatch, RowVersion};
+use haversack_model::remote::{BatchReply, Page, RemoteChange};
+use haversack_model::store::{Flow, Head, StoredReply};
+use haversack_model::{
+    BatchNumber, CollectionId, Cursor, Error, Generation, HistoryId, ReadTx, Replica, ReplicaLayer,
+    Result, Timestamp, WriteTx,
+};
 
-use crate::{Ids, Uploader};
+use crate::delta::{DeltaChange, Range, Sent, changed, entered_or_left};
+use crate::{Ids, Uploader, apply_edits};
 
 /// What a replica asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pull {
     /// Up to where it has stored the server's changes. Generation zero asks for everything.
     pub cursor: Cursor,
+    /// The download that is under way, as its last page said.
+    pub download: Option<Download>,
     /// Version of the schema in its file.
     pub schema_version: u32,
     /// Most changes of one page.
     pub max_changes: usize,
 }
 
-/// Applies a numbered batch.
+/// Applies a numbered batch, once: a repeat gets the stored reply. `hash` is that of the batch as it was sent.
+///
+/// The reply is encoded by the caller, stored with the number in the same transaction, and given back.
+///
+/// # Errors
+/// [`Error::BatchReused`] and [`Error::BatchOrder`] if the file was cloned or rewound; [`Error::NewHistory`] and
+/// [`Error::Resync`] if the batch was frozen in a history that is not the present one: nothing is applied then.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the transaction, who, what, and the two sources of chance"
+)]
 pub fn push(
     tx: &mut dyn WriteTx,
     replica: &Replica,
@@ -29,17 +49,238 @@ pub fn push(
     now: Timestamp,
     ids: &mut Ids<'_>,
 ) -> Result<Vec<u8>> {
-    let _ = (tx, replica, by, batch, hash, encode, now, ids);
-    Err(Error::Corrupt("unfinished".into()))
+    // Read again inside the transaction: a repeat may have been applied since the caller looked.
+    let mut replica = tx
+        .replica(replica.id)?
+        .ok_or(Error::NoReplica(replica.id))?;
+    if let Some(stored) = tx.stored_reply(replica.id)?
+        && stored.batch == batch.number
+    {
+        return if stored.hash == hash {
+            Ok(stored.reply)
+        } else {
+            Err(Error::BatchReused(batch.number.0))
+        };
+    }
+    if batch.number.0 != replica.last_batch.0 + 1 {
+        return Err(Error::BatchOrder {
+            sent: batch.number.0,
+            last: replica.last_batch.0,
+        });
+    }
+    check_history(tx, &tx.head()?, batch.cursor)?;
+    let by = Uploader {
+        replica: Some(replica.id),
+        cursor: Some(batch.cursor.generation),
+        ..*by
+    };
+    let mut applied = apply_edits(tx, &by, &batch.edits, false, now, ids)?;
+    for receipt in &mut applied.receipts {
+        let layer = replica
+            .layers
+            .iter()
+            .find(|layer| layer.collection == receipt.collection);
+        if receipt.after.is_some()
+            && let Some(layer) = layer
+            && !tx.matches(receipt.collection, &receipt.global_id, layer.filter_now())?
+        {
+            // No download tells of a record that never was in the part: the receipt must.
+            receipt.after = None;
+            receipt.left = true;
+        }
+    }
+    let reply = BatchReply {
+        receipts: applied.receipts,
+        conflicts: applied.conflicts,
+        generation: tx.head()?.generation,
+    };
+    let bytes = encode(&reply);
+    replica.last_batch = batch.number;
+    replica.synced_at = now;
+    note_cursor(&mut replica, batch.cursor.generation);
+    tx.store_replica(&replica)?;
+    tx.store_reply(
+        replica.id,
+        &StoredReply {
+            batch: batch.number,
+            hash,
+            reply: bytes.clone(),
+        },
+    )?;
+    Ok(bytes)
 }
 
-/// One page of changes.
+/// Notes how far a replica has come, so that history that it does not need can go. Store the replica afterwards.
+pub fn note_cursor(replica: &mut Replica, generation: Generation) {
+    for layer in &mut replica.layers {
+        layer.cursor = layer.cursor.max(generation);
+    }
+}
+
+/// The page of changes after a cursor, in generation order over all layers of the replica.
+///
+/// A download of several pages is judged by where it began: the feed is compact, so a record that has left may be
+/// missing on the page on which it left, and the cursor of a later page no longer tells that the replica had it [M].
+/// Rows that enter or leave because the filter changed come on the last page; a filter that changes while pages are
+/// fetched begins the download anew.
+///
+/// # Errors
+/// [`Error::NewHistory`] if the cursor is of another history; [`Error::Resync`] if it is below the floor or above the
+/// head. Then ask with generation zero, which is always answered.
 pub fn pull(tx: &dyn ReadTx, replica: &Replica, asked: &Pull) -> Result<Page> {
-    let _ = (tx, replica, asked);
-    Err(Error::Corrupt("unfinished".into()))
+    let head = tx.head()?;
+    check_history(tx, &head, asked.cursor)?;
+    let changes_of_filters = replica
+        .layers
+        .iter()
+        .filter_map(|layer| layer.filters.last());
+    let filters = changes_of_filters
+        .map(|(from, _)| *from)
+        .max()
+        .unwrap_or_default();
+    let (from, since) = match asked.download {
+        Some(download) if download.filters == filters => (download.from, asked.cursor.generation),
+        Some(download) => (download.from, download.from),
+        None => (asked.cursor.generation, asked.cursor.generation),
+    };
+    let span = Span {
+        from,
+        since,
+        head: &head,
+    };
+    let (mut changes, upto) = span.changes(tx, replica, asked.max_changes.max(1))?;
+    let more = upto < head.generation;
+    if !more {
+        for layer in &replica.layers {
+            entered_or_left(tx, layer, from, &Sent::default(), &mut |change| {
+                changes.push(as_sent(layer.collection, change));
+                Ok(Flow::Continue(()))
+            })?;
+        }
+    }
+    let service = tx.service()?;
+    Ok(Page {
+        schema: (service.schema_version != asked.schema_version).then_some(service),
+        changes,
+        cursor: Cursor {
+            history: head.history,
+            generation: upto,
+        },
+        layer_cursors: Vec::new(),
+        more,
+        download: more.then_some(Download { from, filters }),
+    })
+}
+
+/// What a page covers: from `since` towards the head, for a replica that had what there was as of `from`.
+struct Span<'a> {
+    from: Generation,
+    since: Generation,
+    head: &'a Head,
+}
+
+impl Span<'_> {
+    /// The first changes of all layers by generation, and the generation up to which they are complete.
+    fn changes(
+        &self,
+        tx: &dyn ReadTx,
+        replica: &Replica,
+        most: usize,
+    ) -> Result<(Vec<RemoteChange>, Generation)> {
+        let mut all = Vec::new();
+        for layer in &replica.layers {
+            let mut count = 0;
+            let mut visit = |generation, change| {
+                all.push((generation, as_sent(layer.collection, change)));
+                count += 1;
+                // One more than fits tells whether the page is the last.
+                Ok(if count > most {
+                    Flow::Break(())
+                } else {
+                    Flow::Continue(())
+                })
+            };
+            self.layer_changes(tx, layer, &mut visit)?;
+        }
+        all.sort_by_key(|(generation, _)| *generation);
+        let upto = if all.len() > most {
+            all[most - 1].0
+        } else {
+            self.head.generation
+        };
+        all.truncate(most);
+        Ok((all.into_iter().map(|(_, change)| change).collect(), upto))
+    }
+
+    fn layer_changes(
+        &self,
+        tx: &dyn ReadTx,
+        layer: &ReplicaLayer,
+        visit: &mut dyn FnMut(Generation, DeltaChange) -> Result<Flow>,
+    ) -> Result<()> {
+        if self.from == Generation::ZERO {
+            // The replica has nothing, or compares everything anew: rows that are not told go at the end.
+            let (collection, filter) = (layer.collection, layer.filter_now());
+            return tx.live_after(collection, self.since, filter, &mut |version| {
+                visit(version.track.generation, DeltaChange::Add(version))
+            });
+        }
+        if self.from < self.head.floor {
+            return Err(below_floor(self.from));
+        }
+        let range = Range {
+            had: self.from,
+            since: self.since,
+            upto: self.head.generation,
+        };
+        changed(tx, layer, &range, &Sent::default(), visit)
+    }
+}
+
+fn as_sent(collection: CollectionId, change: DeltaChange) -> RemoteChange {
+    match change {
+        DeltaChange::Add(version) | DeltaChange::Update(version) => RemoteChange::Put {
+            collection,
+            record: version.record,
+            version: RowVersion {
+                revision: version.track.revision,
+                generation: version.track.generation,
+            },
+        },
+        DeltaChange::Remove { global_id, removal } => RemoteChange::Remove {
+            collection,
+            global_id,
+            removal,
+        },
+    }
+}
+
+/// Whether a cursor is one of this history.
+fn check_history(tx: &dyn ReadTx, head: &Head, cursor: Cursor) -> Result<()> {
+    if cursor.history != head.history {
+        return Err(Error::NewHistory {
+            history: head.history,
+            fork: tx.common_with(cursor.history)?.unwrap_or(Generation::ZERO),
+        });
+    }
+    if cursor.generation > head.generation {
+        return Err(Error::Resync {
+            asked: cursor.generation,
+            reason: "it is above the head",
+        });
+    }
+    Ok(())
+}
+
+fn below_floor(asked: Generation) -> Error {
+    Error::Resync {
+        asked,
+        reason: "it is below the retained history",
+    }
 }
 
 /// Starts a new history if a valid cursor of the present one is above the head: proof that the server was rewound.
+/// Call it when [`pull`] or [`push`] answered [`Error::Resync`] for such a cursor, commit, and ask again.
 pub fn start_history_if_rewound(
     tx: &mut dyn WriteTx,
     cursor: Cursor,
@@ -49,6 +290,11 @@ pub fn start_history_if_rewound(
     if cursor.history != head.history || cursor.generation <= head.generation {
         return Ok(false);
     }
-    tx.start_history(haversack_model::HistoryId((ids.0)()))?;
+    tx.start_history(HistoryId((ids.0)()))?;
     Ok(true)
+}
+
+/// The number that the next batch of a replica must have.
+pub fn next_batch(replica: &Replica) -> BatchNumber {
+    BatchNumber(replica.last_batch.0 + 1)
 }
