@@ -1,0 +1,389 @@
+//! The command line: what can be asked for, with the help that a newcomer reads. No behaviour lives here.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Take data into the field, bring it back whole.
+///
+/// Haversack serves feature layers, checks parts of them out into ordinary GeoPackage files, lets any program edit
+/// those files offline, and brings the edits back with nothing lost.
+///
+/// New here? Run `haversack demo`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "haversack",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(after_help = "\
+Exit codes:
+  0  done
+  1  failed; the sentence on standard error says why and what to do
+  2  the command line was not understood
+  3  done, but something waits for you: an open conflict, a refused edit, a replica that differs
+  4  the server asks for other credentials, or does not allow this
+  5  the server could not be reached; nothing is lost, run the same command again
+  6  the replica file needs `haversack repair`")]
+pub(crate) struct Cli {
+    /// Print one JSON document on standard output instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the whole story in a minute: serve, check out twice, edit offline, sync, resolve a conflict.
+    Demo(DemoArgs),
+    /// Serve the services of a data directory (and create it when it is new).
+    Serve(ServeArgs),
+    /// Manage the users of a data directory and what they may do.
+    User(UserArgs),
+    /// Load a GeoJSON or GeoPackage file into a service.
+    Import(ImportArgs),
+    /// Check a part of a feature service out into a GeoPackage file that works offline.
+    Checkout(CheckoutArgs),
+    /// Say what a replica file holds: edits that wait, conflicts, the last sync.
+    Status(FileArgs),
+    /// Show the edits that have not been sent yet, field by field.
+    Diff(FileArgs),
+    /// Send the edits of a replica file and fetch what others changed.
+    Sync(SyncArgs),
+    /// Show and decide conflicts.
+    Conflicts(ConflictsArgs),
+    /// Prove that a replica file equals its server, row for row.
+    Verify(ServerFileArgs),
+    /// List the replicas that a feature service knows.
+    Replicas(ReplicasArgs),
+    /// Unregister a replica at its server; the file stays as it is.
+    Release(ReleaseArgs),
+    /// Put a replica file right after a program dropped its triggers or replaced its tables.
+    Repair(ServerFileArgs),
+    /// Keep a login for a server, so that later commands need no password.
+    Login(LoginArgs),
+    /// Show every setting, its value and where it comes from.
+    Config(ConfigArgs),
+}
+
+/// How to reach a server.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct ConnectArgs {
+    /// User name.
+    #[arg(long, env = "HAVERSACK_USER")]
+    pub(crate) user: Option<String>,
+    /// Read the password from standard input (otherwise: HAVERSACK_PASSWORD, a kept login, or a prompt).
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// A token instead of user name and password.
+    #[arg(long, env = "HAVERSACK_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Trust the certificates in this PEM file, too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Do not check the server's certificate. Anyone on the way can then read and change what you send.
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Where to put the files; must be empty or new [default: a new folder `haversack-demo` here].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  haversack serve data --sample                        try it on this machine
+  haversack serve data --user ada --password s3cret    the first start names the administrator
+
+The port speaks http and https alike. Beyond this machine only https is answered, unless --insecure-http.")]
+pub(crate) struct ServeArgs {
+    /// Data directory; created when it does not exist.
+    pub(crate) dir: PathBuf,
+    /// Publish the sample services in a new directory.
+    #[arg(long)]
+    pub(crate) sample: bool,
+    /// Port to listen on; 0 takes a free one and prints it.
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Name of the first administrator of a new directory [default: admin].
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Password of the first administrator [default: a random one, printed once].
+    #[arg(long, env = "HAVERSACK_PASSWORD", hide_env_values = true)]
+    pub(crate) password: Option<String>,
+    /// Answer plain http beyond this machine, too. Passwords and data travel unprotected then.
+    #[arg(long)]
+    pub(crate) insecure_http: bool,
+    /// An address that the server itself may connect to, such as tcp://127.0.0.1:*; may be repeated.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub(crate) allow_endpoint: Vec<String>,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The data directory that a command works on.
+#[derive(Debug, Args)]
+pub(crate) struct DataArgs {
+    /// Data directory of the server.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserArgs {
+    #[command(subcommand)]
+    pub(crate) action: UserAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserAction {
+    /// Add a user. The password is read from standard input or asked for.
+    Add {
+        /// Name of the user.
+        name: String,
+        /// Make it an administrator: every right on every service.
+        #[arg(long)]
+        admin: bool,
+        /// Read the password from standard input.
+        #[arg(long)]
+        password_stdin: bool,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Change a user's password; tokens of the user end.
+    Passwd {
+        /// Name of the user.
+        name: String,
+        /// Read the password from standard input.
+        #[arg(long)]
+        password_stdin: bool,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// List users and what they may do.
+    List {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Grant rights on a service: read, edit, sync, extract, publish, admin. Replaces what was granted before.
+    Grant {
+        /// Name of the user; `anonymous` for everybody without a login.
+        name: String,
+        /// Name of the service.
+        service: String,
+        /// Rights, separated by commas; `none` takes all away.
+        rights: String,
+        /// Only these rows of a layer, as LAYER:WHERE, such as `0:district = 'north'`; may be repeated.
+        #[arg(long, value_name = "LAYER:WHERE")]
+        rows: Vec<String>,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Remove a user and end its tokens.
+    Remove {
+        /// Name of the user.
+        name: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  haversack import parks.geojson --service Parks --data data
+  haversack import city.gpkg --service City --data data
+  haversack import more.geojson --service Parks --layer 0 --data data      adds to layer 0")]
+pub(crate) struct ImportArgs {
+    /// GeoJSON or GeoPackage file.
+    pub(crate) file: PathBuf,
+    /// Service to load into; created when it does not exist.
+    #[arg(long)]
+    pub(crate) service: String,
+    /// Layer to add the features to [default: a new layer].
+    #[arg(long)]
+    pub(crate) layer: Option<u32>,
+    /// Data directory of the server; no server may run on it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  haversack checkout http://127.0.0.1:8080/arcgis/rest/services/WildfireSync/FeatureServer -o fire.gpkg
+  haversack checkout URL -o north.gpkg --layers 0,2 --where \"district = 'north'\" --attachments
+
+Open the file in QGIS or any other program that reads GeoPackage, edit it offline, then run `haversack sync`.")]
+pub(crate) struct CheckoutArgs {
+    /// URL of the feature service, ending in /FeatureServer.
+    pub(crate) url: String,
+    /// File to make.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Layers and tables to take, by number [default: all].
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) layers: Vec<u32>,
+    /// Only rows that match this condition; LAYER:CONDITION limits one layer alone. May be repeated.
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub(crate) condition: Vec<String>,
+    /// Only rows that meet this box: west,south,east,north in degrees.
+    #[arg(long, value_name = "W,S,E,N", allow_hyphen_values = true)]
+    pub(crate) bbox: Option<String>,
+    /// Who decides when the same field was changed on both sides.
+    #[arg(long, value_enum, default_value_t = PolicyArg::Merge)]
+    pub(crate) policy: PolicyArg,
+    /// Take photos and other attachments along.
+    #[arg(long)]
+    pub(crate) attachments: bool,
+    /// Leave the spatial index out, for programs that edit geometry without GeoPackage's SQL functions.
+    #[arg(long)]
+    pub(crate) no_spatial_index: bool,
+    /// Name of the replica at the server [default: the file's name].
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Speak the GeoServices protocol even if the server is a Haversack.
+    #[arg(long)]
+    pub(crate) geoservices: bool,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PolicyArg {
+    /// Merge field by field; a field that both changed stays as the server has it until you decide.
+    Merge,
+    /// The last sync wins.
+    Client,
+    /// The server wins.
+    Server,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FileArgs {
+    /// Replica file, as made by `haversack checkout`.
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerFileArgs {
+    /// Replica file, as made by `haversack checkout`.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SyncArgs {
+    /// Replica file, as made by `haversack checkout`.
+    pub(crate) file: PathBuf,
+    /// Only show what would happen, field by field; nothing is sent and nothing changes.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseArgs {
+    /// Replica file, as made by `haversack checkout`.
+    pub(crate) file: PathBuf,
+    /// Release even if edits wait to be sent; they stay in the file but can not be synced any more.
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConflictsArgs {
+    #[command(subcommand)]
+    pub(crate) action: ConflictAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConflictAction {
+    /// List the open conflicts of a replica file.
+    List {
+        /// Replica file.
+        file: PathBuf,
+        /// Decided ones, too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show one conflict: base, mine and theirs side by side.
+    Show {
+        /// Replica file.
+        file: PathBuf,
+        /// Id of the conflict, or enough of its beginning.
+        id: String,
+    },
+    /// Decide a conflict. The decision is an edit like any other and goes out with the next sync.
+    #[command(group = clap::ArgGroup::new("decision").required(true).args(["keep", "set"]).multiple(true))]
+    Resolve {
+        /// Replica file.
+        file: PathBuf,
+        /// Id of the conflict, or enough of its beginning.
+        id: String,
+        /// Which version to keep.
+        #[arg(long, value_enum)]
+        keep: Option<Keep>,
+        /// A value of your own for one field, as FIELD=VALUE; empty for null. May be repeated.
+        #[arg(long, value_name = "FIELD=VALUE")]
+        set: Vec<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Keep {
+    /// What I had written.
+    Mine,
+    /// What the server has.
+    Theirs,
+    /// What it was before both edits.
+    Base,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplicasArgs {
+    /// URL of the feature service, ending in /FeatureServer.
+    pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    /// URL of the server, or of one of its services.
+    pub(crate) url: String,
+    /// Forget the login that is kept for this server.
+    #[arg(long)]
+    pub(crate) forget: bool,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// Data directory whose settings to show [default: the built-in values].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
