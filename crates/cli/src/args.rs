@@ -110,12 +110,12 @@ pub(crate) struct ServeArgs {
     /// Publish the sample services in a new directory.
     #[arg(long)]
     pub(crate) sample: bool,
-    /// Port to listen on; 0 takes a free one and prints it.
-    #[arg(long, default_value_t = 8080)]
-    pub(crate) port: u16,
-    /// Address to listen on.
-    #[arg(long, default_value = "127.0.0.1")]
-    pub(crate) host: IpAddr,
+    /// Port to listen on; 0 takes a free one and prints it [default: 8080].
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Address to listen on [default: 127.0.0.1].
+    #[arg(long)]
+    pub(crate) host: Option<IpAddr>,
     /// Name of the first administrator of a new directory [default: admin].
     #[arg(long)]
     pub(crate) user: Option<String>,
@@ -128,9 +128,9 @@ pub(crate) struct ServeArgs {
     /// An address that the server itself may connect to, such as tcp://127.0.0.1:*; may be repeated.
     #[arg(long, value_name = "ENDPOINT")]
     pub(crate) allow_endpoint: Vec<String>,
-    /// How log lines look.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log: LogFormat,
+    /// How log lines look [default: text].
+    #[arg(long, value_enum)]
+    pub(crate) log: Option<LogFormat>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,21 +1,45 @@
 //! The command `haversack`: parses the command line, runs one command, ends with a documented exit code.
 
 mod args;
+mod commands;
 mod credentials;
 mod exit;
 mod output;
+mod replica;
+mod view;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use serde_json::json;
+
+use args::{Cli, Command};
+use exit::Outcome;
+use output::Output;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
-    let out = output::Output::new(cli.json);
-    exit::code(&run(&cli, out))
+    let cli = Cli::parse();
+    let out = Output::new(cli.json);
+    // A second provider cannot be there: nothing before us installs one.
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    let ended = run(&cli.command, out);
+    if let Err(error) = &ended {
+        if out.is_json() {
+            out.json_line(&json!({"error": {"kind": exit::kind(error), "message": format!("{error:#}")}}));
+        }
+        out.error(error);
+    }
+    exit::code(&ended)
 }
 
-fn run(cli: &args::Cli, out: output::Output) -> anyhow::Result<exit::Outcome> {
-    out.line(format_args!("{:?}", cli.command));
-    Ok(exit::Outcome::Done)
+fn run(command: &Command, out: Output) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Serve(args) => commands::serve::run(args, out),
+        Command::User(args) => commands::user::run(args, out),
+        Command::Status(args) => commands::status::run(args, out),
+        Command::Diff(args) => commands::diff::run(args, out),
+        Command::Conflicts(args) => commands::conflicts::run(args, out),
+        Command::Config(args) => commands::config::run(args, out),
+        _ => anyhow::bail!("not yet"),
+    }
 }

@@ -23,6 +23,8 @@ pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
 /// What needs a look.
 pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+/// What failed.
+pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
 /// What matters less.
 pub(crate) const DIM: Style = Style::new().dimmed();
 
@@ -65,6 +67,12 @@ impl Output {
     #[allow(clippy::unused_self, reason = "all output goes through one place")]
     pub(crate) fn warn(self, text: impl std::fmt::Display) {
         let _gone = writeln!(anstream::stderr(), "{YELLOW}note{YELLOW:#}: {text}");
+    }
+
+    /// Why the command failed, on standard error.
+    #[allow(clippy::unused_self, reason = "all output goes through one place")]
+    pub(crate) fn error(self, error: &anyhow::Error) {
+        let _gone = writeln!(anstream::stderr(), "{RED}haversack{RED:#}: {error:#}");
     }
 
     /// A table without borders.

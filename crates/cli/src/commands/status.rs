@@ -17,7 +17,7 @@ pub(crate) fn run(args: &FileArgs, out: Output) -> Result<Outcome> {
     let (header, collections, entries, open) = replica::read(&mut file, |tx| {
         Ok((tx.header()?, tx.collections()?, tx.entries()?, tx.conflicts(true)?))
     })?;
-    let rows = replica::row_counts(&args.file, &collections)?;
+    let rows = replica::row_counts(&args.file, &file, &collections)?;
 
     let mut states: BTreeMap<&str, usize> = BTreeMap::new();
     for entry in &entries {
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &FileArgs, out: Output) -> Result<Outcome> {
         "policy": format!("{:?}", header.policy).to_lowercase(),
         "generation": header.cursor.generation.0,
         "lastSync": header.synced_at.map(|t| t.0),
-        "layers": rows.iter().map(|(c, n)| json!({"id": c.id.0, "name": c.name, "table": c.table, "rows": n})).collect::<Vec<_>>(),
+        "layers": rows.iter().map(|l| json!({"id": l.collection.id.0, "name": l.collection.name, "table": l.table, "rows": l.rows})).collect::<Vec<_>>(),
         "pending": waiting,
         "states": states,
         "openConflicts": open.len(),
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &FileArgs, out: Output) -> Result<Outcome> {
         out.line("");
         out.table(
             &["", "layer", "rows"],
-            rows.iter().map(|(c, n)| vec![c.id.to_string(), c.name.clone(), n.to_string()]).collect(),
+            rows.iter().map(|l| vec![l.collection.id.to_string(), l.collection.name.clone(), l.rows.to_string()]).collect(),
         );
         out.line("");
         if entries.is_empty() && open.is_empty() {

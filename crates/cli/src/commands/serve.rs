@@ -1,0 +1,55 @@
+//! `haversack serve`: runs a server until it is told to stop.
+
+use anyhow::Result;
+use haversack_server::{Handle, Options};
+use serde_json::json;
+
+use crate::args::{LogFormat, ServeArgs};
+use crate::exit::Outcome;
+use crate::output::{BOLD, DIM, Output, YELLOW};
+
+/// Runs the command. With `--json` one line on standard output says where it listens.
+pub(crate) fn run(args: &ServeArgs, out: Output) -> Result<Outcome> {
+    let options = Options {
+        dir: args.dir.clone(),
+        address: args.host.map(|host| host.to_string()),
+        port: args.port,
+        insecure_http: args.insecure_http,
+        sample: args.sample,
+        user: args.user.clone(),
+        password: args.password.clone(),
+        log_format: args.log.map(|format| match format {
+            LogFormat::Text => "text".to_owned(),
+            LogFormat::Json => "json".to_owned(),
+        }),
+        ..Options::default()
+    };
+    haversack_server::serve(&options, &mut |handle| announce(handle, out))?;
+    Ok(Outcome::Done)
+}
+
+fn announce(handle: &Handle, out: Output) {
+    let services = handle.server.services.names();
+    let url = handle.http_url();
+    if out.is_json() {
+        out.json_line(&json!({
+            "url": url,
+            "https": handle.url(),
+            "certificate": handle.certificate(),
+            "services": services,
+            "firstLogin": handle.first_login.as_ref().map(|(user, password)| json!({"user": user, "password": password})),
+        }));
+        return;
+    }
+    out.line(format_args!("{BOLD}Haversack serves {}{BOLD:#}", handle.server.dir.root().display()));
+    out.line(format_args!("  {url}   and   {}", handle.url()));
+    for service in services {
+        out.line(format_args!("  {url}/arcgis/rest/services/{service}/FeatureServer"));
+    }
+    if let Some((user, password)) = &handle.first_login {
+        out.line(format_args!(
+            "{YELLOW}The administrator is {user:?}, the password {password:?}.{YELLOW:#} It is shown this once; `haversack user passwd` changes it."
+        ));
+    }
+    out.line(format_args!("{DIM}Ctrl-C stops it.{DIM:#}"));
+}
