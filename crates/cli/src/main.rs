@@ -5,8 +5,6 @@ mod commands;
 mod credentials;
 mod exit;
 mod output;
-mod replica;
-mod view;
 
 use std::process::ExitCode;
 
@@ -25,7 +23,9 @@ fn main() -> ExitCode {
     let ended = run(&cli.command, out);
     if let Err(error) = &ended {
         if out.is_json() {
-            out.json_line(&json!({"error": {"kind": exit::kind(error), "message": format!("{error:#}")}}));
+            out.json_line(
+                &json!({"error": {"kind": exit::kind(error), "message": format!("{error:#}")}}),
+            );
         }
         out.error(error);
     }
@@ -36,9 +36,6 @@ fn run(command: &Command, out: Output) -> anyhow::Result<Outcome> {
     match command {
         Command::Serve(args) => commands::serve::run(args, out),
         Command::User(args) => commands::user::run(args, out),
-        Command::Status(args) => commands::status::run(args, out),
-        Command::Diff(args) => commands::diff::run(args, out),
-        Command::Conflicts(args) => commands::conflicts::run(args, out),
         Command::Config(args) => commands::config::run(args, out),
         _ => anyhow::bail!("not yet"),
     }

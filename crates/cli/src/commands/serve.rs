@@ -41,10 +41,15 @@ fn announce(handle: &Handle, out: Output) {
         }));
         return;
     }
-    out.line(format_args!("{BOLD}Haversack serves {}{BOLD:#}", handle.server.dir.root().display()));
+    out.line(format_args!(
+        "{BOLD}Haversack serves {}{BOLD:#}",
+        handle.server.dir.root().display()
+    ));
     out.line(format_args!("  {url}   and   {}", handle.url()));
     for service in services {
-        out.line(format_args!("  {url}/arcgis/rest/services/{service}/FeatureServer"));
+        out.line(format_args!(
+            "  {url}/arcgis/rest/services/{service}/FeatureServer"
+        ));
     }
     if let Some((user, password)) = &handle.first_login {
         out.line(format_args!(
