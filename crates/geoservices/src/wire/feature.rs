@@ -8,6 +8,7 @@ mod value;
 mod write;
 
 pub use read::{FeatureReader, IncomingFeature};
+pub(crate) use value::date_text;
 pub use value::{read_value, write_field_value, write_plain_value};
 pub use write::{Column, FeatureWriter};
 

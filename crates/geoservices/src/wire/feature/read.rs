@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use haversack_model::{Changes, Collection, GlobalId, ObjectId, Record};
+use haversack_model::{Changes, Collection, Geometry, GlobalId, ObjectId, Record};
 use serde_json::{Map, Value as Json};
 
 use super::value::read_value;
@@ -96,8 +96,8 @@ impl<'a> FeatureReader<'a> {
                 ));
             }
         };
-        if let Some(geometry) = members.get("geometry") {
-            incoming.changes.geometry = self.geometry(geometry)?;
+        if let (Some(geometry), Some(_)) = (members.get("geometry"), &self.collection.geometry) {
+            incoming.changes.geometry = Some(self.geometry(geometry)?);
         }
         Ok(incoming)
     }
@@ -139,13 +139,15 @@ impl<'a> FeatureReader<'a> {
         (self.keep_read_only || !read_only).then_some(at)
     }
 
-    fn geometry(&mut self, value: &Json) -> Result<Option<Option<haversack_model::Geometry>>> {
-        let Some(column) = &self.collection.geometry else {
+    fn geometry(&mut self, value: &Json) -> Result<Option<Geometry>> {
+        let Some(column) = self
+            .collection
+            .geometry
+            .as_ref()
+            .filter(|_| !value.is_null())
+        else {
             return Ok(None);
         };
-        if value.is_null() {
-            return Ok(Some(None));
-        }
         let sent = read(value)?;
         let srid = sent.srid.or(self.srid).unwrap_or(column.srid);
         let transform = match self.transforms.entry(srid) {
@@ -158,7 +160,7 @@ impl<'a> FeatureReader<'a> {
             Some(transform) => transform.geometry(&sent.geometry)?,
             None => sent.geometry,
         };
-        fit(&geometry, column).map(|geometry| Some(Some(geometry)))
+        fit(&geometry, column).map(Some)
     }
 }
 

@@ -30,9 +30,7 @@ pub fn write_geojson(
                 let rings = polygons.remove(0);
                 return writer.typed("Polygon", |w| w.rings(rings));
             }
-            writer.typed("MultiPolygon", |w| {
-                w.listed(polygons, |w, rings| w.rings(rings))
-            })
+            writer.typed("MultiPolygon", |w| w.listed(polygons, Writer::rings))
         }
     }
 }

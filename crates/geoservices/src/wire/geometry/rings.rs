@@ -119,15 +119,12 @@ fn nest(mut rings: Vec<Measured>) -> Vec<Vec<Ring>> {
     let mut places = vec![0; rings.len()];
     let mut polygons: Vec<Vec<Ring>> = Vec::new();
     for (at, measured) in rings.into_iter().enumerate() {
-        match parents[at].filter(|_| depths[at] % 2 == 1) {
-            Some(parent) => {
-                places[at] = places[parent];
-                polygons[places[parent]].push(turned(measured.ring, false));
-            }
-            None => {
-                places[at] = polygons.len();
-                polygons.push(vec![turned(measured.ring, true)]);
-            }
+        if let Some(parent) = parents[at].filter(|_| depths[at] % 2 == 1) {
+            places[at] = places[parent];
+            polygons[places[parent]].push(turned(measured.ring, false));
+        } else {
+            places[at] = polygons.len();
+            polygons.push(vec![turned(measured.ring, true)]);
         }
     }
     polygons
