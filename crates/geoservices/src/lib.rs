@@ -4,6 +4,7 @@
 //! [`haversack_model::Remote`].
 
 pub mod error;
+pub mod face;
 pub mod wire;
 
 pub use error::{Error, Result};

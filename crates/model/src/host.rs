@@ -47,6 +47,11 @@ pub trait Host: Send + Sync + Debug {
     /// Configured public base URL (scheme, host, port), if any; otherwise faces build URLs from the request's own
     /// connection and `Host`.
     fn base_url(&self) -> Option<String>;
+    /// Whether pages of another origin (`https://maps.example`) may read answers in a browser. None may unless listed.
+    fn allows_origin(&self, origin: &str) -> bool {
+        let _ = origin;
+        false
+    }
     /// Largest accepted request body in bytes.
     fn max_body_bytes(&self) -> usize;
 

@@ -1,0 +1,3 @@
+//! Copies of data that nobody registers: file geodatabases, and changes between generations.
+
+pub(crate) mod filegdb;
