@@ -1,0 +1,121 @@
+//! How far history is kept, and new histories.
+
+use haversack_model::store::Head;
+use haversack_model::{Generation, HistoryId, Result, Timestamp};
+use rusqlite::params;
+
+use super::view::View;
+use crate::error::while_doing;
+
+/// A new history starts at the next multiple of this.
+const JUMP: u64 = 1 << 40;
+/// Integers up to here survive clients that read numbers as doubles.
+const LARGEST: u64 = 1 << 53;
+
+impl View<'_> {
+    /// Removes tombstones and versions at or below `upto`, never past a replica's cursor. Returns the floor.
+    pub(super) fn prune(&self, upto: Generation) -> Result<Generation> {
+        let doing = "pruning history";
+        let failed = while_doing(doing);
+        let pinned = self
+            .replicas()?
+            .iter()
+            .flat_map(|replica| replica.layers.iter().map(|layer| layer.cursor))
+            .min();
+        let floor = upto
+            .min(self.head.generation)
+            .min(pinned.unwrap_or(upto))
+            .max(self.head.floor);
+        for layer in self.schema.layers() {
+            self.prepare(
+                &format!(
+                    "DELETE FROM {} WHERE haversack_until BETWEEN 1 AND ?1",
+                    layer.history
+                ),
+                doing,
+            )?
+            .execute([floor.0 as i64])
+            .map_err(&failed)?;
+            self.prepare(
+                "DELETE FROM haversack_track WHERE collection = ?1 AND deleted = 1 AND generation <= ?2",
+                doing,
+            )?
+            .execute(params![layer.collection.id.0, floor.0 as i64])
+            .map_err(&failed)?;
+        }
+        self.prune_blobs()?;
+        self.prepare(
+            "UPDATE haversack_counter SET floor = ?1 WHERE id = 1",
+            doing,
+        )?
+        .execute([floor.0 as i64])
+        .map_err(&failed)?;
+        Ok(floor)
+    }
+
+    /// Removes blobs that no attachment names, now or in the retained history.
+    fn prune_blobs(&self) -> Result<()> {
+        let doing = "collecting blobs";
+        let mut named = Vec::new();
+        for layer in self.schema.layers() {
+            if layer.collection.id.attachments_of().is_some() {
+                for table in [&layer.table, &layer.history] {
+                    named.push(format!(
+                        "SELECT lower(sha256) FROM {table} WHERE sha256 IS NOT NULL"
+                    ));
+                }
+            }
+        }
+        if named.is_empty() {
+            named.push("SELECT NULL WHERE 0".to_owned());
+        }
+        self.prepare(
+            &format!(
+                "DELETE FROM haversack_blobs WHERE lower(hex(hash)) NOT IN ({})",
+                named.join(" UNION ALL ")
+            ),
+            doing,
+        )?
+        .execute([])
+        .map(|_| ())
+        .map_err(while_doing(doing))
+    }
+
+    /// Begins a new history above everything that a client of the old one can have kept.
+    pub(super) fn start_history(&self, id: HistoryId, now: Timestamp) -> Result<Head> {
+        let doing = "starting a new history";
+        let failed = while_doing(doing);
+        let fork = self.head.generation;
+        let first = Generation((fork.0 / JUMP + 1) * JUMP);
+        if first.0 >= LARGEST {
+            return Err(crate::error::invalid(
+                "the history",
+                "the generations are used up: make a new service",
+            ));
+        }
+        self.prepare(
+            "INSERT INTO haversack_histories VALUES (?1, ?2, ?3, ?4, ?5)",
+            doing,
+        )?
+        .execute(params![
+            id.to_string(),
+            self.head.history.to_string(),
+            fork.0 as i64,
+            first.0 as i64,
+            now.0
+        ])
+        .map_err(&failed)?;
+        self.prepare(
+            "UPDATE haversack_counter SET history = ?1, generation = ?2, floor = ?2 WHERE id = 1",
+            doing,
+        )?
+        .execute(params![id.to_string(), first.0 as i64])
+        .map_err(&failed)?;
+        Ok(Head {
+            history: id,
+            generation: first,
+            floor: first,
+            ..self.head
+        })
+    }
+}
