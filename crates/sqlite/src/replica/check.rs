@@ -1,0 +1,148 @@
+//! Notices when a file no longer captures edits: a table was overwritten or dropped, a trigger dropped or altered.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use haversack_model::{Error, Result};
+use rusqlite::Connection;
+
+use super::fault::Doing;
+use super::layer::Layer;
+use super::tables;
+
+/// Something in a replica file that is not as it must be for edits to be captured.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Problem {
+    /// A table is gone.
+    MissingTable {
+        /// Name of the layer.
+        layer: String,
+        /// Name of the table.
+        table: String,
+    },
+    /// A column that the schema names is gone.
+    MissingColumn {
+        /// Name of the table.
+        table: String,
+        /// Name of the column.
+        column: String,
+    },
+    /// A capture trigger is gone, as after the table was overwritten.
+    MissingTrigger {
+        /// Name of the layer.
+        layer: String,
+        /// Name of the trigger.
+        trigger: String,
+    },
+    /// A capture trigger is not what it was.
+    AlteredTrigger {
+        /// Name of the layer.
+        layer: String,
+        /// Name of the trigger.
+        trigger: String,
+    },
+    /// Somebody switched capture off by hand.
+    CaptureOff,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MissingTable { layer, table } => {
+                write!(f, "the table {table:?} of layer {layer:?} is gone")
+            }
+            Self::MissingColumn { table, column } => {
+                write!(f, "the column {column:?} of table {table:?} is gone")
+            }
+            Self::MissingTrigger { layer, trigger } => write!(
+                f,
+                "layer {layer:?} was overwritten or its trigger {trigger:?} dropped, so edits of it may not have been noticed"
+            ),
+            Self::AlteredTrigger { layer, trigger } => {
+                write!(f, "the trigger {trigger:?} of layer {layer:?} was altered")
+            }
+            Self::CaptureOff => f.write_str("capture of edits was switched off by hand"),
+        }
+    }
+}
+
+/// What is wrong with the file, in a fixed order; empty if nothing is.
+pub(crate) fn problems(conn: &Connection, layers: &[Layer]) -> Result<Vec<Problem>> {
+    let doing = "checking the replica file";
+    let mut objects: HashMap<(String, String), String> = conn
+        .prepare_cached("SELECT type, name, coalesce(sql, '') FROM sqlite_master WHERE type IN ('table', 'trigger')")
+        .and_then(|mut statement| {
+            statement
+                .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?
+                .collect()
+        })
+        .doing(doing)?;
+    let mut found = Vec::new();
+    for layer in layers {
+        let name = || layer.collection.name.clone();
+        for object in tables::expected(layer) {
+            let present = objects.remove(&(object.kind.to_owned(), object.name.clone()));
+            match (object.kind, present) {
+                ("table", None) => found.push(Problem::MissingTable {
+                    layer: name(),
+                    table: object.name,
+                }),
+                ("table", Some(_)) => {}
+                (_, None) => found.push(Problem::MissingTrigger {
+                    layer: name(),
+                    trigger: object.name,
+                }),
+                (_, Some(sql)) if sql != object.sql => found.push(Problem::AlteredTrigger {
+                    layer: name(),
+                    trigger: object.name,
+                }),
+                (_, Some(_)) => {}
+            }
+        }
+        found.extend(missing_columns(conn, layer)?);
+    }
+    let off: bool = conn
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM haversack_writer)")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .doing(doing)?;
+    if off {
+        found.push(Problem::CaptureOff);
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// Columns of the schema that the edited table lacks. A missing table is another problem.
+pub(crate) fn missing_columns(conn: &Connection, layer: &Layer) -> Result<Vec<Problem>> {
+    let present = crate::gpkg::core::columns(conn, &layer.table).doing("reading the columns")?;
+    if present.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(layer
+        .columns()
+        .into_iter()
+        .filter(|column| !present.iter().any(|p| p.eq_ignore_ascii_case(column)))
+        .map(|column| Problem::MissingColumn {
+            table: layer.table.clone(),
+            column,
+        })
+        .collect())
+}
+
+/// The sentence with which a sync is refused.
+pub(crate) fn refusal(problems: &[Problem]) -> Error {
+    let mut text = problems
+        .iter()
+        .take(3)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ");
+    if problems.len() > 3 {
+        text.push_str("; and more");
+    }
+    Error::Invalid {
+        what: "replica file".to_owned(),
+        problem: format!("{text}. Run `haversack repair` on it before the next sync"),
+    }
+}

@@ -1,0 +1,238 @@
+//! Replica files: a checked-out part of a service as a GeoPackage that any program can edit.
+//!
+//! Layers are ordinary tables. `haversack_*` tables beside them say where the file came from, which version of each row
+//! the server confirmed, and what was edited since; triggers in plain SQL keep that in the same transaction as the edit.
+//! No secrets are in the file. `docs/replica-files.md` describes it for people.
+//!
+//! Called by the client's side of the sync core through [`LocalReplica`], by the command line for status and diff, and
+//! by the server to prepare a file for checkout ([`prepare_replica`]).
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use haversack_model::local::{LocalReplica, ReplicaHeader};
+use haversack_model::{Collection, CollectionId, Error, ReplicaTx, Result};
+use rusqlite::{Connection, OpenFlags};
+
+mod attachments;
+mod check;
+mod fault;
+mod header;
+mod layer;
+mod outbox;
+mod row;
+mod tables;
+mod triggers;
+mod tx;
+
+pub use check::Problem;
+use fault::Doing;
+use layer::Layer;
+
+/// How long a transaction waits for another program's lock before it gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How to make a replica file.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whether layers get a spatial index. Programs without spatial functions cannot insert rows or change
+    /// geometries in a layer with one.
+    pub spatial_index: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            spatial_index: true,
+        }
+    }
+}
+
+/// A replica file.
+pub struct ReplicaFile {
+    path: PathBuf,
+    conn: Connection,
+    layers: Vec<Layer>,
+}
+
+impl fmt::Debug for ReplicaFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplicaFile")
+            .field("path", &self.path)
+            .field("layers", &self.layers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ReplicaFile {
+    /// Makes a new file with empty layers, ready for edits and for [`LocalReplica::begin`]. It appears under its name
+    /// only when it is complete. Hidden attachment collections are made only if they are among `collections`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there is a file of this name already.
+    pub fn create(
+        path: &Path,
+        collections: &[Collection],
+        header: &ReplicaHeader,
+        options: Options,
+    ) -> Result<Self> {
+        if path.exists() {
+            return Err(Error::Invalid {
+                what: path.display().to_string(),
+                problem: "there is a file of this name already".to_owned(),
+            });
+        }
+        let scratch = scratch_path(path);
+        remove_file(&scratch)?;
+        let mut conn = connect(
+            &scratch,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        )?;
+        let doing = "creating a replica file";
+        let tx = conn.transaction().doing(doing)?;
+        let layers = tables::create(&tx, collections, header, options.spatial_index)?;
+        for layer in &layers {
+            tables::start_capture(&tx, layer)?;
+        }
+        tx.commit().doing(doing)?;
+        conn.close()
+            .map_err(|(_conn, source)| fault::fault(doing, source))?;
+        publish(&scratch, path)?;
+        Self::open(path)
+    }
+
+    /// Opens a file. A journal that an editor or a crash left behind is recovered.
+    ///
+    /// What is wrong with it does not fail here: see [`Self::problems`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is not a replica file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let not_a_replica = |problem: &str| Error::Invalid {
+            what: path.display().to_string(),
+            problem: problem.to_owned(),
+        };
+        if !path.is_file() {
+            return Err(not_a_replica("there is no such file"));
+        }
+        let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let is_replica = ["haversack_header", "haversack_layers", "haversack_outbox"]
+            .iter()
+            .all(|table| crate::gpkg::core::has_table(&conn, table).unwrap_or(false));
+        if !is_replica {
+            return Err(not_a_replica("this is not a replica file of Haversack"));
+        }
+        header::load(&conn)?;
+        let layers = tables::load_layers(&conn)?;
+        Ok(Self {
+            path: path.to_owned(),
+            conn,
+            layers,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+    /// The header.
+    pub fn header(&self) -> Result<ReplicaHeader> {
+        header::load(&self.conn)
+    }
+    /// Definitions of the collections in the file, attachment collections included.
+    pub fn collections(&self) -> Vec<Collection> {
+        self.layers.iter().map(|l| l.collection.clone()).collect()
+    }
+    /// Name of the table in which people edit a collection.
+    pub fn table(&self, collection: CollectionId) -> Option<&str> {
+        let layer = self.layers.iter().find(|l| l.id() == collection)?;
+        Some(&layer.table)
+    }
+    /// Why edits may have been missed; empty if nothing is wrong. [`LocalReplica::begin`] refuses a file with problems.
+    pub fn problems(&self) -> Result<Vec<Problem>> {
+        check::problems(&self.conn, &self.layers)
+    }
+    /// How long to wait for another program's lock (60 s unless told).
+    pub fn set_patience(&mut self, patience: Duration) -> Result<()> {
+        self.conn.busy_timeout(patience).doing("setting the patience")
+    }
+
+    fn layer(&self, id: CollectionId) -> Result<&Layer> {
+        find(&self.layers, id)
+    }
+}
+
+impl LocalReplica for ReplicaFile {
+    fn begin(&mut self) -> Result<Box<dyn ReplicaTx + '_>> {
+        Ok(Box::new(tx::Tx::begin(&self.conn, &self.layers)?))
+    }
+}
+
+/// The layer of a collection.
+fn find(layers: &[Layer], id: CollectionId) -> Result<&Layer> {
+    layers
+        .iter()
+        .find(|layer| layer.id() == id)
+        .ok_or(Error::NoCollection(id))
+}
+
+/// A connection with our functions, which waits for other programs.
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let doing = "opening the replica file";
+    let conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .doing(doing)?;
+    // SQLite's own handler backs off in growing steps of up to 100 ms.
+    conn.busy_timeout(PATIENCE).doing(doing)?;
+    conn.set_prepared_statement_cache_capacity(128);
+    crate::gpkg::functions::register(&conn).doing(doing)?;
+    conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -16000;")
+        .doing(doing)?;
+    Ok(conn)
+}
+
+/// The name under which a file is built.
+fn scratch_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
+            Err(io_fault("removing an unfinished file", why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes a finished file durable and gives it its name.
+fn publish(scratch: &Path, path: &Path) -> Result<()> {
+    let doing = "finishing a replica file";
+    fs::File::options()
+        .write(true)
+        .open(scratch)
+        .and_then(|file| file.sync_all())
+        .map_err(|why| io_fault(doing, why))?;
+    fs::rename(scratch, path).map_err(|why| io_fault(doing, why))?;
+    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty())
+        && let Ok(folder) = fs::File::open(folder)
+    {
+        // Not every file system can sync a folder; the rename itself has been done.
+        let _best_effort = folder.sync_all();
+    }
+    Ok(())
+}
+
+fn io_fault(doing: &'static str, why: std::io::Error) -> Error {
+    if why.kind() == std::io::ErrorKind::StorageFull {
+        Error::DiskFull
+    } else {
+        Error::Store {
+            doing,
+            source: Box::new(why),
+        }
+    }
+}
