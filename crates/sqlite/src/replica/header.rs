@@ -34,6 +34,8 @@ pub(crate) fn store(conn: &Connection, header: &ReplicaHeader) -> Result<()> {
         ("policy", Some(json(&header.policy)?)),
         ("next_batch", Some(header.next_batch.to_string())),
         ("schema_version", Some(header.schema_version.to_string())),
+        ("resyncing", Some(json(&header.resyncing)?)),
+        ("download", Some(json(&header.download)?)),
         ("synced_at_ms", header.synced_at.map(|at| at.to_string())),
         ("filter", Some(header.filter.clone())),
     ];
@@ -78,6 +80,8 @@ pub(crate) fn load(conn: &Connection) -> Result<ReplicaHeader> {
         policy: header.json::<Policy>("policy")?,
         next_batch: BatchNumber(header.parsed("next_batch")?),
         schema_version: header.parsed("schema_version")?,
+        resyncing: header.json("resyncing")?,
+        download: header.json("download")?,
         synced_at: match header.0.get("synced_at_ms") {
             Some(Some(_)) => Some(Timestamp(header.parsed("synced_at_ms")?)),
             _ => None,

@@ -23,6 +23,7 @@ mod header;
 mod layer;
 mod outbox;
 mod row;
+mod shape;
 mod tables;
 mod triggers;
 mod tx;
@@ -54,14 +55,39 @@ impl Default for Options {
 pub struct ReplicaFile {
     path: PathBuf,
     conn: Connection,
+    known: Known,
+}
+
+/// The layers of a file as last read, and the version of the database's shape at that time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
     layers: Vec<Layer>,
+    schema_version: i64,
+}
+
+impl Known {
+    /// Reads the layers again if another program changed the shape of the file.
+    fn refresh(&mut self, conn: &Connection) -> Result<()> {
+        let version = schema_version(conn)?;
+        if version != self.schema_version || self.layers.is_empty() {
+            self.layers = tables::load_layers(conn)?;
+            self.schema_version = version;
+        }
+        Ok(())
+    }
+}
+
+/// Grows with every change of the file's tables and triggers, by any program.
+fn schema_version(conn: &Connection) -> Result<i64> {
+    conn.query_row("PRAGMA schema_version", [], |row| row.get(0))
+        .doing("reading the version of the file's shape")
 }
 
 impl fmt::Debug for ReplicaFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReplicaFile")
             .field("path", &self.path)
-            .field("layers", &self.layers.len())
+            .field("layers", &self.known.layers.len())
             .finish_non_exhaustive()
     }
 }
@@ -125,11 +151,12 @@ impl ReplicaFile {
             return Err(not_a_replica("this is not a replica file of Haversack"));
         }
         header::load(&conn)?;
-        let layers = tables::load_layers(&conn)?;
+        let mut known = Known::default();
+        known.refresh(&conn)?;
         Ok(Self {
             path: path.to_owned(),
             conn,
-            layers,
+            known,
         })
     }
 
@@ -143,16 +170,16 @@ impl ReplicaFile {
     }
     /// Definitions of the collections in the file, attachment collections included.
     pub fn collections(&self) -> Vec<Collection> {
-        self.layers.iter().map(|l| l.collection.clone()).collect()
+        self.known.layers.iter().map(|l| l.collection.clone()).collect()
     }
     /// Name of the table in which people edit a collection.
     pub fn table(&self, collection: CollectionId) -> Option<&str> {
-        let layer = self.layers.iter().find(|l| l.id() == collection)?;
+        let layer = self.known.layers.iter().find(|l| l.id() == collection)?;
         Some(&layer.table)
     }
     /// Why edits may have been missed; empty if nothing is wrong. [`LocalReplica::begin`] refuses a file with problems.
     pub fn problems(&self) -> Result<Vec<Problem>> {
-        check::problems(&self.conn, &self.layers)
+        check::problems(&self.conn, &self.known.layers)
     }
     /// How long to wait for another program's lock (60 s unless told).
     pub fn set_patience(&mut self, patience: Duration) -> Result<()> {
@@ -160,13 +187,13 @@ impl ReplicaFile {
     }
 
     fn layer(&self, id: CollectionId) -> Result<&Layer> {
-        find(&self.layers, id)
+        find(&self.known.layers, id)
     }
 }
 
 impl LocalReplica for ReplicaFile {
     fn begin(&mut self) -> Result<Box<dyn ReplicaTx + '_>> {
-        Ok(Box::new(tx::Tx::begin(&self.conn, &self.layers)?))
+        Ok(Box::new(tx::Tx::begin(&self.conn, &mut self.known)?))
     }
 }
 

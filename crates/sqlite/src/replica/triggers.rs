@@ -160,12 +160,12 @@ impl Parts<'_> {
         )
     }
 
-    /// A deletion keeps the old row; an addition that nobody knows of just vanishes.
+    /// A deletion keeps the old row; an addition that was never sent just vanishes.
     fn delete(&self) -> String {
         let gid = format!("OLD.{}", self.gid);
         format!(
             "AFTER DELETE ON {table} WHEN {CAPTURING} BEGIN {BUMP}; {keep}; {touch}; {add}; \
-             DELETE FROM haversack_outbox WHERE {line} AND base_row IS NULL AND batch IS NULL AND theirs = 'UNCHANGED'; END",
+             DELETE FROM haversack_outbox WHERE {line} AND base_row IS NULL AND frozen_no IS NULL AND theirs = 'UNCHANGED'; END",
             table = self.table,
             keep = self.keep_base("OLD.", ""),
             touch = self.touch_line(&gid, true, &format!(", fid = OLD.{}", self.fid)),

@@ -16,36 +16,42 @@ use super::fault::{Doing, damaged};
 use super::layer::Layer;
 use super::outbox::{self, Line, Which};
 use super::row::Readable;
-use super::{attachments, check, find, header, row};
+use super::{Known, attachments, check, find, header, row, schema_version, shape};
 
 /// An open transaction. Its writes are not captured: a row in `haversack_writer` switches the triggers off, set and
 /// taken away within the transaction, so that no crash can leave it and no other program can see it.
 #[derive(Debug)]
 pub(crate) struct Tx<'a> {
     conn: &'a Connection,
-    layers: &'a [Layer],
+    /// The layers as this transaction sees them.
+    layers: Vec<Layer>,
+    /// The layers as the file has them, replaced at commit.
+    home: &'a mut Known,
     is_open: bool,
     /// Boxes of written geometries per layer, by which the layer's extent grows.
     extents: RefCell<BTreeMap<CollectionId, Envelope>>,
 }
 
 impl<'a> Tx<'a> {
-    pub(crate) fn begin(conn: &'a Connection, layers: &'a [Layer]) -> Result<Self> {
+    pub(crate) fn begin(conn: &'a Connection, home: &'a mut Known) -> Result<Self> {
         conn.execute_batch("BEGIN IMMEDIATE")
             .doing("waiting for the file")?;
-        let tx = Self {
+        let mut tx = Self {
             conn,
-            layers,
+            layers: Vec::new(),
+            home,
             is_open: true,
             extents: RefCell::default(),
         };
-        let problems = check::problems(conn, layers)?;
+        tx.home.refresh(conn)?;
+        tx.layers.clone_from(&tx.home.layers);
+        let problems = check::problems(conn, &tx.layers)?;
         if !problems.is_empty() {
             return Err(check::refusal(&problems));
         }
         conn.execute("INSERT INTO haversack_writer (note) VALUES ('sync')", [])
             .doing("beginning a transaction")?;
-        for layer in layers.iter().filter(|layer| layer.is_attachments()) {
+        for layer in tx.layers.iter().filter(|layer| layer.is_attachments()) {
             if attachments::has_new(conn, layer)? {
                 attachments::take_in(conn, layer)?;
             }
@@ -53,8 +59,8 @@ impl<'a> Tx<'a> {
         Ok(tx)
     }
 
-    fn layer(&self, id: CollectionId) -> Result<&'a Layer> {
-        find(self.layers, id)
+    fn layer(&self, id: CollectionId) -> Result<&Layer> {
+        find(&self.layers, id)
     }
 
     fn entry_of(&self, line: &Line) -> Result<OutboxEntry> {
@@ -200,6 +206,22 @@ impl ReplicaTx for Tx<'_> {
     }
     fn collections(&self) -> Result<Vec<Collection>> {
         Ok(self.layers.iter().map(|l| l.collection.clone()).collect())
+    }
+
+    fn store_collections(&mut self, collections: &[Collection]) -> Result<()> {
+        for collection in collections {
+            match self.layers.iter_mut().find(|l| l.id() == collection.id) {
+                Some(layer) => *layer = shape::change(self.conn, layer, collection)?,
+                None => {
+                    let layer = shape::add(self.conn, &self.layers, collection)?;
+                    self.layers.push(layer);
+                }
+            }
+        }
+        Ok(())
+    }
+    fn next_edit_no(&mut self) -> Result<u64> {
+        row::next_number(self.conn).map(|no| no as u64)
     }
 
     fn row(&self, collection: CollectionId, id: &GlobalId) -> Result<Option<Record>> {
@@ -443,10 +465,13 @@ impl ReplicaTx for Tx<'_> {
         self.conn
             .execute("DELETE FROM haversack_writer", [])
             .doing("ending a transaction")?;
+        let version = schema_version(self.conn)?;
         self.conn
             .execute_batch("COMMIT")
             .doing("saving the file")?;
         self.is_open = false;
+        self.home.layers = std::mem::take(&mut self.layers);
+        self.home.schema_version = version;
         Ok(())
     }
 }
