@@ -66,11 +66,6 @@ fn up(x: f64) -> f32 {
     }
 }
 
-/// One level of the tree: the boxes of its nodes, whose ids are the nodes' numbers.
-struct Level {
-    nodes: Vec<Cell>,
-}
-
 /// Fills the empty R-tree of a table from the geometries in it. Gives the exact box around all of them.
 ///
 /// # Errors
@@ -117,7 +112,11 @@ pub fn load(connection: &Connection, rtree: &str, mut cells: Vec<Cell>) -> Resul
     let shadow = |part: &str| quote_ident(&format!("{rtree}_{part}"));
     let (node, parent, rowid) = (shadow("node"), shadow("parent"), shadow("rowid"));
     let root: Vec<u8> = connection
-        .query_row(&format!("SELECT data FROM {node} WHERE nodeno = 1"), [], |row| row.get(0))
+        .query_row(
+            &format!("SELECT data FROM {node} WHERE nodeno = 1"),
+            [],
+            |row| row.get(0),
+        )
         .map_err(&failed)?;
     if root.len() != NODE_BYTES || root[..4] != [0; 4] {
         return Err(corrupt(format!(
@@ -129,10 +128,14 @@ pub fn load(connection: &Connection, rtree: &str, mut cells: Vec<Cell>) -> Resul
     }
 
     let mut insert_node = connection
-        .prepare(&format!("INSERT INTO {node} (nodeno, data) VALUES (?1, ?2)"))
+        .prepare(&format!(
+            "INSERT INTO {node} (nodeno, data) VALUES (?1, ?2)"
+        ))
         .map_err(&failed)?;
     let mut insert_parent = connection
-        .prepare(&format!("INSERT INTO {parent} (nodeno, parentnode) VALUES (?1, ?2)"))
+        .prepare(&format!(
+            "INSERT INTO {parent} (nodeno, parentnode) VALUES (?1, ?2)"
+        ))
         .map_err(&failed)?;
     let mut leaf_of: Vec<(i64, u32)> = Vec::with_capacity(cells.len());
     let mut next_number: u32 = 2;
@@ -143,7 +146,9 @@ pub fn load(connection: &Connection, rtree: &str, mut cells: Vec<Cell>) -> Resul
                 if depth == 0 {
                     leaf_of.push((cell.id, 1));
                 } else {
-                    insert_parent.execute(params![cell.id, 1]).map_err(&failed)?;
+                    insert_parent
+                        .execute(params![cell.id, 1])
+                        .map_err(&failed)?;
                 }
             }
             connection
@@ -155,7 +160,8 @@ pub fn load(connection: &Connection, rtree: &str, mut cells: Vec<Cell>) -> Resul
             break;
         }
         tile(&mut cells);
-        let mut above = Level { nodes: Vec::new() };
+        // Boxes of this level's nodes, whose ids are the nodes' numbers.
+        let mut above = Vec::new();
         for group in groups(&cells) {
             let number = next_number;
             next_number += 1;
@@ -172,16 +178,18 @@ pub fn load(connection: &Connection, rtree: &str, mut cells: Vec<Cell>) -> Resul
                         .map_err(&failed)?;
                 }
             }
-            above.nodes.push(around(number, group));
+            above.push(around(number, group));
         }
-        cells = above.nodes;
+        cells = above;
         depth += 1;
     }
 
     // In the order of the key, so that every row is an append.
     leaf_of.sort_unstable();
     let mut insert_rowid = connection
-        .prepare(&format!("INSERT INTO {rowid} (rowid, nodeno) VALUES (?1, ?2)"))
+        .prepare(&format!(
+            "INSERT INTO {rowid} (rowid, nodeno) VALUES (?1, ?2)"
+        ))
         .map_err(&failed)?;
     for (id, number) in leaf_of {
         insert_rowid.execute(params![id, number]).map_err(&failed)?;
@@ -278,7 +286,12 @@ mod tests {
     }
 
     fn boxes() -> impl Strategy<Value = Vec<Envelope>> {
-        let one = (-180.0..180.0_f64, -90.0..90.0_f64, 0.0..3.0_f64, 0.0..3.0_f64);
+        let one = (
+            -180.0..180.0_f64,
+            -90.0..90.0_f64,
+            0.0..3.0_f64,
+            0.0..3.0_f64,
+        );
         proptest::collection::vec(one, 0..6000).prop_map(|all| {
             all.into_iter()
                 .map(|(x, y, w, h)| Envelope {
@@ -321,7 +334,15 @@ mod tests {
         let cells = (0..5000)
             .map(|n| {
                 let (x, y) = (f64::from(n % 71), f64::from(n / 71));
-                Cell::new(i64::from(n), &Envelope { min_x: x, min_y: y, max_x: x, max_y: y })
+                Cell::new(
+                    i64::from(n),
+                    &Envelope {
+                        min_x: x,
+                        min_y: y,
+                        max_x: x,
+                        max_y: y,
+                    },
+                )
             })
             .collect();
         let connection = tree(cells);
@@ -342,7 +363,10 @@ mod tests {
     fn sizes_around_full_nodes_make_sound_trees() {
         for count in [0, 1, 50, 51, 52, 102, 2601, 2602, 2653] {
             let cells = (0..count)
-                .map(|n| Cell { id: n, bounds: [n as f32, n as f32, 1.0, 1.0] })
+                .map(|n| Cell {
+                    id: n,
+                    bounds: [n as f32, n as f32, 1.0, 1.0],
+                })
                 .collect();
             assert_eq!(check(&tree(cells)), "ok", "{count} cells");
         }
@@ -350,8 +374,19 @@ mod tests {
 
     #[test]
     fn a_tree_that_is_not_empty_is_left_alone() {
-        let connection = tree(vec![Cell { id: 1, bounds: [0.0; 4] }]);
-        let error = load(&connection, "t", vec![Cell { id: 2, bounds: [0.0; 4] }]).unwrap_err();
+        let connection = tree(vec![Cell {
+            id: 1,
+            bounds: [0.0; 4],
+        }]);
+        let error = load(
+            &connection,
+            "t",
+            vec![Cell {
+                id: 2,
+                bounds: [0.0; 4],
+            }],
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("not an empty one"), "{error}");
     }
 

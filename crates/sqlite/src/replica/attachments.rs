@@ -59,14 +59,12 @@ pub(crate) fn take_in(conn: &Connection, layer: &Layer) -> Result<()> {
     let doing = "taking in new attachments";
     let (table, fid) = (layer.quoted_table(), layer.fid());
     let column = |at: usize| quote_ident(&layer.collection.fields[at].name);
-    let select =
-        format!("SELECT {fid} FROM {table} WHERE {CONTENT} IS NOT NULL ORDER BY {fid}");
+    let select = format!("SELECT {fid} FROM {table} WHERE {CONTENT} IS NOT NULL ORDER BY {fid}");
     let rows: Vec<i64> = conn
         .prepare_cached(&select)
         .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
         .doing(doing)?;
-    let select =
-        format!("SELECT CAST({CONTENT} AS BLOB) FROM {table} WHERE {fid} = ?1");
+    let select = format!("SELECT CAST({CONTENT} AS BLOB) FROM {table} WHERE {fid} = ?1");
     let update = format!(
         "UPDATE {table} SET {} = ?2, {} = ?3, {CONTENT} = NULL WHERE {fid} = ?1",
         column(attachment_field::SIZE),

@@ -65,10 +65,7 @@ impl Layer {
                 "SELECT {list} FROM {quoted} WHERE {gid} = ?1 ORDER BY {fid} LIMIT 1"
             ),
             select_all: format!("SELECT {list} FROM {quoted}"),
-            insert_row: format!(
-                "INSERT INTO {quoted} ({list}) VALUES ({})",
-                placeholders(1)
-            ),
+            insert_row: format!("INSERT INTO {quoted} ({list}) VALUES ({})", placeholders(1)),
             update_row,
             select_old_fid: format!(
                 "SELECT fid FROM haversack_outbox o WHERE collection = {} AND global_id = ?1 AND deleted = 1 \

@@ -170,7 +170,11 @@ impl ReplicaFile {
     }
     /// Definitions of the collections in the file, attachment collections included.
     pub fn collections(&self) -> Vec<Collection> {
-        self.known.layers.iter().map(|l| l.collection.clone()).collect()
+        self.known
+            .layers
+            .iter()
+            .map(|l| l.collection.clone())
+            .collect()
     }
     /// Name of the table in which people edit a collection.
     pub fn table(&self, collection: CollectionId) -> Option<&str> {
@@ -183,7 +187,9 @@ impl ReplicaFile {
     }
     /// How long to wait for another program's lock (60 s unless told).
     pub fn set_patience(&mut self, patience: Duration) -> Result<()> {
-        self.conn.busy_timeout(patience).doing("setting the patience")
+        self.conn
+            .busy_timeout(patience)
+            .doing("setting the patience")
     }
 
     fn layer(&self, id: CollectionId) -> Result<&Layer> {
@@ -208,14 +214,16 @@ fn find(layers: &[Layer], id: CollectionId) -> Result<&Layer> {
 /// A connection with our functions, which waits for other programs.
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let doing = "opening the replica file";
-    let conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .doing(doing)?;
+    let conn =
+        Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).doing(doing)?;
     // SQLite's own handler backs off in growing steps of up to 100 ms.
     conn.busy_timeout(PATIENCE).doing(doing)?;
     conn.set_prepared_statement_cache_capacity(128);
     crate::gpkg::functions::register(&conn).doing(doing)?;
-    conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -16000;")
-        .doing(doing)?;
+    conn.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -16000;",
+    )
+    .doing(doing)?;
     Ok(conn)
 }
 

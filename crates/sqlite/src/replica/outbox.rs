@@ -167,9 +167,8 @@ pub(crate) fn line(
     collection: CollectionId,
     id: &GlobalId,
 ) -> Result<Option<Line>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM haversack_outbox WHERE collection = ?1 AND global_id = ?2"
-    );
+    let sql =
+        format!("SELECT {COLUMNS} FROM haversack_outbox WHERE collection = ?1 AND global_id = ?2");
     conn.prepare_cached(&sql)
         .and_then(|mut statement| {
             statement
@@ -200,8 +199,9 @@ pub(crate) fn lines(conn: &Connection, which: Which, limit: usize) -> Result<Vec
         Which::Batch(batch) => ("batch = ?1", batch.0 as i64),
         Which::All => ("?1 = 0", 0),
     };
-    let sql =
-        format!("SELECT {COLUMNS} FROM haversack_outbox WHERE {condition} ORDER BY edit_no LIMIT ?2");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM haversack_outbox WHERE {condition} ORDER BY edit_no LIMIT ?2"
+    );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     conn.prepare_cached(&sql)
         .and_then(|mut statement| {

@@ -3,7 +3,10 @@
 //! Any program may have written the row, so reading is lenient: a value of another type comes back as it is stored,
 //! and the server refuses it by name. Only a geometry or a global id that cannot be read is an error.
 
-use haversack_model::{Envelope, Error, Field, Generation, GlobalId, ObjectId, Record, Result, Revision, RowVersion, Value};
+use haversack_model::{
+    Envelope, Error, Field, Generation, GlobalId, ObjectId, Record, Result, Revision, RowVersion,
+    Value,
+};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
@@ -134,11 +137,7 @@ pub(crate) fn load(conn: &Connection, layer: &Layer, id: &GlobalId) -> Result<Op
 /// Inserts or replaces the live row of a record; the caller switched capture off. Gives the box of its geometry.
 ///
 /// A row that was deleted here and comes back gets its old object id, if that is still free.
-pub(crate) fn store(
-    conn: &Connection,
-    layer: &Layer,
-    record: &Record,
-) -> Result<Option<Envelope>> {
+pub(crate) fn store(conn: &Connection, layer: &Layer, record: &Record) -> Result<Option<Envelope>> {
     let write = || -> rusqlite::Result<Option<Envelope>> {
         let mut update = conn.prepare_cached(&layer.sql.update_row)?;
         let envelope = bind(&mut update, layer, 1, None, record)?;
@@ -161,7 +160,13 @@ pub(crate) fn keep(conn: &Connection, layer: &Layer, no: i64, record: &Record) -
     let write = || -> rusqlite::Result<()> {
         let mut insert = conn.prepare_cached(&layer.sql.insert_kept)?;
         insert.raw_bind_parameter(1, no)?;
-        bind(&mut insert, layer, 2, record.object_id.map(|fid| fid.0), record)?;
+        bind(
+            &mut insert,
+            layer,
+            2,
+            record.object_id.map(|fid| fid.0),
+            record,
+        )?;
         insert.raw_execute()?;
         Ok(())
     };
@@ -238,14 +243,13 @@ pub(crate) fn store_version(
 ) -> Result<()> {
     let id = id.to_string();
     let write = || match version {
-        Some(version) => {
-            conn.prepare_cached(&layer.sql.upsert_version)?
-                .execute(params![
-                    id,
-                    version.revision.0 as i64,
-                    version.generation.0 as i64
-                ])
-        }
+        Some(version) => conn
+            .prepare_cached(&layer.sql.upsert_version)?
+            .execute(params![
+                id,
+                version.revision.0 as i64,
+                version.generation.0 as i64
+            ]),
         None => conn
             .prepare_cached(&layer.sql.delete_version)?
             .execute([id]),

@@ -63,8 +63,7 @@ pub(crate) fn change(conn: &Connection, old: &Layer, new: &Collection) -> Result
     let mut described = new.clone();
     described.table.clone_from(&layer.table);
     describe_fields(conn, &described).doing(doing)?;
-    let definition =
-        serde_json::to_string(new).map_err(|why| damaged("haversack_layers", why))?;
+    let definition = serde_json::to_string(new).map_err(|why| damaged("haversack_layers", why))?;
     conn.execute(
         "UPDATE haversack_layers SET name = ?2, definition = ?3 WHERE collection = ?1",
         rusqlite::params![new.id.0, new.name, definition],

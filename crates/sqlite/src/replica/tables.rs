@@ -56,8 +56,8 @@ pub(crate) fn create_layer(conn: &Connection, layer: &Layer, spatial_index: bool
         layer.version_table(),
     ))
     .doing(doing)?;
-    let definition = serde_json::to_string(&layer.collection)
-        .map_err(|why| damaged("haversack_layers", why))?;
+    let definition =
+        serde_json::to_string(&layer.collection).map_err(|why| damaged("haversack_layers", why))?;
     conn.execute(
         "INSERT INTO haversack_layers (collection, table_name, name, definition) VALUES (?1, ?2, ?3, ?4)",
         params![layer.id().0, layer.table, layer.collection.name, definition],
@@ -168,7 +168,9 @@ pub(crate) fn expected(layer: &Layer) -> Vec<Expected> {
 pub(crate) fn load_layers(conn: &Connection) -> Result<Vec<Layer>> {
     let doing = "reading the layers of a replica file";
     let mut statement = conn
-        .prepare("SELECT collection, table_name, definition FROM haversack_layers ORDER BY collection")
+        .prepare(
+            "SELECT collection, table_name, definition FROM haversack_layers ORDER BY collection",
+        )
         .doing(doing)?;
     let rows = statement
         .query_map([], |row| {

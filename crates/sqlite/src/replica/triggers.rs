@@ -79,10 +79,7 @@ pub(crate) fn capture(layer: &Layer) -> Vec<Trigger> {
 impl Parts<'_> {
     /// Condition on an outbox line of this layer.
     fn line_of(&self, global_id: &str) -> String {
-        format!(
-            "collection = {} AND global_id = {global_id}",
-            self.id
-        )
+        format!("collection = {} AND global_id = {global_id}", self.id)
     }
     fn no_line(&self, global_id: &str) -> String {
         format!(

@@ -281,11 +281,7 @@ impl ReplicaTx for Tx<'_> {
         let mut found = Vec::new();
         let mut after = 0;
         while found.len() < limit {
-            let lines = outbox::lines(
-                self.conn,
-                Which::PendingAfter(after),
-                limit - found.len(),
-            )?;
+            let lines = outbox::lines(self.conn, Which::PendingAfter(after), limit - found.len())?;
             let Some(last) = lines.last() else { break };
             after = last.edit_no;
             for line in &lines {
@@ -466,9 +462,7 @@ impl ReplicaTx for Tx<'_> {
             .execute("DELETE FROM haversack_writer", [])
             .doing("ending a transaction")?;
         let version = schema_version(self.conn)?;
-        self.conn
-            .execute_batch("COMMIT")
-            .doing("saving the file")?;
+        self.conn.execute_batch("COMMIT").doing("saving the file")?;
         self.is_open = false;
         self.home.layers = std::mem::take(&mut self.layers);
         self.home.schema_version = version;

@@ -5,7 +5,8 @@ use haversack_sqlite::replica::Options;
 
 use crate::support::{Fixture, fixtures, gid, park, run, version};
 
-const OPEN: &str = "ds = gdal.OpenEx(path, gdal.OF_UPDATE); layer = ds.GetLayerByName('City_parks')\n";
+const OPEN: &str =
+    "ds = gdal.OpenEx(path, gdal.OF_UPDATE); layer = ds.GetLayerByName('City_parks')\n";
 
 fn ogr(fixture: &Fixture, script: &str) -> String {
     fixture.python(&format!("{OPEN}{script}\nds = None\n"))
@@ -115,7 +116,10 @@ fn ogrinfo_and_plain_sqlite_update_attributes() {
     let fixture = Fixture::new(3);
     run(std::process::Command::new("ogrinfo")
         .arg(&fixture.path)
-        .args(["-sql", "UPDATE City_parks SET trees = 99 WHERE OBJECTID = 1"]));
+        .args([
+            "-sql",
+            "UPDATE City_parks SET trees = 99 WHERE OBJECTID = 1",
+        ]));
     fixture.plain_sql(
         "UPDATE City_parks SET area = 0.5 WHERE OBJECTID = 2; DELETE FROM City_parks WHERE OBJECTID = 3",
     );
@@ -227,7 +231,9 @@ fn an_insert_that_is_ignored_leaves_no_edit_and_loses_no_later_one() {
     let ignored = "INSERT OR IGNORE INTO City_parks (OBJECTID, name) VALUES (2, 'ignored')";
     fixture.plain_sql(ignored);
     assert!(fixture.entries().is_empty());
-    fixture.plain_sql(&format!("{ignored}; DELETE FROM City_parks WHERE OBJECTID = 2"));
+    fixture.plain_sql(&format!(
+        "{ignored}; DELETE FROM City_parks WHERE OBJECTID = 2"
+    ));
     let entries = fixture.entries();
     assert_eq!(entries.len(), 1);
     assert!(entries[0].deleted && entries[0].global_id == gid(2));
@@ -245,7 +251,10 @@ fn undoing_a_delete_restores_the_record() {
          UPDATE undo SET GlobalID = NULL; \
          INSERT INTO City_parks SELECT * FROM undo",
     );
-    assert!(fixture.entries().is_empty(), "deleted and brought back unchanged");
+    assert!(
+        fixture.entries().is_empty(),
+        "deleted and brought back unchanged"
+    );
     assert_eq!(fixture.ids()[1], (2, gid(2).to_string()));
 }
 
@@ -259,7 +268,10 @@ fn cut_and_paste_is_an_update_of_the_same_record() {
     );
     let entries = fixture.entries();
     assert_eq!(entries.len(), 1);
-    assert_eq!((entries[0].global_id.clone(), entries[0].deleted), (gid(2), false));
+    assert_eq!(
+        (entries[0].global_id.clone(), entries[0].deleted),
+        (gid(2), false)
+    );
     assert!(entries[0].base.as_ref().unwrap().0.same_content(&park(2)));
     assert_eq!(fixture.ids()[2], (4, gid(2).to_string()));
 }
@@ -302,7 +314,10 @@ fn an_edited_global_id_is_set_back() {
         "f = layer.GetFeature(2); f['GlobalID'] = None; f['name'] = 'x'; layer.SetFeature(f)",
     );
     let ids: Vec<_> = fixture.ids().into_iter().map(|(_, id)| id).collect();
-    assert_eq!(ids, [gid(1).to_string(), gid(2).to_string(), gid(3).to_string()]);
+    assert_eq!(
+        ids,
+        [gid(1).to_string(), gid(2).to_string(), gid(3).to_string()]
+    );
     let entries = fixture.entries();
     assert_eq!(entries.len(), 1, "only the name of park 2 was edited");
     assert_eq!(entries[0].global_id, gid(2));
@@ -320,7 +335,10 @@ fn a_key_of_another_record_is_refused_and_a_free_one_is_no_edit() {
     assert!(!out.trim().is_empty());
     run(std::process::Command::new("ogrinfo")
         .arg(&fixture.path)
-        .args(["-sql", "UPDATE City_parks SET OBJECTID = 77 WHERE OBJECTID = 3"]));
+        .args([
+            "-sql",
+            "UPDATE City_parks SET OBJECTID = 77 WHERE OBJECTID = 3",
+        ]));
     assert_eq!(fixture.ids().len(), 3);
     assert!(fixture.entries().is_empty());
 }

@@ -7,16 +7,16 @@ use haversack_model::local::{LocalReplica, OutboxEntry, ReplicaHeader, RowVersio
 use haversack_model::schema::{GeometryColumn, GeometryKind};
 use haversack_model::{
     BatchNumber, Collection, CollectionId, CollectionKind, Cursor, Direction, Field, FieldType,
-    Generation, Geometry, GlobalId, HistoryId, Policy, Position, Record, ReplicaId, Revision, Shape,
-    Value,
+    Generation, Geometry, GlobalId, HistoryId, Policy, Position, Record, ReplicaId, Revision,
+    Shape, Value,
 };
 use haversack_sqlite::replica::{Options, ReplicaFile};
 use uuid::Uuid;
 
 /// The layer of most tests.
-pub const PARKS: CollectionId = CollectionId(0);
+pub(crate) const PARKS: CollectionId = CollectionId(0);
 
-pub fn field(name: &str, kind: FieldType) -> Field {
+pub(crate) fn field(name: &str, kind: FieldType) -> Field {
     Field {
         name: name.to_owned(),
         alias: name.to_owned(),
@@ -29,7 +29,7 @@ pub fn field(name: &str, kind: FieldType) -> Field {
     }
 }
 
-pub fn layer(id: u32, name: &str, kind: Option<GeometryKind>, fields: Vec<Field>) -> Collection {
+pub(crate) fn layer(id: u32, name: &str, kind: Option<GeometryKind>, fields: Vec<Field>) -> Collection {
     Collection {
         id: CollectionId(id),
         name: name.to_owned(),
@@ -58,7 +58,7 @@ pub fn layer(id: u32, name: &str, kind: Option<GeometryKind>, fields: Vec<Field>
     }
 }
 
-pub fn parks() -> Collection {
+pub(crate) fn parks() -> Collection {
     layer(
         PARKS.0,
         "City parks",
@@ -72,7 +72,7 @@ pub fn parks() -> Collection {
     )
 }
 
-pub fn header() -> ReplicaHeader {
+pub(crate) fn header() -> ReplicaHeader {
     ReplicaHeader {
         id: ReplicaId(Uuid::from_u128(1)),
         name: "test".to_owned(),
@@ -94,11 +94,11 @@ pub fn header() -> ReplicaHeader {
     }
 }
 
-pub fn gid(n: u32) -> GlobalId {
+pub(crate) fn gid(n: u32) -> GlobalId {
     GlobalId::Uuid(Uuid::from_u128(0xabcd_0000 + u128::from(n)))
 }
 
-pub fn park(n: u32) -> Record {
+pub(crate) fn park(n: u32) -> Record {
     Record {
         global_id: gid(n),
         object_id: None,
@@ -115,7 +115,7 @@ pub fn park(n: u32) -> Record {
     }
 }
 
-pub fn version(n: u32) -> RowVersion {
+pub(crate) fn version(n: u32) -> RowVersion {
     RowVersion {
         revision: Revision(1000 + u64::from(n)),
         generation: Generation(u64::from(n)),
@@ -123,16 +123,16 @@ pub fn version(n: u32) -> RowVersion {
 }
 
 /// A folder with a replica of `count` confirmed parks, whose object ids are 1 to `count`.
-pub struct Fixture {
-    pub folder: tempfile::TempDir,
-    pub path: PathBuf,
+pub(crate) struct Fixture {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) path: PathBuf,
 }
 
 impl Fixture {
-    pub fn new(count: u32) -> Self {
+    pub(crate) fn new(count: u32) -> Self {
         Self::with(count, Options::default())
     }
-    pub fn with(count: u32, options: Options) -> Self {
+    pub(crate) fn with(count: u32, options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("parks.gpkg");
         let mut file = ReplicaFile::create(&path, &[parks()], &header(), options).unwrap();
@@ -144,11 +144,11 @@ impl Fixture {
         tx.commit().unwrap();
         Self { folder, path }
     }
-    pub fn open(&self) -> ReplicaFile {
+    pub(crate) fn open(&self) -> ReplicaFile {
         ReplicaFile::open(&self.path).unwrap()
     }
     /// All entries of the outbox, as they stand after `pending` dropped edits that are none.
-    pub fn entries(&self) -> Vec<OutboxEntry> {
+    pub(crate) fn entries(&self) -> Vec<OutboxEntry> {
         let mut file = self.open();
         let tx = file.begin().unwrap();
         tx.pending(usize::MAX).unwrap();
@@ -156,11 +156,11 @@ impl Fixture {
         tx.commit().unwrap();
         entries
     }
-    pub fn row(&self, id: &GlobalId) -> Option<Record> {
+    pub(crate) fn row(&self, id: &GlobalId) -> Option<Record> {
         self.open().begin().unwrap().row(PARKS, id).unwrap()
     }
     /// Ids of all rows, as plain SQL sees them.
-    pub fn ids(&self) -> Vec<(i64, String)> {
+    pub(crate) fn ids(&self) -> Vec<(i64, String)> {
         let conn = rusqlite::Connection::open(&self.path).unwrap();
         let mut statement = conn
             .prepare("SELECT OBJECTID, GlobalID FROM City_parks ORDER BY 1")
@@ -171,11 +171,11 @@ impl Fixture {
         rows.map(Result::unwrap).collect()
     }
     /// Runs Python with GDAL's bindings; `path` is the replica file in it.
-    pub fn python(&self, script: &str) -> String {
+    pub(crate) fn python(&self, script: &str) -> String {
         python(&self.path, script)
     }
     /// Runs SQL by Python's `sqlite3`, which knows no spatial functions.
-    pub fn plain_sql(&self, sql: &str) -> String {
+    pub(crate) fn plain_sql(&self, sql: &str) -> String {
         self.python(&format!(
             "import sqlite3\nc = sqlite3.connect(path)\nc.executescript({sql:?})\nc.commit()\nc.close()\n"
         ))
@@ -183,13 +183,13 @@ impl Fixture {
 }
 
 /// The Python that has GDAL's bindings: `HAVERSACK_GDAL_PYTHON`, or the system's.
-pub fn python_command() -> Command {
+pub(crate) fn python_command() -> Command {
     Command::new(
         std::env::var_os("HAVERSACK_GDAL_PYTHON").unwrap_or_else(|| "/usr/bin/python3".into()),
     )
 }
 
-pub fn python(path: &Path, script: &str) -> String {
+pub(crate) fn python(path: &Path, script: &str) -> String {
     let prelude = "import sys\n\
                    from osgeo import gdal, ogr\n\
                    gdal.UseExceptions(); ogr.UseExceptions()\n\
@@ -201,7 +201,7 @@ pub fn python(path: &Path, script: &str) -> String {
 }
 
 /// Runs a program and gives its output.
-pub fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|why| {
         panic!("{command:?} cannot be run ({why}): install gdal-bin and python3-gdal")
     });
@@ -215,7 +215,7 @@ pub fn run(command: &mut Command) -> String {
 }
 
 /// The folder of geographic fixtures.
-pub fn fixtures() -> PathBuf {
+pub(crate) fn fixtures() -> PathBuf {
     let shared = std::env::var_os("HAVERSACK_SHARED").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
         PathBuf::from,
