@@ -21,6 +21,7 @@ mod db;
 mod http;
 mod listener;
 mod logging;
+mod sample;
 mod stall;
 mod state;
 
@@ -28,4 +29,4 @@ pub use config::{Config, Setting};
 pub use datadir::{DataDir, Running};
 pub use error::{Error, Result};
 pub use serve::{Handle, Options, serve, start};
-pub use state::Server;
+pub use state::{Server, parse_condition};

@@ -154,6 +154,9 @@ fn start_with(options: &Options, config: Config, on_signals: bool) -> Result<Han
     let server = Server::open_with(&options.dir, config)?;
     let first_login =
         server.ensure_administrator(options.user.as_deref(), options.password.as_deref())?;
+    if options.sample {
+        crate::sample::publish(&server)?;
+    }
     let tls = tls::server_config(server.dir.root())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,27 +1,58 @@
-//! The services of a data directory: one store each, by name.
+//! The services of a data directory: one GeoPackage file each, `services/<name>.gpkg`, opened when the server starts.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use haversack_model::Store;
+use haversack_model::{Service, Store};
+use haversack_sqlite::SqliteStore;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_path};
 
 /// All services of a server, open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Services {
-    open: RwLock<BTreeMap<String, Arc<dyn Store>>>,
+    folder: PathBuf,
+    open: RwLock<BTreeMap<String, Arc<SqliteStore>>>,
 }
 
 impl Services {
+    /// Opens every file in the folder.
+    ///
+    /// # Errors
+    /// The first file that cannot be opened ends it: a server does not start with half of its services.
+    pub fn open(folder: PathBuf) -> Result<Self> {
+        let mut open = BTreeMap::new();
+        let entries = std::fs::read_dir(&folder).map_err(at_path("listing", &folder))?;
+        for entry in entries {
+            let path = entry.map_err(at_path("listing", &folder))?.path();
+            let Some(name) = service_name(&path) else {
+                continue;
+            };
+            open.insert(name, Arc::new(SqliteStore::open(&path)?));
+        }
+        Ok(Self {
+            folder,
+            open: RwLock::new(open),
+        })
+    }
+
     /// Names in order.
     pub fn names(&self) -> Vec<String> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.keys().cloned().collect()
     }
 
-    /// The store of a service. Names are compared exactly first, then ignoring case.
-    pub fn store(&self, name: &str) -> Option<Arc<dyn Store>> {
+    /// The name as it was given at creation, for one in any case.
+    pub fn canonical(&self, name: &str) -> Option<String> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.keys()
+            .find(|known| known.eq_ignore_ascii_case(name))
+            .cloned()
+    }
+
+    /// The store of a service; the case of the name does not matter.
+    pub fn store(&self, name: &str) -> Option<Arc<SqliteStore>> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.get(name).cloned().or_else(|| {
             open.iter()
@@ -30,22 +61,40 @@ impl Services {
         })
     }
 
-    /// Adds an open store.
+    /// Makes the file of a new service.
     ///
     /// # Errors
     /// [`Error::Exists`] if the name is taken, [`Error::Invalid`] if it does not do in URLs and file names.
-    pub fn insert(&self, name: &str, store: Arc<dyn Store>) -> Result<()> {
-        check_name(name)?;
+    pub fn create(&self, service: &Service) -> Result<Arc<SqliteStore>> {
+        check_name(&service.name)?;
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        if open.keys().any(|known| known.eq_ignore_ascii_case(name)) {
+        if open
+            .keys()
+            .any(|known| known.eq_ignore_ascii_case(&service.name))
+        {
             return Err(Error::Exists {
                 what: "service",
-                name: name.to_owned(),
+                name: service.name.clone(),
             });
         }
-        open.insert(name.to_owned(), store);
-        Ok(())
+        let path = self.folder.join(format!("{}.gpkg", service.name));
+        let store = Arc::new(SqliteStore::create(path, service)?);
+        open.insert(service.name.clone(), Arc::clone(&store));
+        Ok(store)
     }
+
+    /// All stores with their names.
+    pub(crate) fn all(&self) -> Vec<(String, Arc<dyn Store>)> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.iter()
+            .map(|(name, store)| (name.clone(), Arc::clone(store) as Arc<dyn Store>))
+            .collect()
+    }
+}
+
+fn service_name(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".gpkg")?;
+    check_name(name).ok().map(|()| name.to_owned())
 }
 
 /// Refuses names that do not do in URLs and file names.

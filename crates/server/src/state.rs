@@ -7,7 +7,10 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use haversack_model::host::{JobRunner, LoginError, StoredFile, Token};
-use haversack_model::{Access, Host, Job, Principal, Right, Store, Timestamp};
+use haversack_model::{
+    Access, Collection, CollectionId, Filter, Host, Job, Principal, Right, Service, Store,
+    Timestamp,
+};
 
 use crate::accounts::{Accounts, OPERATOR};
 use crate::clock;
@@ -15,7 +18,7 @@ use crate::datadir::DataDir;
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::files::Files;
-use crate::grants::{ALL_RIGHTS, Grants};
+use crate::grants::{ALL_RIGHTS, Grant, Grants};
 use crate::jobs::Jobs;
 use crate::services::Services;
 use crate::{Config, secret};
@@ -66,7 +69,7 @@ impl Server {
             grants: Grants::new(db.clone()),
             jobs: Arc::new(Jobs::new(db.clone(), &config)),
             files: Files::new(db, dir.files(), &config),
-            services: Services::default(),
+            services: Services::open(dir.services())?,
             dir,
             config,
         }))
@@ -132,16 +135,95 @@ impl Server {
         let Some(grant) = self.grants.holding(principal, service)? else {
             return Ok(Access::default());
         };
+        let filters = self.parse_filters(service, &grant)?;
         let rights = if grant.rights.contains(&Right::Admin) {
             ALL_RIGHTS.to_vec()
         } else {
             grant.rights
         };
-        Ok(Access {
-            rights,
-            filters: Vec::new(),
-        })
+        Ok(Access { rights, filters })
     }
+
+    /// The row filters of a grant. One that does not fit the schema any more lets no row through.
+    fn parse_filters(&self, service: &str, grant: &Grant) -> Result<Vec<(CollectionId, Filter)>> {
+        if grant.filters.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(store) = self.services.store(service) else {
+            return Ok(Vec::new());
+        };
+        let tx = store.begin_read()?;
+        let mut filters = Vec::with_capacity(grant.filters.len());
+        for (id, text) in &grant.filters {
+            let parsed = tx
+                .collection(*id)
+                .map_err(Error::from)
+                .and_then(|collection| parse_condition(text, &collection));
+            filters.push((
+                *id,
+                parsed.unwrap_or_else(|error| {
+                    tracing::error!(%error, service, collection = %id, "a row filter cannot be used: no row passes it");
+                    Filter::Nothing
+                }),
+            ));
+        }
+        Ok(filters)
+    }
+
+    /// Adds or replaces a grant, after checking what it names.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for an unknown user or service; [`Error::Invalid`] for a filter that does not fit the layer.
+    pub fn grant(&self, grant: &Grant) -> Result<()> {
+        let is_group = grant.principal == "*" || grant.principal.eq_ignore_ascii_case("anonymous");
+        if !is_group && !self.accounts.exists(&grant.principal)? {
+            return Err(Error::Missing {
+                what: "user",
+                name: grant.principal.clone(),
+            });
+        }
+        let mut grant = grant.clone();
+        if grant.service == "*" {
+            if !grant.filters.is_empty() {
+                return Err(Error::invalid("filters", "they need one named service"));
+            }
+        } else {
+            let missing = || Error::Missing {
+                what: "service",
+                name: grant.service.clone(),
+            };
+            let name = self
+                .services
+                .canonical(&grant.service)
+                .ok_or_else(missing)?;
+            let store = self.services.store(&name).ok_or_else(missing)?;
+            let tx = store.begin_read()?;
+            for (id, text) in &grant.filters {
+                parse_condition(text, &tx.collection(*id)?)?;
+            }
+            grant.service = name;
+        }
+        self.grants.set(&grant)
+    }
+
+    /// Publishes a new service.
+    ///
+    /// # Errors
+    /// As [`Services::create`].
+    pub fn create_service(&self, service: &Service) -> Result<Arc<dyn Store>> {
+        self.services
+            .create(service)
+            .map(|store| store as Arc<dyn Store>)
+    }
+}
+
+/// Parses a where clause of standardised queries for a collection.
+///
+/// # Errors
+/// [`Error::Invalid`] says what in the text is wrong.
+pub fn parse_condition(text: &str, collection: &Collection) -> Result<Filter> {
+    haversack_geoservices::wire::sql::condition(text, collection, clock::now())
+        .map_err(|error| Error::invalid(format!("where clause {text:?}"), error.to_string()))
 }
 
 fn model_error(error: Error) -> haversack_model::Error {
@@ -168,9 +250,13 @@ impl Host for Server {
         self.services.names()
     }
     fn service(&self, name: &str) -> Option<Arc<dyn Store>> {
-        self.services.store(name)
+        self.services
+            .store(name)
+            .map(|store| store as Arc<dyn Store>)
     }
     fn access(&self, principal: &Principal, service: &str) -> Access {
+        let known = self.services.canonical(service);
+        let service = known.as_deref().unwrap_or(service);
         or_deny(self.find_access(principal, service), "looking up a grant")
     }
     fn login(

@@ -20,7 +20,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
 use tracing::Instrument as _;
 
-use haversack_model::Host as _;
+use haversack_model::Host;
 use haversack_model::host::Connection;
 
 use crate::{Config, Server, secret};
@@ -39,7 +39,9 @@ pub(crate) fn router(server: &Arc<Server>, metrics: PrometheusHandle) -> Router 
         .route("/health", get(health))
         .route("/metrics", get(show_metrics))
         .with_state((Arc::clone(server), metrics));
+    let host: Arc<dyn Host> = Arc::clone(server) as Arc<dyn Host>;
     let router = own
+        .nest("/arcgis", haversack_geoservices::face::router(host))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             Duration::from_secs(config.request_timeout_s.max(1)),

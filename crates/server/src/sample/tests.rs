@@ -1,0 +1,135 @@
+use std::collections::BTreeSet;
+
+use haversack_model::store::Flow;
+use haversack_model::{
+    Filter, GlobalId, Host as _, Principal, Query, QueryRow, ReadTx, Record, Shape,
+};
+
+use super::*;
+
+fn sample() -> (tempfile::TempDir, std::sync::Arc<Server>) {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path()).unwrap();
+    publish(&server).unwrap();
+    (dir, server)
+}
+
+fn records(tx: &dyn ReadTx, collection: CollectionId) -> Vec<Record> {
+    let mut records = Vec::new();
+    tx.query(&Query::records(collection, Filter::All), &mut |row| {
+        if let QueryRow::Record(one) = row {
+            records.push(one.record);
+        }
+        Ok(Flow::Continue(()))
+    })
+    .unwrap();
+    records
+}
+
+#[test]
+fn the_sample_is_the_same_on_every_machine_but_for_its_ids() {
+    let (_one, first) = sample();
+    let (_two, second) = sample();
+    for (service, collection) in [
+        ("WildfireSync", wildfire::POINTS),
+        ("WildfireSync", wildfire::LINES),
+        ("WildfireSync", wildfire::AREAS),
+        ("Ports", CollectionId(0)),
+    ] {
+        let of = |server: &Server| {
+            let store = server.services.store(service).unwrap();
+            let tx = store.begin_read().unwrap();
+            records(tx.as_ref(), collection)
+        };
+        let (a, b) = (of(&first), of(&second));
+        assert!(a.len() >= 35, "{service} {collection}: {}", a.len());
+        assert_eq!(a.len(), b.len());
+        for (a, b) in a.iter().zip(&b) {
+            assert_eq!((&a.values, &a.geometry), (&b.values, &b.geometry));
+            assert_ne!(a.global_id, b.global_id);
+        }
+    }
+}
+
+#[test]
+fn every_page_is_wider_than_its_layer_and_every_field_but_the_name_may_be_left_out() {
+    let (_dir, server) = sample();
+    for name in server.service_names() {
+        let store = server.services.store(&name).unwrap();
+        let tx = store.begin_read().unwrap();
+        for collection in tx.service().unwrap().collections {
+            let count = records(tx.as_ref(), collection.id).len();
+            assert!(count < collection.max_record_count as usize);
+            for field in &collection.fields {
+                let may_be_left_out = field.nullable || !field.default.is_null();
+                assert!(may_be_left_out || field.name == "name", "{}", field.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn areas_have_holes_and_parts_and_lines_have_parts() {
+    let (_dir, server) = sample();
+    let store = server.services.store("WildfireSync").unwrap();
+    let tx = store.begin_read().unwrap();
+    let shapes = |collection| -> Vec<Shape> {
+        records(tx.as_ref(), collection)
+            .iter()
+            .map(|r| r.geometry.as_ref().unwrap().shape())
+            .collect()
+    };
+    let areas = shapes(wildfire::AREAS);
+    let has = |test: &dyn Fn(&Shape) -> bool| areas.iter().filter(|s| test(s)).count();
+    assert!(has(&|s| matches!(s, Shape::Polygon(rings) if rings.len() > 1)) > 10);
+    assert!(has(&|s| matches!(s, Shape::MultiPolygon(_))) > 10);
+    let lines = shapes(wildfire::LINES);
+    assert!(lines.iter().any(|s| matches!(s, Shape::MultiLineString(_))));
+}
+
+#[test]
+fn every_inspection_belongs_to_a_point_and_pictures_are_kept_under_their_hash() {
+    let (_dir, server) = sample();
+    let store = server.services.store("WildfireSync").unwrap();
+    let tx = store.begin_read().unwrap();
+    let points: BTreeSet<_> = records(tx.as_ref(), wildfire::POINTS)
+        .into_iter()
+        .map(|r| r.global_id)
+        .collect();
+    for inspection in records(tx.as_ref(), wildfire::INSPECTIONS) {
+        let point = inspection.values[0].as_text().unwrap();
+        assert!(points.contains(&GlobalId::parse_uuid(point).unwrap()));
+    }
+    let attachments = records(tx.as_ref(), wildfire::POINTS.attachments());
+    assert!(attachments.len() > 20);
+    for attachment in attachments {
+        let hash = attachment.values[4].as_text().unwrap();
+        let hash = haversack_model::BlobHash::from_hex(hash).unwrap();
+        let content = tx.blob(hash).unwrap().unwrap();
+        assert_eq!(Value::Integer(content.len() as i64), attachment.values[3]);
+    }
+}
+
+#[test]
+fn anonymous_may_edit_and_synchronise_the_wildfire_and_only_read_the_ports() {
+    let (_dir, server) = sample();
+    let rights = |service| server.access(&Principal::anonymous(), service).rights;
+    assert_eq!(
+        rights("WildfireSync"),
+        [Right::Read, Right::Edit, Right::Sync]
+    );
+    assert_eq!(rights("ports"), [Right::Read]);
+    assert_eq!(rights("Other"), []);
+}
+
+#[test]
+fn a_second_start_leaves_the_sample_as_it_is() {
+    let (_dir, server) = sample();
+    let head = |server: &Server| {
+        let store = server.services.store("Ports").unwrap();
+        store.begin_read().unwrap().head().unwrap()
+    };
+    let before = head(&server);
+    publish(&server).unwrap();
+    assert_eq!(head(&server), before);
+}
