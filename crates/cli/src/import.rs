@@ -17,7 +17,7 @@ mod geopackage;
 mod load;
 mod shape;
 
-pub(crate) use load::{Loaded, Target, load};
+pub(crate) use load::{Target, existing_layer, load, new_layers, new_service};
 
 /// One layer or table of a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,8 +97,10 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Source>> {
 
 /// The name of a file without folder and extension.
 fn stem(path: &Path) -> String {
-    path.file_stem()
-        .map_or_else(|| "layer".to_owned(), |stem| stem.to_string_lossy().into_owned())
+    path.file_stem().map_or_else(
+        || "layer".to_owned(),
+        |stem| stem.to_string_lossy().into_owned(),
+    )
 }
 
 /// The same geometry in the form that a layer of this kind keeps.

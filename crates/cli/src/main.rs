@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod credentials;
 mod exit;
+mod import;
 mod output;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ fn run(command: &Command, out: Output) -> anyhow::Result<Outcome> {
     match command {
         Command::Serve(args) => commands::serve::run(args, out),
         Command::User(args) => commands::user::run(args, out),
+        Command::Import(args) => commands::import::run(args, out),
         Command::Config(args) => commands::config::run(args, out),
         _ => anyhow::bail!("not yet"),
     }

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
                 credentials::password(*password_stdin, &format!("New password for {name}"))?;
             server.accounts.set_password(name, &password)?;
             out.result(&json!({"changed": name}), |out| {
-                out.line("Changed; earlier tokens have ended.")
+                out.line("Changed; earlier tokens have ended.");
             });
         }
         UserAction::List { data } => list(&*Server::open(&data.data)?, out)?,
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
         UserAction::Remove { name, data } => {
             Server::open(&data.data)?.accounts.remove(name)?;
             out.result(&json!({"removed": name}), |out| {
-                out.line(format_args!("Removed {name}."))
+                out.line(format_args!("Removed {name}."));
             });
         }
     }

@@ -39,8 +39,10 @@ impl GeoJson {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let mut groups: BTreeMap<Option<Rank>, Group> = BTreeMap::new();
         let crs = each_feature(path, &mut |number, feature| {
-            let geometry = feature.geometry().map_err(|problem| anyhow!("feature {number}: {problem}"))?;
-            let rank = geometry.as_ref().map(|shape| Rank::of(shape));
+            let geometry = feature
+                .geometry()
+                .map_err(|problem| anyhow!("feature {number}: {problem}"))?;
+            let rank = geometry.as_ref().map(Rank::of);
             let group = groups.entry(rank).or_default();
             group.rows += 1;
             if let Some(shape) = &geometry {
@@ -52,22 +54,19 @@ impl GeoJson {
             Ok(())
         })?;
         // A layer that holds single and multiple points keeps all as multiple points.
-        if groups.contains_key(&Some(Rank::Multipoint)) {
-            if let Some(points) = groups.remove(&Some(Rank::Point)) {
+        if groups.contains_key(&Some(Rank::Multipoint))
+            && let Some(points) = groups.remove(&Some(Rank::Point)) {
                 merge(&mut groups, Some(Rank::Multipoint), points);
             }
-        }
         // Features without geometry join the largest layer; alone they are a table.
         if let Some(largest) = groups
             .iter()
             .filter(|(rank, _)| rank.is_some())
             .max_by_key(|(_, group)| group.rows)
             .map(|(rank, _)| *rank)
-        {
-            if let Some(none) = groups.remove(&None) {
+            && let Some(none) = groups.remove(&None) {
                 merge(&mut groups, largest, none);
             }
-        }
         let srid = srid_of(crs.as_ref())?;
         let single = groups.len() == 1;
         let mut shapeless = (0, 0);
@@ -112,7 +111,11 @@ impl GeoJson {
         let kind = Rank::of(shape).kind();
         let exact = self.datasets.iter().position(|d| d.kind == Some(kind));
         exact
-            .or_else(|| self.datasets.iter().position(|d| d.kind == Some(GeometryKind::Multipoint)))
+            .or_else(|| {
+                self.datasets
+                    .iter()
+                    .position(|d| d.kind == Some(GeometryKind::Multipoint))
+            })
             .unwrap_or(self.shapeless)
     }
 }
@@ -125,7 +128,9 @@ impl Source for GeoJson {
     fn read(&self, dataset: usize, visit: Visit<'_>) -> Result<()> {
         let wanted = &self.datasets[dataset];
         each_feature(&self.path, &mut |number, feature| {
-            let shape = feature.geometry().map_err(|problem| anyhow!("feature {number}: {problem}"))?;
+            let shape = feature
+                .geometry()
+                .map_err(|problem| anyhow!("feature {number}: {problem}"))?;
             if self.dataset_of(shape.as_ref()) != dataset {
                 return Ok(());
             }
@@ -204,7 +209,9 @@ struct Feature {
     properties: Map<String, Json>,
 }
 
-fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Json>, D::Error> {
+fn null_as_empty<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Map<String, Json>, D::Error> {
     let properties: Option<Map<String, Json>> = serde::Deserialize::deserialize(deserializer)?;
     Ok(properties.unwrap_or_default())
 }
@@ -224,12 +231,13 @@ impl Feature {
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case("GlobalID"))
             .map(|(_, value)| value);
-        [named, Some(&self.id)].into_iter().flatten().find_map(|value| {
-            match GlobalId::parse_uuid(value.as_str()?) {
+        [named, Some(&self.id)]
+            .into_iter()
+            .flatten()
+            .find_map(|value| match GlobalId::parse_uuid(value.as_str()?) {
                 Ok(GlobalId::Uuid(uuid)) => Some(uuid),
                 _ => None,
-            }
-        })
+            })
     }
 }
 
@@ -265,7 +273,9 @@ fn to_positions(json: &Json) -> Result<Vec<Position>, String> {
 }
 
 fn to_position(json: &Json) -> Result<Position, String> {
-    let numbers: Vec<f64> = list(json, |n| n.as_f64().ok_or_else(|| format!("{n} is not a coordinate")))?;
+    let numbers: Vec<f64> = list(json, |n| {
+        n.as_f64().ok_or_else(|| format!("{n} is not a coordinate"))
+    })?;
     match numbers[..] {
         [x, y] => Ok(Position::xy(x, y)),
         [x, y, z, ..] => Ok(Position {
@@ -340,7 +350,9 @@ impl<'de> Visitor<'de> for Document<'_> {
             match key.as_str() {
                 "features" => {
                     has_features = true;
-                    map.next_value_seed(Features { each: &mut *self.each })?;
+                    map.next_value_seed(Features {
+                        each: &mut *self.each,
+                    })?;
                 }
                 "crs" => crs = map.next_value()?,
                 _ => {
@@ -385,7 +397,10 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> tempfile::NamedTempFile {
-        let mut file = tempfile::Builder::new().suffix(".geojson").tempfile().unwrap();
+        let mut file = tempfile::Builder::new()
+            .suffix(".geojson")
+            .tempfile()
+            .unwrap();
         file.write_all(text.as_bytes()).unwrap();
         file
     }
@@ -403,7 +418,10 @@ mod tests {
         let kinds: Vec<_> = source.datasets.iter().map(|d| (d.kind, d.rows)).collect();
         assert_eq!(
             kinds,
-            [(Some(GeometryKind::Point), 1), (Some(GeometryKind::Polygon), 3)]
+            [
+                (Some(GeometryKind::Point), 1),
+                (Some(GeometryKind::Polygon), 3)
+            ]
         );
         let mut seen = Vec::new();
         source
@@ -430,7 +448,10 @@ mod tests {
             {"type":"Feature","properties":{},"geometry":{"type":"GeometryCollection","geometries":[]}}]}"#,
         );
         let refused = format!("{:#}", GeoJson::open(file.path()).unwrap_err());
-        assert!(refused.contains("feature 1") && refused.contains("GeometryCollection"), "{refused}");
+        assert!(
+            refused.contains("feature 1") && refused.contains("GeometryCollection"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -44,7 +44,9 @@ impl GeoPackage {
         let db = connect(path)?;
         let mut tables = Vec::new();
         let mut datasets = Vec::new();
-        for content in contents(&db).with_context(|| format!("{} is not a GeoPackage", path.display()))? {
+        for content in
+            contents(&db).with_context(|| format!("{} is not a GeoPackage", path.display()))?
+        {
             for (table, dataset) in describe(&db, &content)? {
                 tables.push(table);
                 datasets.push(dataset);
@@ -125,7 +127,11 @@ fn contents(db: &Connection) -> rusqlite::Result<Vec<Content>> {
                 table: row.get(0)?,
                 identifier: row.get(1)?,
                 geometry: match column {
-                    Some(column) => Some((column, row.get::<_, Option<String>>(3)?.unwrap_or_default(), row.get::<_, Option<i32>>(4)?.unwrap_or(0))),
+                    Some(column) => Some((
+                        column,
+                        row.get::<_, Option<String>>(3)?.unwrap_or_default(),
+                        row.get::<_, Option<i32>>(4)?.unwrap_or(0),
+                    )),
                     None => None,
                 },
             })
@@ -142,7 +148,10 @@ fn describe(db: &Connection, content: &Content) -> Result<Vec<(Table, Dataset)>>
     let mut rows = statement.query([&content.table])?;
     while let Some(row) = rows.next()? {
         let (name, declared, key): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let is_geometry = content.geometry.as_ref().is_some_and(|(column, ..)| *column == name);
+        let is_geometry = content
+            .geometry
+            .as_ref()
+            .is_some_and(|(column, ..)| *column == name);
         if key == 1 && declared.eq_ignore_ascii_case("INTEGER") || is_geometry {
             continue;
         }
@@ -188,8 +197,10 @@ fn survey(db: &Connection, table: &Table, content: &Content, dataset: &mut Datas
         for (i, field) in dataset.fields.iter().enumerate() {
             value(row.get_ref(i)?, field.kind).with_context(at)?;
         }
-        if table.geometry.is_some() {
-            if let Some(geometry) = read_geometry(row.get_ref(dataset.fields.len())?).with_context(at)? {
+        if table.geometry.is_some()
+            && let Some(geometry) =
+                read_geometry(row.get_ref(dataset.fields.len())?).with_context(at)?
+            {
                 geometry.shape().for_each_position(&mut |p| {
                     dataset.has_z |= p.z.is_some();
                     dataset.has_m |= p.m.is_some();
@@ -198,7 +209,6 @@ fn survey(db: &Connection, table: &Table, content: &Content, dataset: &mut Datas
                     kinds.push(geometry.kind());
                 }
             }
-        }
     }
     let Some((_, declared, srid)) = &content.geometry else {
         return Ok(());
@@ -214,7 +224,10 @@ fn survey(db: &Connection, table: &Table, content: &Content, dataset: &mut Datas
         ),
     });
     if *srid <= 0 {
-        bail!("the coordinate system of {} is not defined; assign one first", table.name);
+        bail!(
+            "the coordinate system of {} is not defined; assign one first",
+            table.name
+        );
     }
     Ok(())
 }
@@ -226,7 +239,11 @@ fn select(table: &Table) -> String {
     if columns.is_empty() {
         columns.push("1".to_owned());
     }
-    format!("SELECT {} FROM {}", columns.join(", "), quote_ident(&table.name))
+    format!(
+        "SELECT {} FROM {}",
+        columns.join(", "),
+        quote_ident(&table.name)
+    )
 }
 
 fn field_type(declared: &str) -> (FieldType, Option<u32>) {
@@ -273,20 +290,37 @@ fn uuid(text: &str) -> Option<Uuid> {
 
 /// A stored value as an attribute of the declared type. SQLite keeps what it is given, so it may not fit.
 fn value(stored: ValueRef<'_>, kind: FieldType) -> Result<Value> {
-    let text = |bytes: &[u8]| -> Result<String> { Ok(std::str::from_utf8(bytes).context("a text is not UTF-8")?.to_owned()) };
+    let text = |bytes: &[u8]| -> Result<String> {
+        Ok(std::str::from_utf8(bytes)
+            .context("a text is not UTF-8")?
+            .to_owned())
+    };
     Ok(match (stored, kind) {
         (ValueRef::Null, _) => Value::Null,
-        (ValueRef::Integer(n), FieldType::SmallInteger | FieldType::Integer | FieldType::BigInteger) => Value::Integer(n),
+        (
+            ValueRef::Integer(n),
+            FieldType::SmallInteger | FieldType::Integer | FieldType::BigInteger,
+        ) => Value::Integer(n),
         (ValueRef::Integer(n), FieldType::Single | FieldType::Double) => Value::Real(n as f64),
-        (ValueRef::Real(x), FieldType::Single | FieldType::Double) if x.is_finite() => Value::Real(x),
+        (ValueRef::Real(x), FieldType::Single | FieldType::Double) if x.is_finite() => {
+            Value::Real(x)
+        }
         (ValueRef::Text(bytes), FieldType::Date) => {
             let text = text(bytes)?;
-            Value::Integer(datetime::from_text(&text).with_context(|| format!("{text:?} is not a date and time"))?)
+            Value::Integer(
+                datetime::from_text(&text)
+                    .with_context(|| format!("{text:?} is not a date and time"))?,
+            )
         }
-        (ValueRef::Text(bytes), FieldType::String | FieldType::DateOnly) => Value::Text(text(bytes)?),
+        (ValueRef::Text(bytes), FieldType::String | FieldType::DateOnly) => {
+            Value::Text(text(bytes)?)
+        }
         (ValueRef::Integer(n), FieldType::String) => Value::Text(n.to_string()),
         (ValueRef::Real(x), FieldType::String) => Value::Text(x.to_string()),
         (ValueRef::Blob(bytes), FieldType::Blob) => Value::Blob(bytes.to_owned()),
-        (other, kind) => bail!("a value of type {} stands in a column of type {kind:?}", other.data_type()),
+        (other, kind) => bail!(
+            "a value of type {} stands in a column of type {kind:?}",
+            other.data_type()
+        ),
     })
 }

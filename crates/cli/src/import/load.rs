@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use anyhow::{Context as _, Result, bail};
 use haversack_model::schema::{CollectionKind, GeometryColumn};
-use haversack_model::{Collection, CollectionId, Field, FieldType, GlobalId, Record, Service, Store, Timestamp, Value};
+use haversack_model::{
+    Collection, CollectionId, Field, FieldType, GlobalId, Record, Service, Store, Timestamp, Value,
+};
 use uuid::Uuid;
 
 use super::{Dataset, Row, Source};
@@ -14,7 +16,17 @@ const BATCH: usize = 5000;
 /// Largest page of a query of an imported layer.
 const MAX_RECORD_COUNT: u32 = 2000;
 /// What an imported service offers; what a user may do of it is for grants to say.
-const CAPABILITIES: &[&str] = &["Create", "Delete", "Query", "Sync", "Update", "Editing", "Uploads", "ChangeTracking", "Extract"];
+const CAPABILITIES: &[&str] = &[
+    "Create",
+    "Delete",
+    "Query",
+    "Sync",
+    "Update",
+    "Editing",
+    "Uploads",
+    "ChangeTracking",
+    "Extract",
+];
 
 /// Where one dataset goes.
 #[derive(Debug)]
@@ -41,7 +53,11 @@ pub(crate) struct Loaded {
 /// The definition of a new service for a source.
 pub(crate) fn new_service(name: &str, source: &dyn Source) -> (Service, Vec<Target>) {
     let targets = new_layers(source, &[]);
-    let srid = source.datasets().iter().find(|d| d.kind.is_some()).map_or(4326, |d| d.srid);
+    let srid = source
+        .datasets()
+        .iter()
+        .find(|d| d.kind.is_some())
+        .map_or(4326, |d| d.srid);
     let service = Service {
         name: name.to_owned(),
         title: name.to_owned(),
@@ -58,7 +74,10 @@ pub(crate) fn new_service(name: &str, source: &dyn Source) -> (Service, Vec<Targ
 /// New layers for all datasets of a source, beside those that a service has.
 pub(crate) fn new_layers(source: &dyn Source, present: &[Collection]) -> Vec<Target> {
     let mut next = present.iter().map(|c| c.id.0 + 1).max().unwrap_or(0);
-    let mut tables: HashSet<String> = present.iter().map(|c| c.table.to_ascii_lowercase()).collect();
+    let mut tables: HashSet<String> = present
+        .iter()
+        .map(|c| c.table.to_ascii_lowercase())
+        .collect();
     let mut targets = Vec::new();
     for (at, dataset) in source.datasets().iter().enumerate() {
         let collection = new_collection(CollectionId(next), dataset, &mut tables);
@@ -78,24 +97,35 @@ pub(crate) fn new_layers(source: &dyn Source, present: &[Collection]) -> Vec<Tar
 /// If the source does not fit.
 pub(crate) fn existing_layer(source: &dyn Source, collection: &Collection) -> Result<Target> {
     let [dataset] = source.datasets() else {
-        bail!("the file holds {} layers; `--layer` takes a file with one", source.datasets().len());
+        bail!(
+            "the file holds {} layers; `--layer` takes a file with one",
+            source.datasets().len()
+        );
     };
     let kind = collection.geometry.as_ref().map(|g| g.kind);
     if dataset.kind.is_some() && dataset.kind != kind {
-        bail!("the file holds {:?} geometries, which do not fit into {}", dataset.kind, collection.name);
+        bail!(
+            "the file holds {:?} geometries, which do not fit into {}",
+            dataset.kind,
+            collection.name
+        );
     }
     let srid = collection.geometry.as_ref().map(|g| g.srid);
     if dataset.kind.is_some() && srid != Some(dataset.srid) {
         bail!(
             "the file is in EPSG:{}, {} in EPSG:{}; convert it first with `ogr2ogr -t_srs`",
-            dataset.srid, collection.name, srid.unwrap_or_default()
+            dataset.srid,
+            collection.name,
+            srid.unwrap_or_default()
         );
     }
     let places = dataset
         .fields
         .iter()
         .map(|field| {
-            let by_name = collection.field_index(&field.name).or_else(|| collection.field_index(&plain(&field.name)));
+            let by_name = collection
+                .field_index(&field.name)
+                .or_else(|| collection.field_index(&plain(&field.name)));
             by_name.filter(|at| collection.fields[*at].editable)
         })
         .collect();
@@ -132,13 +162,22 @@ fn new_collection(id: CollectionId, dataset: &Dataset, tables: &mut HashSet<Stri
     let display_field = fields
         .iter()
         .filter(|f| f.kind == FieldType::String)
-        .min_by_key(|f| (!f.name.eq_ignore_ascii_case("name"), !f.name.to_ascii_lowercase().contains("name")))
+        .min_by_key(|f| {
+            (
+                !f.name.eq_ignore_ascii_case("name"),
+                !f.name.to_ascii_lowercase().contains("name"),
+            )
+        })
         .map(|f| f.name.clone());
     Collection {
         id,
         name: dataset.name.clone(),
         table: unique(&plain(&dataset.name).to_ascii_lowercase(), tables),
-        kind: if geometry.is_some() { CollectionKind::Layer } else { CollectionKind::Table },
+        kind: if geometry.is_some() {
+            CollectionKind::Layer
+        } else {
+            CollectionKind::Table
+        },
         description: String::new(),
         object_id_field: "OBJECTID".to_owned(),
         global_id_field: "GlobalID".to_owned(),
@@ -217,7 +256,12 @@ pub(crate) fn load(
 }
 
 fn record(target: &Target, row: Row) -> Record {
-    let mut values: Vec<Value> = target.collection.fields.iter().map(|f| f.default.clone()).collect();
+    let mut values: Vec<Value> = target
+        .collection
+        .fields
+        .iter()
+        .map(|f| f.default.clone())
+        .collect();
     for (value, place) in row.values.into_iter().zip(&target.places) {
         if let Some(place) = place {
             values[*place] = value;

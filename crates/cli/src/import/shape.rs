@@ -40,13 +40,10 @@ pub(super) struct Shaper {
 impl Shaper {
     /// Looks at one value.
     pub(super) fn see(&mut self, name: &str, value: &Json) {
-        let at = match self.places.get(name) {
-            Some(&at) => at,
-            None => {
-                self.places.insert(name.to_owned(), self.order.len());
-                self.order.push((name.to_owned(), Seen::Nothing));
-                self.order.len() - 1
-            }
+        let at = if let Some(&at) = self.places.get(name) { at } else {
+            self.places.insert(name.to_owned(), self.order.len());
+            self.order.push((name.to_owned(), Seen::Nothing));
+            self.order.len() - 1
         };
         let new = match value {
             Json::Null => return,
@@ -64,12 +61,9 @@ impl Shaper {
     /// Takes over what another one saw.
     pub(super) fn absorb(&mut self, other: Self) {
         for (name, seen) in other.order {
-            match self.places.get(&name) {
-                Some(&at) => self.order[at].1 = self.order[at].1.with(seen),
-                None => {
-                    self.places.insert(name.clone(), self.order.len());
-                    self.order.push((name, seen));
-                }
+            if let Some(&at) = self.places.get(&name) { self.order[at].1 = self.order[at].1.with(seen) } else {
+                self.places.insert(name.clone(), self.order.len());
+                self.order.push((name, seen));
             }
         }
     }
@@ -124,7 +118,10 @@ mod tests {
     #[test]
     fn the_narrowest_type_that_holds_all_values_is_chosen() {
         assert_eq!(kind_of(&[json!(null), json!(1)]), FieldType::Integer);
-        assert_eq!(kind_of(&[json!(1), json!(5_000_000_000_i64)]), FieldType::BigInteger);
+        assert_eq!(
+            kind_of(&[json!(1), json!(5_000_000_000_i64)]),
+            FieldType::BigInteger
+        );
         assert_eq!(kind_of(&[json!(1), json!(1.5)]), FieldType::Double);
         assert_eq!(kind_of(&[json!(1), json!("a")]), FieldType::String);
         assert_eq!(kind_of(&[json!(true)]), FieldType::SmallInteger);
