@@ -29,8 +29,6 @@ pub(crate) struct Call {
     pub(crate) base: String,
     /// Address of the client, for limits.
     pub(crate) address: String,
-    /// Id of the request in logs.
-    pub(crate) request: Uuid,
     /// Set in a job: the id of what the operation makes, the same in every run of the job.
     pub(crate) job: Option<Uuid>,
 }
@@ -46,6 +44,8 @@ pub(crate) struct Opened {
     pub(crate) access: Access,
     /// Its definition when it was opened.
     pub(crate) service: Service,
+    /// The time of the request: what `CURRENT_TIMESTAMP` stands for.
+    pub(crate) now: Timestamp,
 }
 
 impl Call {
@@ -63,6 +63,7 @@ impl Call {
             store,
             access,
             service,
+            now: self.now(),
         })
     }
     /// Refuses who lacks a right: credentials are asked for first.

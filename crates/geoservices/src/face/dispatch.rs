@@ -9,7 +9,7 @@ use super::answer::Answer;
 use super::call::Call;
 use super::problem::{Problem, Result};
 use super::route::Path;
-use super::{files, metadata, portal, uploads};
+use super::{attachments, edits, extract, files, jobs, metadata, portal, query, replica, uploads};
 
 /// Runs the operation that a path names.
 pub(crate) fn dispatch(call: &Call, path: &Path) -> Result<Answer> {
@@ -44,6 +44,15 @@ fn service(call: &Call, name: &str, segments: &[String], words: &[&str]) -> Resu
         [] => metadata::service(call, name),
         ["layers"] => metadata::layers(call, name),
         ["uploads", rest @ ..] => uploads::dispatch(call, name, rest),
+        ["applyedits"] => edits::service::apply_edits(call, name),
+        ["createreplica"] => replica::create::create(call, name),
+        ["synchronizereplica"] => replica::synchronize::synchronize(call, name),
+        ["unregisterreplica"] => replica::unregister(call, name),
+        ["replicas"] => replica::list(call, name),
+        ["replicas", id] => replica::info(call, name, id),
+        ["extractchanges"] => extract::extract_changes(call, name),
+        ["cleanupchangetracking"] => replica::cleanup(call, name),
+        ["jobs", id] | ["jobs", id, "status"] => jobs::status(call, name, id),
         [id, rest @ ..] => {
             let id = id
                 .parse()
@@ -62,6 +71,33 @@ fn layer(
 ) -> Result<Answer> {
     match words {
         [] => metadata::one_layer(call, name, id),
-        _ => Err(Problem::NotFound(format!("resource '{}'", segments[0]))),
+        ["query"] => query::query(call, name, id),
+        ["queryrelatedrecords"] => query::related::query(call, name, id),
+        ["validatesql"] => query::validate::validate(call, name, id),
+        ["applyedits"] => edits::layer::apply_edits(call, name, id),
+        ["addfeatures"] => edits::layer::features_only(call, name, id, true),
+        ["updatefeatures"] => edits::layer::features_only(call, name, id, false),
+        ["deletefeatures"] => edits::layer::delete_features(call, name, id),
+        ["calculate"] => edits::calculate::calculate(call, name, id),
+        ["queryattachments"] => attachments::query(call, name, id),
+        [row, rest @ ..] => match row.parse() {
+            Ok(row) => feature(call, name, id, row, rest),
+            Err(_not_a_row) => Err(Problem::NotFound(format!("resource '{}'", segments[0]))),
+        },
+    }
+}
+
+fn feature(call: &Call, name: &str, id: CollectionId, row: i64, words: &[&str]) -> Result<Answer> {
+    match words {
+        [] => query::one(call, name, id, row),
+        ["attachments"] => attachments::list(call, name, id, row),
+        ["attachments", attachment] => match attachment.parse() {
+            Ok(attachment) => attachments::bytes(call, name, id, row, attachment),
+            Err(_not_a_number) => Err(Problem::NotFound("this attachment".to_owned())),
+        },
+        ["addattachment"] => attachments::add(call, name, id, row),
+        ["updateattachment"] => attachments::update(call, name, id, row),
+        ["deleteattachments"] => attachments::delete(call, name, id, row),
+        _ => Err(Problem::NotFound("this resource".to_owned())),
     }
 }

@@ -233,7 +233,6 @@ impl Runner {
             method: Method::POST,
             base: request.base.clone(),
             address: String::new(),
-            request: self.host.fresh_uuid(),
             job: Some(request.fixed),
         })
     }

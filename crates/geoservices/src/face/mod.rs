@@ -9,15 +9,20 @@
 //! [`problem`] turns what went wrong into the dialect's error. Source: `spec/geoservices.md`.
 
 mod answer;
+mod attachments;
 mod body;
 mod call;
 mod dispatch;
+mod edits;
 mod extract;
 mod files;
+mod jobs;
 mod login;
 mod metadata;
 mod portal;
 mod problem;
+mod query;
+mod replica;
 mod route;
 mod uploads;
 
@@ -45,6 +50,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 ///
 /// Registers the runner of its jobs, so that jobs of an earlier run continue.
 pub fn router(host: Arc<dyn Host>) -> Router {
+    let runner = jobs::Runner {
+        host: Arc::clone(&host),
+    };
+    host.register_job_runner(jobs::KIND, Arc::new(runner));
     Router::new().fallback(move |request: Request| handle(Arc::clone(&host), request))
 }
 
@@ -99,7 +108,6 @@ async fn run(
         method: parts.method.clone(),
         base,
         address: connection.map_or_else(String::new, |c| c.peer.ip().to_string()),
-        request: id,
         job: None,
     };
     let work = tokio::task::spawn_blocking(move || {

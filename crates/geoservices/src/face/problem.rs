@@ -71,6 +71,13 @@ impl Problem {
             other => Self::parameter(name, &other.to_string()),
         }
     }
+    /// A clause that is not understood.
+    pub(crate) fn sql(name: &str, source: crate::wire::sql::SqlError) -> Self {
+        Self::Wire(crate::Error::Sql {
+            parameter: name.to_owned(),
+            source,
+        })
+    }
     /// A failing file or process of this machine.
     pub(crate) fn io(doing: &str, error: &std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::StorageFull {
