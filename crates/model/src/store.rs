@@ -75,8 +75,8 @@ pub trait ReadTx {
     /// Up to which generation another history, an ancestor of the present one, is common with it. `None` if that
     /// history is unknown, which is safe: a replica then sends again all that it ever sent.
     fn common_with(&self, history: HistoryId) -> Result<Option<Generation>> {
-        let _unknown = history;
-        Ok(None)
+        let head = self.head()?;
+        Ok((head.history == history).then_some(head.generation))
     }
     /// The service's definition.
     fn service(&self) -> Result<Service>;

@@ -215,8 +215,10 @@ impl Applying<'_, '_, '_> {
                 global_id,
                 mine,
                 base,
-            } => self.update(&shape, &global_id, mine, base, current),
-            Edit::Delete { global_id, base } => self.delete(&shape, &global_id, base, current),
+            } => self.update(&shape, &global_id, mine, base.as_ref(), current),
+            Edit::Delete { global_id, base } => {
+                self.delete(&shape, &global_id, base.as_ref(), current)
+            }
         }
     }
 

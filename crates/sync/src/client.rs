@@ -1,18 +1,33 @@
 //! The replica's side of a sync, in steps and as a loop.
 //!
 //! Owns: the outbox of a replica from freeze to receipt, what a download may overwrite, full resync, and the decision
-//! of conflicts. Does not own: capture of edits (triggers in the replica file), the network ([`Remote`]).
-//! Each step is one transaction on the file; no step holds one across the network. Rule source: DESIGN 5.
+//! of conflicts. Does not own: capture of edits (triggers in the replica file), the network
+//! ([`Remote`](haversack_model::Remote)). Each step is one transaction on the file; none is held across the network.
+//! Rule source: DESIGN 5.
 
-use haversack_model::local::{FrozenBatch, LocalReplica, ReplicaHeader};
-use haversack_model::remote::{BatchReply, Page};
-use haversack_model::{
-    BatchNumber, Changes, CollectionId, ConflictId, Cursor, Error, GlobalId, Outcome, Record,
-    Remote, ReplicaTx, Result, Timestamp,
-};
+use haversack_model::{Changes, CollectionId, GlobalId, Record};
+
+mod decide;
+mod freeze;
+mod history;
+mod page;
+mod preview;
+mod reply;
+mod run;
+
+pub use decide::{discard, resolve, retry};
+pub use freeze::{freeze, thaw};
+pub use history::{renewed, start_new_history, start_resync};
+pub use page::apply_page;
+pub use preview::preview;
+pub use reply::apply_reply;
+pub use run::synchronise;
 
 /// Most edits of one batch.
 pub const MAX_BATCH: usize = 2000;
+
+/// The reason of an entry whose parent was refused.
+pub const WAITS_FOR_PARENT: &str = "waits for parent";
 
 /// Where a sync stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,69 +109,4 @@ pub struct PlannedUpload {
     pub clashes: Changes,
     /// Whether it would be a conflict: clashes, or update against delete.
     pub conflict: bool,
-}
-
-/// Freezes the pending edits as the next batch, or gives the unanswered one again. `None`: nothing to send.
-pub fn freeze(tx: &mut dyn ReplicaTx, now: Timestamp) -> Result<Option<FrozenBatch>> {
-    let _ = (tx, now);
-    Err(unfinished())
-}
-/// Stores the answer to a batch.
-pub fn apply_reply(
-    tx: &mut dyn ReplicaTx,
-    number: BatchNumber,
-    reply: &BatchReply,
-    now: Timestamp,
-) -> Result<Vec<Outcome>> {
-    let _ = (tx, number, reply, now);
-    Err(unfinished())
-}
-/// Stores a page that answers the request with the cursor `asked`. A page for another cursor is dropped (`false`).
-pub fn apply_page(tx: &mut dyn ReplicaTx, asked: &ReplicaHeader, page: &Page) -> Result<bool> {
-    let _ = (tx, asked, page);
-    Err(unfinished())
-}
-/// Synchronises until nothing is left to do on either side.
-pub fn synchronise(
-    local: &mut dyn LocalReplica,
-    remote: &mut dyn Remote,
-    clock: &dyn Fn() -> Timestamp,
-    progress: &mut dyn FnMut(Step),
-) -> Result<Summary> {
-    let _ = (local, remote, clock, progress);
-    Err(unfinished())
-}
-/// What [`synchronise`] would do. Nothing is stored on either side.
-pub fn preview(local: &mut dyn LocalReplica, remote: &mut dyn Remote) -> Result<Preview> {
-    let _ = (local, remote);
-    Err(unfinished())
-}
-/// Closes a conflict. Where the choice is not what is stored, it becomes a new local edit.
-pub fn resolve(
-    tx: &mut dyn ReplicaTx,
-    conflict: ConflictId,
-    choice: Choice,
-    user: &str,
-    now: Timestamp,
-) -> Result<()> {
-    let _ = (tx, conflict, choice, user, now);
-    Err(unfinished())
-}
-/// Gives up local edits of a record: the server's version is installed.
-pub fn discard(tx: &mut dyn ReplicaTx, collection: CollectionId, id: &GlobalId) -> Result<()> {
-    let _ = (tx, collection, id);
-    Err(unfinished())
-}
-/// Makes rejected edits pending again; gives how many.
-pub fn retry(tx: &mut dyn ReplicaTx) -> Result<usize> {
-    let _ = tx;
-    Err(unfinished())
-}
-/// Starts a full resync against a history: unsent edits stay, rows that the server no longer has go at its end.
-pub fn start_resync(tx: &mut dyn ReplicaTx, to: Cursor) -> Result<()> {
-    let _ = (tx, to);
-    Err(unfinished())
-}
-fn unfinished() -> Error {
-    Error::Corrupt("unfinished".into())
 }

@@ -28,32 +28,38 @@ pub enum DeltaChange {
     },
 }
 
-/// What a request sent: the record as its sender now has it, or `None` for one that it removed.
+/// What the sender of a request has of a record after it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Held {
+    /// Some version that is not known in full.
+    Unknown,
+    /// Nothing: it removed the record.
+    Nothing,
+    /// This.
+    Record(Record),
+}
+
+/// What a request sent.
 #[derive(Clone, Debug, Default)]
-pub struct Sent(BTreeMap<(CollectionId, GlobalId), Option<Option<Record>>>);
+pub struct Sent(BTreeMap<(CollectionId, GlobalId), Held>);
 
 impl Sent {
-    /// Notes what the sender has: a record, or nothing.
-    pub fn note(&mut self, collection: CollectionId, id: GlobalId, content: Option<Record>) {
-        self.0.insert((collection, id), Some(content));
+    /// Notes what the sender has of a record.
+    pub fn note(&mut self, collection: CollectionId, id: GlobalId, held: Held) {
+        self.0.insert((collection, id), held);
     }
-    /// Notes that the sender holds some version of a record that is not known in full.
-    pub fn note_unknown(&mut self, collection: CollectionId, id: GlobalId) {
-        self.0.entry((collection, id)).or_insert(None);
-    }
-    fn mentions(&self, collection: CollectionId, id: &GlobalId) -> bool {
-        !self.0.is_empty() && self.0.contains_key(&(collection, id.clone()))
+    fn get(&self, collection: CollectionId, id: &GlobalId) -> Option<&Held> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(&(collection, id.clone()))
     }
     fn is_exactly(&self, collection: CollectionId, id: &GlobalId, stored: Option<&Record>) -> bool {
-        !self.0.is_empty()
-            && match self.0.get(&(collection, id.clone())) {
-                Some(Some(sent)) => match (sent, stored) {
-                    (None, None) => true,
-                    (Some(sent), Some(stored)) => sent.same_content(stored),
-                    _ => false,
-                },
-                _ => false,
-            }
+        match (self.get(collection, id), stored) {
+            (Some(Held::Nothing), None) => true,
+            (Some(Held::Record(sent)), Some(stored)) => sent.same_content(stored),
+            _ => false,
+        }
     }
 }
 
@@ -186,7 +192,7 @@ fn as_told(
                 return Ok(None);
             }
             // What this request sent, its sender has: it must be told that it lies outside.
-            if !matched && !sent.mentions(collection, &global_id) {
+            if !matched && sent.get(collection, &global_id).is_none() {
                 return Ok(None);
             }
             let removal = if record.is_none() {

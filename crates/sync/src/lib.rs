@@ -11,7 +11,7 @@ pub mod states;
 pub mod validate;
 
 pub use apply::{Applied, Ids, Uploader, apply_edits};
-pub use delta::{DeltaChange, Sent, delta};
+pub use delta::{DeltaChange, Held, Sent, delta};
 pub use foreign::{ForeignEdit, import};
 pub use haversack_model::{Error, Result};
 pub use native::{Pull, pull, push};

@@ -200,7 +200,6 @@ fn is_offset_timestamp(text: &str) -> bool {
 pub fn fit_geometry(collection: &Collection, geometry: Option<&Geometry>) -> Result<(), Refusal> {
     let refuse = |text: String| Err((RejectCode::InvalidGeometry, text));
     match (&collection.geometry, geometry) {
-        (_, None) => Ok(()),
         (None, Some(_)) => refuse(format!("{} has no geometry", collection.name)),
         (Some(column), Some(geometry)) if geometry.kind() != column.kind => refuse(format!(
             "{} takes {:?} geometries, and this is a {:?}",

@@ -75,17 +75,17 @@ impl Applying<'_, '_, '_> {
         shape: &Shape,
         id: &GlobalId,
         mut mine: Changes,
-        base: Option<Base>,
+        base: Option<&Base>,
         current: Option<Versioned>,
     ) -> Result<Outcome> {
         let Some(current) = current else {
-            return self.update_of_absent(shape, id, &mine, base.as_ref());
+            return self.update_of_absent(shape, id, &mine, base);
         };
         if let Err(refusal) = drop_read_only(shape, &mut mine, &current.record) {
             return Ok(rejected(refusal));
         }
-        let base_revision = base.as_ref().map(|base| base.revision);
-        let known = match &base {
+        let base_revision = base.map(|base| base.revision);
+        let known = match base {
             // The same version: all of it is known, whatever the sender kept of it.
             Some(base) if base.revision == current.track.revision => {
                 crate::merge::whole(&current.record)
@@ -115,7 +115,7 @@ impl Applying<'_, '_, '_> {
             ConflictKind::UpdateUpdate,
             !merge.free.is_empty(),
         );
-        let base_record = match &base {
+        let base_record = match base {
             Some(base) => Some(self.version_of(shape, id, base, &current.record)?),
             None => None,
         };
@@ -210,14 +210,14 @@ impl Applying<'_, '_, '_> {
         &mut self,
         shape: &Shape,
         id: &GlobalId,
-        base: Option<Base>,
+        base: Option<&Base>,
         current: Option<Versioned>,
     ) -> Result<Outcome> {
         // What is gone already, or never was, is as the sender wants it.
         let Some(current) = current else {
             return Ok(Outcome::Applied);
         };
-        let unchanged = match &base {
+        let unchanged = match base {
             None => self.by.replica.is_none(),
             Some(base) => {
                 base.revision == current.track.revision || is_all_of(shape, &base.content, &current)
@@ -228,7 +228,7 @@ impl Applying<'_, '_, '_> {
             return Ok(Outcome::Applied);
         }
         let chosen = winner(self.by.policy, ConflictKind::DeleteUpdate, false);
-        let base_record = match &base {
+        let base_record = match base {
             Some(base) => Some(self.version_of(shape, id, base, &current.record)?),
             None => None,
         };

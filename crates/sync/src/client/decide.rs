@@ -1,0 +1,176 @@
+//! Decisions of people: how a conflict is closed, edits given up, refused edits tried again.
+
+use haversack_model::local::Removal;
+use haversack_model::{
+    CollectionId, Conflict, ConflictId, Error, GlobalId, OutboxEntry, Record, ReplicaTx,
+    Resolution, Result, SyncState, Theirs, Timestamp, Winner,
+};
+
+use super::Choice;
+use super::freeze::install_theirs;
+use crate::states::{self, Event, Step};
+
+/// Closes a conflict. Where the choice is not what is stored, it becomes a new local edit, sent with the next sync.
+///
+/// # Errors
+/// [`Error::Invalid`] if there is no such conflict, it is closed, or an edited record has another id.
+pub fn resolve(
+    tx: &mut dyn ReplicaTx,
+    conflict: ConflictId,
+    choice: Choice,
+    user: &str,
+    now: Timestamp,
+) -> Result<()> {
+    let invalid = |problem: &str| Error::Invalid {
+        what: format!("conflict {conflict}"),
+        problem: problem.to_owned(),
+    };
+    let mut found = tx
+        .conflicts(false)?
+        .into_iter()
+        .find(|found| found.id == conflict)
+        .ok_or_else(|| invalid("there is none of this id"))?;
+    if found.resolution.is_some() {
+        return Err(invalid("it was decided already"));
+    }
+    let (kept, wanted) = match choice {
+        Choice::Mine => ("mine", found.mine.clone()),
+        Choice::Theirs => ("theirs", found.theirs.clone()),
+        Choice::Base => match &found.base {
+            Some(base) => ("base", Some(base.clone())),
+            None => return Err(invalid("the version that both started from is not known")),
+        },
+        Choice::Edited(record) if record.global_id == found.global_id => ("edited", Some(record)),
+        Choice::Edited(_) => return Err(invalid("the edited record has another global id")),
+    };
+    let stands = match found.winner {
+        Winner::Mine => kept == "mine",
+        Winner::Theirs => kept == "theirs",
+        Winner::Merged => false,
+    };
+    if !stands {
+        edit_to(tx, &found, wanted)?;
+    }
+    found.resolution = Some(Resolution {
+        kept: kept.to_owned(),
+        user: user.to_owned(),
+        at: now,
+    });
+    tx.store_conflict(&found)
+}
+
+/// Makes a version the local one, as if someone had edited the row to it.
+fn edit_to(tx: &mut dyn ReplicaTx, conflict: &Conflict, wanted: Option<Record>) -> Result<()> {
+    let (collection, id) = (conflict.collection, &conflict.global_id);
+    let row = tx.row(collection, id)?;
+    let wanted = wanted.map(|chosen| match &row {
+        // Of a row that went on since, only what the conflict was about is set.
+        Some(row) if !conflict.fields.is_empty() => only_fields(tx, conflict, row, &chosen),
+        _ => Ok(chosen),
+    });
+    let wanted = wanted.transpose()?;
+    let is_same = match (&row, &wanted) {
+        (Some(row), Some(wanted)) => row.same_content(wanted),
+        (None, None) => true,
+        _ => false,
+    };
+    if is_same {
+        return Ok(());
+    }
+    let mut entry = match tx.entry(collection, id)? {
+        Some(entry) => entry,
+        None => new_entry(tx, conflict, row)?,
+    };
+    match &wanted {
+        Some(record) => tx.put_row(collection, record)?,
+        None => tx.remove_row(collection, id)?,
+    }
+    entry.deleted = wanted.is_none();
+    entry.edit_no = tx.next_edit_no()?;
+    entry.state = states::pending(entry.base.is_some());
+    entry.reason = None;
+    tx.store_entry(&entry)
+}
+
+fn new_entry(tx: &dyn ReplicaTx, conflict: &Conflict, row: Option<Record>) -> Result<OutboxEntry> {
+    let version = tx.version(conflict.collection, &conflict.global_id)?;
+    let base = row.zip(version);
+    Ok(OutboxEntry {
+        collection: conflict.collection,
+        global_id: conflict.global_id.clone(),
+        edit_no: 0,
+        state: SyncState::ToUpdate,
+        deleted: false,
+        // Who decides for a deleted record has seen the deletion and means to bring it back.
+        theirs: match base {
+            Some(_) => Theirs::Unchanged,
+            None => Theirs::Removed(Removal::Deleted),
+        },
+        base,
+        batch: None,
+        frozen_no: None,
+        sent: None,
+        reason: None,
+    })
+}
+
+/// The row with the clashing fields of the chosen version.
+fn only_fields(
+    tx: &dyn ReplicaTx,
+    conflict: &Conflict,
+    row: &Record,
+    chosen: &Record,
+) -> Result<Record> {
+    let collections = tx.collections()?;
+    let collection = collections
+        .iter()
+        .find(|collection| collection.id == conflict.collection)
+        .ok_or(Error::NoCollection(conflict.collection))?;
+    let mut record = row.clone();
+    for name in &conflict.fields {
+        match collection.field_index(name) {
+            Some(at) => {
+                if let (Some(to), Some(from)) = (record.values.get_mut(at), chosen.values.get(at)) {
+                    to.clone_from(from);
+                }
+            }
+            None => record.geometry.clone_from(&chosen.geometry),
+        }
+    }
+    Ok(record)
+}
+
+/// Gives up the local edits of a record: the newest known version of the server is installed.
+///
+/// # Errors
+/// [`Error::Invalid`] if the record is in a batch without an answer, or has no edits.
+pub fn discard(tx: &mut dyn ReplicaTx, collection: CollectionId, id: &GlobalId) -> Result<()> {
+    let invalid = |problem: &str| Error::Invalid {
+        what: format!("record {id}"),
+        problem: problem.to_owned(),
+    };
+    let entry = tx
+        .entry(collection, id)?
+        .ok_or_else(|| invalid("it has no edits to give up"))?;
+    if entry.batch.is_some() {
+        return Err(invalid(
+            "its edit is under way to the server; synchronise first",
+        ));
+    }
+    install_theirs(tx, &entry)
+}
+
+/// Makes refused edits pending again; gives how many.
+pub fn retry(tx: &mut dyn ReplicaTx) -> Result<usize> {
+    let mut count = 0;
+    for mut entry in tx.entries()? {
+        if entry.state == SyncState::Error
+            && states::step(Event::Retry, Some(entry.state)) == Step::Pending
+        {
+            entry.state = states::pending(entry.base.is_some());
+            tx.store_entry(&entry)?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}

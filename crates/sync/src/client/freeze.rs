@@ -1,0 +1,321 @@
+//! From the outbox to a numbered batch, and back where the batch is given up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use haversack_model::edit::Base;
+use haversack_model::local::{FrozenBatch, Removal};
+use haversack_model::schema::attachment_field;
+use haversack_model::{
+    BatchNumber, Changes, Collection, CollectionId, CollectionKind, Direction, Edit, GlobalId,
+    OutboxEntry, Record, ReplicaTx, Result, Revision, RowVersion, SyncState, Theirs, Timestamp,
+    Value,
+};
+
+use super::{MAX_BATCH, WAITS_FOR_PARENT};
+use crate::merge::whole;
+use crate::states::{self, Event, Step};
+
+type Key = (CollectionId, GlobalId);
+
+/// Freezes the pending edits as the next batch, or gives the unanswered one again. `None`: nothing to send.
+///
+/// Parents come before their children; children of a refused add wait. Edits without effect leave the outbox.
+pub fn freeze(tx: &mut dyn ReplicaTx, now: Timestamp) -> Result<Option<FrozenBatch>> {
+    // The batch holds no time: its bytes must be the same whenever it is sent.
+    let _ = now;
+    if let Some(batch) = tx.unanswered_batch()? {
+        return Ok(Some(batch));
+    }
+    let mut header = tx.header()?;
+    if header.direction == Direction::Download {
+        return Ok(None);
+    }
+    let collections: BTreeMap<_, _> = tx.collections()?.into_iter().map(|c| (c.id, c)).collect();
+    loop {
+        let pending = tx.pending(MAX_BATCH)?;
+        if pending.is_empty() {
+            return Ok(None);
+        }
+        let number = header.next_batch;
+        let mut edits = Vec::new();
+        for entry in in_order(tx, &collections, pending)? {
+            if let Some(edit) = freeze_one(tx, &collections, entry, number)? {
+                edits.push(edit);
+            }
+        }
+        // What was pending had no effect or waits: there may be more behind it.
+        if edits.is_empty() {
+            continue;
+        }
+        let batch = FrozenBatch {
+            number,
+            edits,
+            cursor: header.cursor,
+        };
+        header.next_batch = BatchNumber(number.0 + 1);
+        tx.store_header(&header)?;
+        tx.store_batch(&batch)?;
+        return Ok(Some(batch));
+    }
+}
+
+/// The entries with unsent parents before their children. Children of refused parents are set aside.
+fn in_order(
+    tx: &mut dyn ReplicaTx,
+    collections: &BTreeMap<CollectionId, Collection>,
+    pending: Vec<OutboxEntry>,
+) -> Result<Vec<OutboxEntry>> {
+    let mut ordered = Vec::with_capacity(pending.len());
+    let mut placed = BTreeSet::new();
+    for entry in pending {
+        // A child first meets its line of unsent parents; the eldest goes first.
+        let mut line = vec![entry];
+        let mut seen = BTreeSet::new();
+        let mut waits = false;
+        while let Some(youngest) = line.last() {
+            let key = (youngest.collection, youngest.global_id.clone());
+            if !seen.insert(key.clone()) {
+                line.pop();
+                break;
+            }
+            let Some(parent) = unsent_parent(tx, collections, youngest)? else {
+                break;
+            };
+            if parent.state == SyncState::Error {
+                waits = true;
+                break;
+            }
+            line.push(parent);
+        }
+        for entry in line.into_iter().rev() {
+            let key = (entry.collection, entry.global_id.clone());
+            if waits {
+                set_aside(tx, entry)?;
+            } else if placed.insert(key) {
+                ordered.push(entry);
+            }
+        }
+    }
+    // Parents that came along may exceed the limit; what is cut off stays pending. A prefix keeps parents first.
+    ordered.truncate(MAX_BATCH);
+    Ok(ordered)
+}
+
+fn set_aside(tx: &mut dyn ReplicaTx, mut entry: OutboxEntry) -> Result<()> {
+    if let Step::To(state) = states::step(Event::ParentRejected, Some(entry.state)) {
+        entry.state = state;
+        entry.reason = Some(WAITS_FOR_PARENT.to_owned());
+        tx.store_entry(&entry)?;
+    }
+    Ok(())
+}
+
+/// The outbox entry of a record's parent if that was made here and is not on the server yet.
+pub(super) fn unsent_parent(
+    tx: &dyn ReplicaTx,
+    collections: &BTreeMap<CollectionId, Collection>,
+    entry: &OutboxEntry,
+) -> Result<Option<OutboxEntry>> {
+    if entry.deleted {
+        return Ok(None);
+    }
+    let Some(row) = tx.row(entry.collection, &entry.global_id)? else {
+        return Ok(None);
+    };
+    for (collection, id) in parents(collections, entry.collection, &row) {
+        if let Some(parent) = tx.entry(collection, &id)?
+            && parent.base.is_none()
+            && parent.batch.is_none()
+            && !parent.deleted
+        {
+            return Ok(Some(parent));
+        }
+    }
+    Ok(None)
+}
+
+/// The records that a record belongs to: an attachment's, and the origins of composite relationships.
+pub(super) fn parents(
+    collections: &BTreeMap<CollectionId, Collection>,
+    of: CollectionId,
+    row: &Record,
+) -> Vec<Key> {
+    let Some(collection) = collections.get(&of) else {
+        return Vec::new();
+    };
+    let id_at = |at: usize| match row.values.get(at) {
+        Some(Value::Text(text)) => GlobalId::parse_uuid(text).ok(),
+        _ => None,
+    };
+    if let CollectionKind::Attachments { parent } = collection.kind {
+        return id_at(attachment_field::PARENT)
+            .map(|id| (parent, id))
+            .into_iter()
+            .collect();
+    }
+    let ends = collection.relationships.iter().filter(|end| !end.is_origin);
+    ends.filter_map(|end| {
+        let origin = collections.get(&end.related)?;
+        let other = origin
+            .relationships
+            .iter()
+            .find(|other| other.id == end.id && other.is_origin && other.composite)?;
+        let by_id = other
+            .key_field
+            .eq_ignore_ascii_case(&origin.global_id_field);
+        let at = collection.field_index(&end.key_field)?;
+        by_id
+            .then(|| id_at(at))
+            .flatten()
+            .map(|id| (end.related, id))
+    })
+    .collect()
+}
+
+/// The edit that an entry amounts to, with the entry marked as sent. `None`: nothing is to be told.
+fn freeze_one(
+    tx: &mut dyn ReplicaTx,
+    collections: &BTreeMap<CollectionId, Collection>,
+    mut entry: OutboxEntry,
+    number: BatchNumber,
+) -> Result<Option<(CollectionId, Edit)>> {
+    let row = if entry.deleted {
+        None
+    } else {
+        tx.row(entry.collection, &entry.global_id)?
+    };
+    if let (Some((base, _)), Some(collection)) =
+        (&mut entry.base, collections.get(&entry.collection))
+    {
+        widen(base, collection);
+    }
+    let global_id = entry.global_id.clone();
+    let edit = match (&row, &entry.base) {
+        (Some(row), None) => Edit::Add {
+            record: Record {
+                object_id: None,
+                ..row.clone()
+            },
+            undelete: entry.theirs == Theirs::Removed(Removal::Deleted),
+        },
+        (Some(row), Some((base, version))) => {
+            let mine = Changes::between(base, row);
+            if mine.is_empty() {
+                install_theirs(tx, &entry)?;
+                return Ok(None);
+            }
+            let mut content = whole(base);
+            content.values.retain(|at, _| mine.values.contains_key(at));
+            if mine.geometry.is_none() {
+                content.geometry = None;
+            }
+            Edit::Update {
+                global_id,
+                mine,
+                base: Some(Base {
+                    revision: version.revision,
+                    content,
+                }),
+            }
+        }
+        (None, Some((base, version))) => Edit::Delete {
+            global_id,
+            base: Some(Base {
+                revision: version.revision,
+                content: whole(base),
+            }),
+        },
+        (None, None) => match (&entry.sent, entry.frozen_no) {
+            // Never sent: the server need not hear of it.
+            (_, None) => {
+                tx.remove_row(entry.collection, &entry.global_id)?;
+                tx.remove_entry(entry.collection, &entry.global_id)?;
+                return Ok(None);
+            }
+            (sent, Some(_)) => Edit::Delete {
+                global_id,
+                base: sent.as_ref().and_then(Option::as_ref).map(|sent| Base {
+                    revision: Revision(0),
+                    content: whole(sent),
+                }),
+            },
+        },
+    };
+    if let Step::To(state) = states::step(Event::Freeze, Some(entry.state)) {
+        entry.state = state;
+    }
+    entry.batch = Some(number);
+    entry.frozen_no = Some(entry.edit_no);
+    entry.sent = Some(row);
+    entry.reason = None;
+    let collection = entry.collection;
+    tx.store_entry(&entry)?;
+    Ok(Some((collection, edit)))
+}
+
+/// Gives a version of an older schema the fields that it lacks.
+fn widen(record: &mut Record, collection: &Collection) {
+    for field in collection.fields.iter().skip(record.values.len()) {
+        record.values.push(field.default.clone());
+    }
+}
+
+/// Settles a record without local changes on the newest version that is known of the server.
+pub(super) fn install_theirs(tx: &mut dyn ReplicaTx, entry: &OutboxEntry) -> Result<()> {
+    let (collection, id) = (entry.collection, &entry.global_id);
+    match (&entry.theirs, &entry.base) {
+        (Theirs::Row { record, version }, _) => put_confirmed(tx, collection, record, *version)?,
+        (Theirs::Removed(_), _) | (Theirs::Unchanged, None) => {
+            remove_confirmed(tx, collection, id)?;
+        }
+        (Theirs::Unchanged, Some((base, version))) => {
+            put_confirmed(tx, collection, base, *version)?;
+        }
+    }
+    tx.remove_entry(collection, id)
+}
+
+pub(super) fn put_confirmed(
+    tx: &mut dyn ReplicaTx,
+    collection: CollectionId,
+    record: &Record,
+    version: RowVersion,
+) -> Result<()> {
+    tx.put_row(collection, record)?;
+    tx.store_version(collection, &record.global_id, Some(version))
+}
+
+pub(super) fn remove_confirmed(
+    tx: &mut dyn ReplicaTx,
+    collection: CollectionId,
+    id: &GlobalId,
+) -> Result<()> {
+    tx.remove_row(collection, id)?;
+    tx.store_version(collection, id, None)
+}
+
+/// Gives up all unanswered batches: their edits are pending again, on the bases that they had.
+pub fn thaw(tx: &mut dyn ReplicaTx) -> Result<()> {
+    while let Some(batch) = tx.unanswered_batch()? {
+        for mut entry in tx.in_batch(batch.number)? {
+            // Made here and seen on the server since: the add did arrive. What was sent is the common version, so
+            // that a later deletion by others stays one.
+            if let (None, Some(Some(sent))) = (&entry.base, &entry.sent)
+                && entry.theirs != Theirs::Unchanged
+            {
+                let unknown = RowVersion {
+                    revision: Revision(0),
+                    generation: haversack_model::Generation::ZERO,
+                };
+                entry.base = Some((sent.clone(), unknown));
+            }
+            entry.batch = None;
+            if states::step(Event::Thaw, Some(entry.state)) == Step::Pending {
+                entry.state = states::pending(entry.base.is_some());
+            }
+            tx.store_entry(&entry)?;
+        }
+        tx.remove_batch(batch.number)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! When the past cannot be continued: full resync, a new history of the server, a new identity of the file.
+
+use std::collections::BTreeMap;
+
+use haversack_model::edit::Base;
+use haversack_model::remote::Renewed;
+use haversack_model::{
+    BatchNumber, Changes, CollectionId, Cursor, Edit, Generation, GlobalId, HistoryId, OutboxEntry,
+    Record, ReplicaTx, Result, RowVersion, Theirs,
+};
+
+use super::freeze::thaw;
+use crate::states;
+
+/// Starts a full resync: everything is compared anew. Unsent edits and their bases stay; rows that the server does
+/// not name any more go at its end.
+pub fn start_resync(tx: &mut dyn ReplicaTx, history: HistoryId) -> Result<()> {
+    for collection in tx.collections()? {
+        for id in tx.confirmed(collection.id)? {
+            if let Some(version) = tx.version(collection.id, &id)? {
+                let unseen = RowVersion {
+                    generation: Generation::ZERO,
+                    ..version
+                };
+                tx.store_version(collection.id, &id, Some(unseen))?;
+            }
+        }
+    }
+    let mut header = tx.header()?;
+    header.cursor = Cursor {
+        history,
+        generation: Generation::ZERO,
+    };
+    header.layer_cursors.clear();
+    header.download = None;
+    header.resyncing = true;
+    tx.store_header(&header)
+}
+
+/// Takes the new identity of a file that was cloned or rewound: edits keep their bases and are frozen again, from
+/// batch 1.
+pub fn renewed(tx: &mut dyn ReplicaTx, renewed: Renewed) -> Result<()> {
+    thaw(tx)?;
+    let mut header = tx.header()?;
+    header.id = renewed.id;
+    header.next_batch = BatchNumber(1);
+    let history = header.cursor.history;
+    tx.store_header(&header)?;
+    if renewed.continues {
+        Ok(())
+    } else {
+        start_resync(tx, history)
+    }
+}
+
+/// Follows the server into a new history: first everything that was sent above the fork is pending again, deletions
+/// included; then a full resync begins, which alone removes rows.
+pub fn start_new_history(
+    tx: &mut dyn ReplicaTx,
+    history: HistoryId,
+    fork: Generation,
+) -> Result<()> {
+    thaw(tx)?;
+    let mut lost: BTreeMap<(CollectionId, GlobalId), Vec<Edit>> = BTreeMap::new();
+    for (collection, edit) in tx.receipts_above(fork)? {
+        let key = (collection, edit.global_id().clone());
+        lost.entry(key).or_default().push(edit);
+    }
+    for ((collection, id), edits) in lost {
+        requeue(tx, collection, id, &edits)?;
+    }
+    start_resync(tx, history)
+}
+
+/// Makes the edits of one record, which the server forgot, pending again.
+fn requeue(
+    tx: &mut dyn ReplicaTx,
+    collection: CollectionId,
+    id: GlobalId,
+    edits: &[Edit],
+) -> Result<()> {
+    let Some(first) = edits.first() else {
+        return Ok(());
+    };
+    let was_added = matches!(first, Edit::Add { .. });
+    let base = match first {
+        Edit::Add { .. } => None,
+        Edit::Update { base, .. } | Edit::Delete { base, .. } => base.as_ref(),
+    };
+    let sent = replay(edits);
+    let row = tx.row(collection, &id)?;
+    if let Some(entry) = tx.entry(collection, &id)? {
+        return requeue_edited(tx, entry, was_added, base, sent.as_ref());
+    }
+    let (base, mine) = match (row, sent) {
+        // Deleted last; if it is back, others brought it back after that.
+        (Some(_), None) => return Ok(()),
+        (None, None) if was_added => return Ok(()),
+        (None, None) => (base.map(|base| record_of(&id, base)), None),
+        (row, Some(sent)) => {
+            let known = match (row, first, base) {
+                (Some(row), _, _) => row,
+                (None, Edit::Add { record, .. }, _) => record.clone(),
+                (None, _, Some(base)) => record_of(&id, base),
+                // Nothing of it is here or was kept: there is nothing to send again.
+                (None, _, None) => return Ok(()),
+            };
+            let mut mine = known.clone();
+            sent.apply_to(&mut mine);
+            let base = base.map(|base| {
+                let mut record = known;
+                restrict(&base.content, &sent).apply_to(&mut record);
+                record
+            });
+            if was_added && base.is_none() {
+                (None, Some(mine))
+            } else {
+                (base, Some(mine))
+            }
+        }
+    };
+    let revision = first_revision(first);
+    let base = base.map(|record| {
+        let version = RowVersion {
+            revision,
+            generation: Generation::ZERO,
+        };
+        (record, version)
+    });
+    match &mine {
+        Some(mine) => tx.put_row(collection, mine)?,
+        None => tx.remove_row(collection, &id)?,
+    }
+    let entry = OutboxEntry {
+        collection,
+        global_id: id,
+        edit_no: tx.next_edit_no()?,
+        state: states::pending(base.is_some()),
+        deleted: mine.is_none(),
+        base,
+        theirs: Theirs::Unchanged,
+        batch: None,
+        frozen_no: None,
+        sent: None,
+        reason: None,
+    };
+    tx.store_entry(&entry)
+}
+
+/// The record has later local edits: what is here stays, and its base goes back to before what was lost.
+fn requeue_edited(
+    tx: &mut dyn ReplicaTx,
+    mut entry: OutboxEntry,
+    was_added: bool,
+    base: Option<&Base>,
+    sent: Option<&Changes>,
+) -> Result<()> {
+    if was_added {
+        entry.base = None;
+    } else if let (Some((record, version)), Some(base)) = (&mut entry.base, base) {
+        match sent {
+            Some(sent) => restrict(&base.content, sent).apply_to(record),
+            None => base.content.apply_to(record),
+        }
+        version.revision = base.revision;
+        version.generation = Generation::ZERO;
+    }
+    // Seen in a history that is no more.
+    entry.theirs = Theirs::Unchanged;
+    if entry.state != haversack_model::SyncState::Error {
+        entry.state = states::pending(entry.base.is_some());
+    }
+    tx.store_entry(&entry)
+}
+
+/// What all edits together set; `None` if the last one deletes.
+fn replay(edits: &[Edit]) -> Option<Changes> {
+    let mut sent = Some(Changes::default());
+    for edit in edits {
+        sent = match edit {
+            Edit::Delete { .. } => None,
+            Edit::Add { record, .. } => Some(crate::merge::whole(record)),
+            Edit::Update { mine, .. } => {
+                let mut all = sent.unwrap_or_default();
+                all.values.extend(mine.values.clone());
+                if mine.geometry.is_some() {
+                    all.geometry.clone_from(&mine.geometry);
+                }
+                Some(all)
+            }
+        };
+    }
+    sent
+}
+
+/// Of some values those that others set too.
+fn restrict(values: &Changes, to: &Changes) -> Changes {
+    let mut values = values.clone();
+    values.values.retain(|at, _| to.values.contains_key(at));
+    if to.geometry.is_none() {
+        values.geometry = None;
+    }
+    values
+}
+
+fn first_revision(edit: &Edit) -> haversack_model::Revision {
+    match edit {
+        Edit::Add { .. } => haversack_model::Revision(0),
+        Edit::Update { base, .. } | Edit::Delete { base, .. } => base
+            .as_ref()
+            .map_or(haversack_model::Revision(0), |base| base.revision),
+    }
+}
+
+/// A record from a base that holds all of it.
+fn record_of(id: &GlobalId, base: &Base) -> Record {
+    Record {
+        global_id: id.clone(),
+        object_id: None,
+        values: base.content.values.values().cloned().collect(),
+        geometry: base.content.geometry.clone().flatten(),
+    }
+}

@@ -1,0 +1,150 @@
+//! A page of the download: rows without local work are replaced, rows with it keep the server's version beside them.
+
+use haversack_model::local::{Removal, ReplicaHeader};
+use haversack_model::remote::{Page, RemoteChange};
+use haversack_model::{
+    CollectionId, Generation, GlobalId, Record, ReplicaTx, Result, RowVersion, Service, Theirs,
+};
+
+use super::freeze::{put_confirmed, remove_confirmed};
+use crate::states::{self, Event, Step};
+
+/// Stores a page that answers the request with the header `asked`, in one transaction with the cursor. A page for
+/// another cursor (a late answer, another process was faster) is dropped: `false`.
+pub fn apply_page(tx: &mut dyn ReplicaTx, asked: &ReplicaHeader, page: &Page) -> Result<bool> {
+    let mut header = tx.header()?;
+    let fits = header.id == asked.id
+        && header.cursor == asked.cursor
+        && header.download == asked.download
+        && header.layer_cursors == asked.layer_cursors;
+    if !fits {
+        return Ok(false);
+    }
+    if let Some(service) = &page.schema {
+        apply_schema(tx, service)?;
+        header.schema_version = service.schema_version;
+    }
+    for change in &page.changes {
+        match change {
+            RemoteChange::Put {
+                collection,
+                record,
+                version,
+            } => put(tx, header.resyncing, *collection, record, *version)?,
+            RemoteChange::Remove {
+                collection,
+                global_id,
+                removal,
+            } => remove(tx, *collection, global_id, *removal)?,
+        }
+    }
+    header.cursor = page.cursor;
+    header.download = page.download;
+    for (collection, generation) in &page.layer_cursors {
+        match header
+            .layer_cursors
+            .iter_mut()
+            .find(|(of, _)| of == collection)
+        {
+            Some((_, known)) => *known = *generation,
+            None => header.layer_cursors.push((*collection, *generation)),
+        }
+    }
+    if header.resyncing && !page.more {
+        sweep(tx)?;
+        header.resyncing = false;
+    }
+    tx.store_header(&header)?;
+    Ok(true)
+}
+
+fn apply_schema(tx: &mut dyn ReplicaTx, service: &Service) -> Result<()> {
+    let held = tx.collections()?;
+    let now: Vec<_> = held
+        .iter()
+        .filter_map(|collection| match collection.id.attachments_of() {
+            Some(parent) => service
+                .collection(parent)
+                .map(haversack_model::Collection::attachments),
+            None => service.collection(collection.id).cloned(),
+        })
+        .collect();
+    tx.store_collections(&now)
+}
+
+fn put(
+    tx: &mut dyn ReplicaTx,
+    resyncing: bool,
+    collection: CollectionId,
+    record: &Record,
+    version: RowVersion,
+) -> Result<()> {
+    let id = &record.global_id;
+    let Some(mut entry) = tx.entry(collection, id)? else {
+        // An answer to an upload may have brought a newer version than a page that was read before it.
+        let known = tx.version(collection, id)?;
+        if known.is_some_and(|known| known.generation > version.generation) {
+            return Ok(());
+        }
+        return put_confirmed(tx, collection, record, version);
+    };
+    if resyncing && tx.version(collection, id)?.is_some() {
+        // Seen: the end of the resync must not take it for gone.
+        tx.store_version(collection, id, Some(version))?;
+    }
+    let is_news = entry
+        .base
+        .as_ref()
+        .is_none_or(|(_, base)| base.generation < version.generation);
+    if states::step(Event::Downloaded, Some(entry.state)) != Step::Beside || !is_news {
+        return Ok(());
+    }
+    if entry.batch.is_none()
+        && !entry.deleted
+        && let Some(mine) = tx.row(collection, id)?
+        && mine.same_content(record)
+    {
+        // Both did the same.
+        put_confirmed(tx, collection, record, version)?;
+        return tx.remove_entry(collection, id);
+    }
+    entry.theirs = Theirs::Row {
+        record: record.clone(),
+        version,
+    };
+    tx.store_entry(&entry)
+}
+
+fn remove(
+    tx: &mut dyn ReplicaTx,
+    collection: CollectionId,
+    id: &GlobalId,
+    removal: Removal,
+) -> Result<()> {
+    let Some(mut entry) = tx.entry(collection, id)? else {
+        return remove_confirmed(tx, collection, id);
+    };
+    if entry.batch.is_none() && entry.deleted && removal == Removal::Deleted {
+        remove_confirmed(tx, collection, id)?;
+        return tx.remove_entry(collection, id);
+    }
+    if states::step(Event::Removed, Some(entry.state)) == Step::Beside {
+        entry.theirs = Theirs::Removed(removal);
+        tx.store_entry(&entry)?;
+    }
+    Ok(())
+}
+
+/// The end of a full resync: what the server did not name, it does not have.
+fn sweep(tx: &mut dyn ReplicaTx) -> Result<()> {
+    for collection in tx.collections()? {
+        for id in tx.confirmed(collection.id)? {
+            let version = tx.version(collection.id, &id)?;
+            if version.is_some_and(|version| version.generation == Generation::ZERO) {
+                tx.store_version(collection.id, &id, None)?;
+                remove(tx, collection.id, &id, Removal::Deleted)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! The answer to a batch: each receipt settles its edit, or what was edited since is rebased on it.
+
+use haversack_model::edit::Base;
+use haversack_model::local::{FrozenBatch, Removal};
+use haversack_model::remote::BatchReply;
+use haversack_model::{
+    BatchNumber, Changes, Cursor, Edit, Error, Generation, OutboxEntry, Outcome, Receipt, Record,
+    ReplicaTx, Result, Revision, RowVersion, Theirs, Timestamp,
+};
+
+use super::WAITS_FOR_PARENT;
+use super::freeze::{parents, put_confirmed, remove_confirmed};
+use crate::merge::whole;
+use crate::states::{self, Event, Step};
+
+/// Stores the answer to a batch: gives the outcomes, in the batch's order. An answer to a batch that does not wait
+/// for one (a repeat) changes nothing and gives none.
+///
+/// # Errors
+/// [`Error::Corrupt`] if the answer does not fit the batch; nothing is changed then.
+pub fn apply_reply(
+    tx: &mut dyn ReplicaTx,
+    number: BatchNumber,
+    reply: &BatchReply,
+    now: Timestamp,
+) -> Result<Vec<Outcome>> {
+    // Times are for display, and the conflicts bring theirs from the server.
+    let _ = now;
+    let Some(batch) = tx
+        .unanswered_batch()?
+        .filter(|batch| batch.number == number)
+    else {
+        return Ok(Vec::new());
+    };
+    check_receipts(&batch, reply)?;
+    let cursor = tx.header()?.cursor;
+    for conflict in &reply.conflicts {
+        tx.store_conflict(conflict)?;
+    }
+    let mut released = false;
+    let mut outcomes = Vec::with_capacity(reply.receipts.len());
+    for ((_, edit), receipt) in batch.edits.iter().zip(&reply.receipts) {
+        outcomes.push(receipt.outcome.clone());
+        let Some(mut entry) = tx.entry(receipt.collection, &receipt.global_id)? else {
+            continue;
+        };
+        // A record that was thawed or given up meanwhile does not carry the batch any more.
+        if entry.batch != Some(number) {
+            continue;
+        }
+        entry.batch = None;
+        if let Outcome::Rejected { reason, .. } = &receipt.outcome {
+            reject(tx, entry, reason)?;
+            continue;
+        }
+        if took_effect(&receipt.outcome) {
+            keep_receipt(tx, reply.generation, edit, receipt, &entry)?;
+        }
+        released |= matches!(edit, Edit::Add { .. });
+        let truth = truth(edit, receipt, &entry, reply.generation);
+        let truth = newer(truth, &entry, reply.generation, cursor);
+        settle(tx, entry, truth)?;
+    }
+    tx.remove_batch(number)?;
+    if released {
+        release_children(tx, &batch)?;
+    }
+    Ok(outcomes)
+}
+
+fn check_receipts(batch: &FrozenBatch, reply: &BatchReply) -> Result<()> {
+    let fits = batch.edits.len() == reply.receipts.len()
+        && batch
+            .edits
+            .iter()
+            .zip(&reply.receipts)
+            .all(|((collection, edit), receipt)| {
+                *collection == receipt.collection && *edit.global_id() == receipt.global_id
+            });
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::Corrupt(format!(
+            "the answer to batch {} names other records than the batch",
+            batch.number
+        )))
+    }
+}
+
+fn took_effect(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Applied | Outcome::Merged => true,
+        Outcome::Conflict { mine_won, .. } => *mine_won,
+        Outcome::Rejected { .. } => false,
+    }
+}
+
+/// Keeps what was sent, with all of its base: after a rewind of the server it is sent again.
+fn keep_receipt(
+    tx: &mut dyn ReplicaTx,
+    generation: Generation,
+    edit: &Edit,
+    receipt: &Receipt,
+    entry: &OutboxEntry,
+) -> Result<()> {
+    let mut edit = edit.clone();
+    if let (Edit::Update { base, .. }, Some((record, version))) = (&mut edit, &entry.base) {
+        *base = Some(Base {
+            revision: version.revision,
+            content: whole(record),
+        });
+    }
+    tx.store_receipt(generation, &edit, receipt)
+}
+
+fn reject(tx: &mut dyn ReplicaTx, mut entry: OutboxEntry, reason: &str) -> Result<()> {
+    // The old base stays. An edit made since is a new attempt.
+    entry.state = if edited_again(&entry) {
+        states::pending(entry.base.is_some())
+    } else {
+        match states::step(Event::Rejected, Some(entry.state)) {
+            Step::To(state) => state,
+            _ => states::pending(entry.base.is_some()),
+        }
+    };
+    entry.sent = None;
+    entry.reason = Some(reason.to_owned());
+    tx.store_entry(&entry)
+}
+
+fn edited_again(entry: &OutboxEntry) -> bool {
+    entry.frozen_no.is_none_or(|frozen| entry.edit_no > frozen)
+}
+
+/// What the server has of a record.
+enum Truth {
+    Row(Record, RowVersion),
+    Gone(Removal),
+}
+
+fn truth(edit: &Edit, receipt: &Receipt, entry: &OutboxEntry, generation: Generation) -> Truth {
+    if receipt.left {
+        return Truth::Gone(Removal::Left);
+    }
+    if let Some(after) = &receipt.after {
+        let version = RowVersion {
+            revision: after.track.revision,
+            generation: after.track.generation,
+        };
+        return Truth::Row(after.record.clone(), version);
+    }
+    let lost = matches!(
+        receipt.outcome,
+        Outcome::Conflict {
+            mine_won: false,
+            ..
+        }
+    );
+    match (&entry.sent, edit) {
+        // The server tells no after-image: it has what was sent.
+        (Some(Some(sent)), Edit::Add { .. } | Edit::Update { .. }) if !lost => {
+            let revision = entry
+                .base
+                .as_ref()
+                .map_or(Revision(0), |(_, version)| version.revision);
+            let version = RowVersion {
+                revision,
+                generation,
+            };
+            Truth::Row(sent.clone(), version)
+        }
+        _ => Truth::Gone(Removal::Deleted),
+    }
+}
+
+/// A page that was stored while the answer was under way may know better than the answer.
+fn newer(truth: Truth, entry: &OutboxEntry, generation: Generation, cursor: Cursor) -> Truth {
+    match (&entry.theirs, &truth) {
+        (Theirs::Row { record, version }, Truth::Row(_, known))
+            if version.generation > known.generation =>
+        {
+            Truth::Row(record.clone(), *version)
+        }
+        (Theirs::Row { record, version }, Truth::Gone(_)) if version.generation > generation => {
+            Truth::Row(record.clone(), *version)
+        }
+        (Theirs::Removed(removal), Truth::Row(_, known))
+            if cursor.generation >= known.generation =>
+        {
+            Truth::Gone(*removal)
+        }
+        _ => truth,
+    }
+}
+
+fn settle(tx: &mut dyn ReplicaTx, mut entry: OutboxEntry, truth: Truth) -> Result<()> {
+    let collection = entry.collection;
+    let id = entry.global_id.clone();
+    let sent = entry.sent.take();
+    if !edited_again(&entry) {
+        match truth {
+            Truth::Row(record, version) => put_confirmed(tx, collection, &record, version)?,
+            Truth::Gone(_) => remove_confirmed(tx, collection, &id)?,
+        }
+        return tx.remove_entry(collection, &id);
+    }
+    let mine = if entry.deleted {
+        None
+    } else {
+        tx.row(collection, &id)?
+    };
+    match (truth, mine) {
+        (Truth::Row(server, version), Some(mine)) => {
+            // What was sent is the base of what was edited since.
+            let rebased = match sent.flatten() {
+                Some(sent) => {
+                    let mut rebased = server.clone();
+                    Changes::between(&sent, &mine).apply_to(&mut rebased);
+                    rebased
+                }
+                None => mine,
+            };
+            put_confirmed(tx, collection, &rebased, version)?;
+            if rebased.same_content(&server) {
+                return tx.remove_entry(collection, &id);
+            }
+            entry.base = Some((server, version));
+            entry.theirs = Theirs::Unchanged;
+        }
+        (Truth::Row(server, version), None) => {
+            tx.store_version(collection, &id, Some(version))?;
+            entry.base = Some((server, version));
+            entry.theirs = Theirs::Unchanged;
+        }
+        (Truth::Gone(_), None) => {
+            remove_confirmed(tx, collection, &id)?;
+            return tx.remove_entry(collection, &id);
+        }
+        (Truth::Gone(removal), Some(_)) => {
+            tx.store_version(collection, &id, None)?;
+            // Edited since what was sent: the next upload meets a deletion and is a conflict. Made anew after a
+            // deletion that was sent: that is meant, and brings the record back.
+            entry.base = sent.flatten().map(|sent| {
+                let version = entry.base.as_ref().map_or(
+                    RowVersion {
+                        revision: Revision(0),
+                        generation: Generation::ZERO,
+                    },
+                    |(_, version)| *version,
+                );
+                (sent, version)
+            });
+            entry.theirs = Theirs::Removed(removal);
+        }
+    }
+    entry.state = states::pending(entry.base.is_some());
+    entry.reason = None;
+    tx.store_entry(&entry)
+}
+
+/// Children that waited for a parent of this batch are pending again.
+fn release_children(tx: &mut dyn ReplicaTx, batch: &FrozenBatch) -> Result<()> {
+    let waiting: Vec<_> = tx
+        .entries()?
+        .into_iter()
+        .filter(|entry| entry.reason.as_deref() == Some(WAITS_FOR_PARENT))
+        .collect();
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let collections = tx.collections()?.into_iter().map(|c| (c.id, c)).collect();
+    for mut entry in waiting {
+        let Some(row) = tx.row(entry.collection, &entry.global_id)? else {
+            continue;
+        };
+        let parents = parents(&collections, entry.collection, &row);
+        let is_free = batch.edits.iter().any(|(collection, edit)| {
+            parents
+                .iter()
+                .any(|(of, id)| of == collection && id == edit.global_id())
+        });
+        if is_free && states::step(Event::Retry, Some(entry.state)) == Step::Pending {
+            entry.state = states::pending(entry.base.is_some());
+            entry.reason = None;
+            tx.store_entry(&entry)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! The loop of a sync: upload, download, and the ways out of a past that cannot be continued.
+
+use haversack_model::local::{FrozenBatch, LocalReplica, ReplicaHeader};
+use haversack_model::remote::{Page, RemoteChange};
+use haversack_model::schema::attachment_field;
+use haversack_model::{
+    BlobHash, Direction, Edit, Error, HistoryId, Outcome, Remote, ReplicaTx, Result, Timestamp,
+    Value,
+};
+
+use super::{Step, Summary};
+use super::{apply_page, apply_reply, freeze, renewed, start_new_history, start_resync, thaw};
+
+/// How often one sync may begin anew because identity or history changed under it.
+const MAX_RECOVERIES: usize = 8;
+
+/// Synchronises until nothing is left to do on either side: batches up, pages down. Safe to interrupt anywhere and
+/// to repeat.
+///
+/// # Errors
+/// Those of the file and of the remote. What was settled before stays settled.
+pub fn synchronise(
+    local: &mut dyn LocalReplica,
+    remote: &mut dyn Remote,
+    clock: &dyn Fn() -> Timestamp,
+    progress: &mut dyn FnMut(Step),
+) -> Result<Summary> {
+    let mut run = Run {
+        local,
+        remote,
+        clock,
+        progress,
+        summary: Summary::default(),
+        recoveries: 0,
+    };
+    loop {
+        let uploaded = run.upload()?;
+        if run.download()? && uploaded {
+            break;
+        }
+    }
+    let now = clock();
+    run.write(|tx| {
+        let mut header = tx.header()?;
+        header.synced_at = Some(now);
+        tx.store_header(&header)
+    })?;
+    Ok(run.summary)
+}
+
+struct Run<'a> {
+    local: &'a mut dyn LocalReplica,
+    remote: &'a mut dyn Remote,
+    clock: &'a dyn Fn() -> Timestamp,
+    progress: &'a mut dyn FnMut(Step),
+    summary: Summary,
+    recoveries: usize,
+}
+
+impl Run<'_> {
+    fn write<T>(&mut self, work: impl FnOnce(&mut dyn ReplicaTx) -> Result<T>) -> Result<T> {
+        let mut tx = self.local.begin()?;
+        let result = work(&mut *tx)?;
+        tx.commit()?;
+        Ok(result)
+    }
+
+    /// Sends all that is pending. `false`: something has changed that must be downloaded before more is sent.
+    fn upload(&mut self) -> Result<bool> {
+        let mut settled = 0;
+        loop {
+            let now = (self.clock)();
+            let (header, batch) = self.write(|tx| {
+                let batch = freeze(tx, now)?;
+                Ok((tx.header()?, batch))
+            })?;
+            let Some(batch) = batch else {
+                return Ok(true);
+            };
+            self.push_blobs(&header, &batch)?;
+            (self.progress)(Step::Uploading(batch.edits.len()));
+            match self.remote.push(&header, &batch) {
+                Ok(reply) => {
+                    let now = (self.clock)();
+                    let outcomes = self.write(|tx| apply_reply(tx, batch.number, &reply, now))?;
+                    settled += outcomes.len() as u64;
+                    self.count(&batch, outcomes);
+                    (self.progress)(Step::Uploaded(settled));
+                }
+                Err(error) => {
+                    if !self.recover(&header, error)? {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fetches all pages. `false`: there is something to send before it can be complete.
+    fn download(&mut self) -> Result<bool> {
+        let mut stored = 0;
+        loop {
+            let header = self.write(|tx| tx.header())?;
+            if header.direction == Direction::Upload {
+                return Ok(true);
+            }
+            match self.remote.pull(&header) {
+                Ok(page) => {
+                    self.pull_blobs(&header, &page)?;
+                    if !self.write(|tx| apply_page(tx, &header, &page))? {
+                        // Another process stored a page first: go on from there.
+                        continue;
+                    }
+                    stored += page.changes.len() as u64;
+                    for change in &page.changes {
+                        match change {
+                            RemoteChange::Put { .. } => self.summary.put += 1,
+                            RemoteChange::Remove { .. } => self.summary.removed += 1,
+                        }
+                    }
+                    (self.progress)(Step::Downloaded(stored));
+                    if !page.more {
+                        return Ok(true);
+                    }
+                }
+                Err(Error::NewHistory { history, fork }) => {
+                    self.recover(&header, Error::NewHistory { history, fork })?;
+                    // What was sent above the fork goes up again before anything is removed here.
+                    return Ok(false);
+                }
+                Err(error) => {
+                    self.recover(&header, error)?;
+                }
+            }
+        }
+    }
+
+    /// Follows the server where the past cannot be continued; gives whether uploading can go on at once.
+    ///
+    /// # Errors
+    /// The error itself if there is no way on.
+    fn recover(&mut self, header: &ReplicaHeader, error: Error) -> Result<bool> {
+        self.recoveries += 1;
+        if self.recoveries > MAX_RECOVERIES {
+            return Err(error);
+        }
+        match error {
+            Error::BatchReused(_) | Error::BatchOrder { .. } | Error::NoReplica(_) => {
+                let identity = self.remote.renew(header)?;
+                self.write(|tx| renewed(tx, identity))?;
+                self.summary.resynced |= !identity.continues;
+                (self.progress)(Step::Renewed);
+                Ok(true)
+            }
+            Error::NewHistory { history, fork } => {
+                self.write(|tx| start_new_history(tx, history, fork))?;
+                self.resync_begun();
+                Ok(true)
+            }
+            Error::Resync { .. } => {
+                let history = header.cursor.history;
+                self.resync(history)?;
+                Ok(false)
+            }
+            error => Err(error),
+        }
+    }
+
+    fn resync(&mut self, history: HistoryId) -> Result<()> {
+        self.write(|tx| {
+            thaw(tx)?;
+            start_resync(tx, history)
+        })?;
+        self.resync_begun();
+        Ok(())
+    }
+
+    fn resync_begun(&mut self) {
+        self.summary.resynced = true;
+        (self.progress)(Step::Resync);
+    }
+
+    fn count(&mut self, batch: &FrozenBatch, outcomes: Vec<Outcome>) {
+        for ((collection, edit), outcome) in batch.edits.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Applied => self.summary.applied += 1,
+                Outcome::Merged => self.summary.merged += 1,
+                Outcome::Conflict { .. } => self.summary.conflicts += 1,
+                Outcome::Rejected { reason, .. } => {
+                    let rejected = (*collection, edit.global_id().clone(), reason);
+                    self.summary.rejected.push(rejected);
+                }
+            }
+        }
+    }
+
+    /// Content of attachments goes ahead of the batch that names it. What the server refuses fails that attachment.
+    fn push_blobs(&mut self, header: &ReplicaHeader, batch: &FrozenBatch) -> Result<()> {
+        let mut hashes: Vec<BlobHash> = Vec::new();
+        for (collection, edit) in &batch.edits {
+            if collection.attachments_of().is_none() {
+                continue;
+            }
+            let value = match edit {
+                Edit::Add { record, .. } => record.values.get(attachment_field::SHA256),
+                Edit::Update { mine, .. } => mine.values.get(&attachment_field::SHA256),
+                Edit::Delete { .. } => None,
+            };
+            hashes.extend(value.and_then(Value::as_text).and_then(BlobHash::from_hex));
+        }
+        let all = hashes.len() as u64;
+        for (done, hash) in hashes.into_iter().enumerate() {
+            let content = self.write(|tx| tx.blob(hash))?;
+            if let Some(content) = content {
+                match self.remote.push_blob(header, hash, &content) {
+                    Ok(()) | Err(Error::Refused { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            (self.progress)(Step::Blobs(done as u64 + 1, all));
+        }
+        Ok(())
+    }
+
+    /// Content is here before the page that names it is stored: a cut sync fetches it again.
+    fn pull_blobs(&mut self, header: &ReplicaHeader, page: &Page) -> Result<()> {
+        let attachments: Vec<_> = page
+            .changes
+            .iter()
+            .filter_map(|change| match change {
+                RemoteChange::Put {
+                    collection, record, ..
+                } if collection.attachments_of().is_some() => {
+                    let hash = record.values.get(attachment_field::SHA256)?.as_text()?;
+                    Some((*collection, &record.global_id, BlobHash::from_hex(hash)?))
+                }
+                _ => None,
+            })
+            .collect();
+        let all = attachments.len() as u64;
+        for (done, (collection, id, hash)) in attachments.into_iter().enumerate() {
+            if self.write(|tx| tx.blob(hash))?.is_none() {
+                match self.remote.pull_blob(header, collection, id, hash) {
+                    Ok(content) => self.write(|tx| tx.store_blob(hash, &content))?,
+                    Err(Error::Refused { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            (self.progress)(Step::BlobsFetched(done as u64 + 1, all));
+        }
+        Ok(())
+    }
+}
