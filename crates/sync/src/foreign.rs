@@ -161,7 +161,7 @@ fn plan(
     {
         return Ok(plan(
             Planned::Repeat(last.outcome.clone()),
-            Some(last.sent.clone()),
+            held(last.sent.clone()),
         ));
     }
     let base = match earlier {
