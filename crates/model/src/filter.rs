@@ -9,7 +9,7 @@ use crate::{CollectionId, Geometry, GlobalId, ObjectId, Timestamp, Value};
 
 mod evaluate;
 
-pub use evaluate::{NoParents, Parents};
+pub use evaluate::{NoParents, Parents, call_function, compare, compute, is_like, negate};
 
 /// A condition on one record. Three-valued as in SQL: a comparison with null is neither true nor false, and
 /// only records for which the whole is true are in.

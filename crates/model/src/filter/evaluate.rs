@@ -2,8 +2,9 @@
 //!
 //! For stores without a query language (the simulator's) and as the oracle that a store's printed SQL is
 //! compared with. Spatial relations are decided on envelopes: exact for points against boxes, an
-//! over-estimate otherwise; stores with planar geometry do better. Text functions fold ASCII case only, as
-//! the stores do. Operands of different kinds (text against number) compare as unknown.
+//! over-estimate otherwise; stores with planar geometry do better. Operands of different kinds (text against
+//! number) compare as unknown. Stores may call [`call_function`], [`compute`], [`compare`] and [`is_like`] from
+//! their queries, so that there is one meaning of each.
 
 use std::cmp::Ordering;
 
@@ -91,15 +92,7 @@ impl Row<'_> {
                 expr,
                 pattern,
                 escape,
-            } => {
-                let text = to_text(&self.value(expr).value)?;
-                let pattern: Vec<char> = pattern.chars().collect();
-                Some(is_like(
-                    &text.chars().collect::<Vec<_>>(),
-                    &pattern,
-                    *escape,
-                ))
-            }
+            } => is_like(&self.value(expr).value, pattern, *escape),
             Filter::In { expr, list } => {
                 let value = self.value(expr).value;
                 if list.is_empty() {
@@ -171,11 +164,7 @@ impl Row<'_> {
                 value: Value::Integer(time.0),
                 is_time: true,
             },
-            Expr::Negate(inner) => match self.value(inner).value {
-                Value::Integer(n) => Value::Integer(n.wrapping_neg()).into(),
-                Value::Real(x) => Value::Real(-x).into(),
-                _ => NULL,
-            },
+            Expr::Negate(inner) => negate(&self.value(inner).value).into(),
             Expr::Binary { left, op, right } => {
                 arithmetic(&self.value(left), *op, &self.value(right))
             }
@@ -188,8 +177,36 @@ impl Row<'_> {
     }
 }
 
+/// The value of a function of plain values.
+pub fn call_function(function: Function, args: &[Value]) -> Value {
+    let args: Vec<Computed> = args.iter().cloned().map(Computed::from).collect();
+    call(function, &args).value
+}
+
+/// The value of an operation; each operand says whether it is a point in time.
+pub fn compute(left: (Value, bool), op: Arithmetic, right: (Value, bool)) -> Value {
+    let computed = |(value, is_time)| Computed { value, is_time };
+    arithmetic(&computed(left), op, &computed(right)).value
+}
+
+/// The value of a negation.
+pub fn negate(value: &Value) -> Value {
+    match value {
+        Value::Integer(n) => Value::Integer(n.wrapping_neg()),
+        Value::Real(x) => Value::Real(-x),
+        _ => Value::Null,
+    }
+}
+
+/// SQL `LIKE`, case-sensitive; unknown for what is no text and no integer.
+pub fn is_like(value: &Value, pattern: &str, escape: Option<char>) -> Option<bool> {
+    let text: Vec<char> = to_text(value)?.chars().collect();
+    let pattern: Vec<char> = pattern.chars().collect();
+    Some(fits(&text, &pattern, escape))
+}
+
 /// Order of two values; unknown if either is null or their kinds differ.
-fn compare(a: &Value, b: &Value) -> Option<Ordering> {
+pub fn compare(a: &Value, b: &Value) -> Option<Ordering> {
     match (a, b) {
         (Value::Integer(a), Value::Integer(b)) => Some(a.cmp(b)),
         (Value::Integer(_) | Value::Real(_), Value::Integer(_) | Value::Real(_)) => {
@@ -218,7 +235,7 @@ fn to_text(value: &Value) -> Option<String> {
 }
 
 /// Matches `%` and `_` by trying the last `%` again, which is linear in text times pattern.
-fn is_like(text: &[char], pattern: &[char], escape: Option<char>) -> bool {
+fn fits(text: &[char], pattern: &[char], escape: Option<char>) -> bool {
     let (mut t, mut p) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     loop {
@@ -333,8 +350,8 @@ fn call(function: Function, args: &[Computed]) -> Computed {
     };
     let computed = |value: Option<Value>| value.map_or(NULL, Computed::from);
     match function {
-        Function::Lower => computed(text(0).map(|t| Value::Text(t.to_ascii_lowercase()))),
-        Function::Upper => computed(text(0).map(|t| Value::Text(t.to_ascii_uppercase()))),
+        Function::Lower => computed(text(0).map(|t| Value::Text(t.to_lowercase()))),
+        Function::Upper => computed(text(0).map(|t| Value::Text(t.to_uppercase()))),
         Function::Trim => computed(text(0).map(|t| Value::Text(t.trim_matches(' ').to_owned()))),
         Function::CharLength => computed(text(0).map(|t| Value::Integer(t.chars().count() as i64))),
         Function::Substring => computed(substring(
@@ -369,11 +386,14 @@ fn call(function: Function, args: &[Computed]) -> Computed {
             Arithmetic::Modulo,
             args.get(1).unwrap_or(&NULL),
         ),
-        Function::Coalesce => args
-            .iter()
-            .find(|c| !c.value.is_null())
-            .cloned()
-            .unwrap_or(NULL),
+        Function::Coalesce => Computed {
+            is_time: args.iter().all(|c| c.is_time),
+            ..args
+                .iter()
+                .find(|c| !c.value.is_null())
+                .cloned()
+                .unwrap_or(NULL)
+        },
         Function::NullIf => match compare(arg(0), arg(1)) {
             Some(Ordering::Equal) => NULL,
             _ => args.first().cloned().unwrap_or(NULL),
@@ -473,11 +493,7 @@ mod tests {
     use super::*;
 
     fn like(text: &str, pattern: &str, escape: Option<char>) -> bool {
-        is_like(
-            &text.chars().collect::<Vec<_>>(),
-            &pattern.chars().collect::<Vec<_>>(),
-            escape,
-        )
+        is_like(&text.into(), pattern, escape) == Some(true)
     }
 
     #[test]
