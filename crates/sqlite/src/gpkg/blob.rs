@@ -15,11 +15,13 @@ const EXTENDED: u8 = 0x20;
 /// The blob of a geometry, and its box, which the index needs too.
 pub fn encode(geometry: &Geometry, srid: i32) -> (Vec<u8>, Option<Envelope>) {
     let wkb = geometry.as_wkb();
-    let envelope = match point_of(wkb) {
-        Some(found) => found,
-        None => geometry.envelope(),
+    let point = point_of(wkb);
+    let is_point = !matches!(point, Point::None);
+    let envelope = match point {
+        Point::At(envelope) => Some(envelope),
+        Point::Empty => None,
+        Point::None => geometry.envelope(),
     };
-    let is_point = wkb.get(1) == Some(&1);
     let mut blob = Vec::with_capacity(40 + wkb.len());
     blob.extend(b"GP\0");
     blob.push(match &envelope {
@@ -37,23 +39,36 @@ pub fn encode(geometry: &Geometry, srid: i32) -> (Vec<u8>, Option<Envelope>) {
     (blob, envelope)
 }
 
-/// The box of a canonical WKB point: `None` if it is no point, `Some(None)` if it is empty.
-fn point_of(wkb: &[u8]) -> Option<Option<Envelope>> {
+/// A WKB geometry, looked at as a point.
+enum Point {
+    At(Envelope),
+    Empty,
+    None,
+}
+
+fn point_of(wkb: &[u8]) -> Point {
+    match coordinates_of(wkb) {
+        None => Point::None,
+        Some((x, y)) if x.is_nan() || y.is_nan() => Point::Empty,
+        Some((x, y)) => Point::At(Envelope {
+            min_x: x,
+            min_y: y,
+            max_x: x,
+            max_y: y,
+        }),
+    }
+}
+
+fn coordinates_of(wkb: &[u8]) -> Option<(f64, f64)> {
     let little = *wkb.first()? != 0;
     let code = read_u32(wkb.get(1..5)?, little)?;
     if (code & 0x0fff_ffff) % 1000 != 1 || code & 0x2000_0000 != 0 {
         return None;
     }
-    let (x, y) = (
+    Some((
         read_f64(wkb.get(5..13)?, little)?,
         read_f64(wkb.get(13..21)?, little)?,
-    );
-    Some((!x.is_nan() && !y.is_nan()).then_some(Envelope {
-        min_x: x,
-        min_y: y,
-        max_x: x,
-        max_y: y,
-    }))
+    ))
 }
 
 fn read_u32(bytes: &[u8], little: bool) -> Option<u32> {
@@ -134,9 +149,9 @@ pub fn envelope(blob: &[u8]) -> Option<Envelope> {
         return None;
     }
     match (head.envelope, point_of(head.wkb)) {
-        (Some(envelope), _) => Some(envelope),
-        (None, Some(point)) => point,
-        (None, None) => Geometry::from_wkb(head.wkb).ok()?.envelope(),
+        (Some(envelope), _) | (None, Point::At(envelope)) => Some(envelope),
+        (None, Point::Empty) => None,
+        (None, Point::None) => Geometry::from_wkb(head.wkb).ok()?.envelope(),
     }
 }
 
@@ -155,7 +170,7 @@ mod tests {
         let (blob, envelope) = encode(&line, 4326);
         assert_eq!(&blob[..8], b"GP\0\x03\xe6\x10\0\0");
         assert_eq!(super::envelope(&blob), envelope);
-        assert_eq!(envelope.unwrap().min_y, -1.0);
+        assert!(envelope.is_some_and(|e| e.contains(&Envelope::of(&Position::xy(1.0, -1.0)))));
         assert_eq!(decode(&blob).unwrap(), line);
     }
 
@@ -181,7 +196,7 @@ mod tests {
         let (blob, envelope) = encode(&point, 3857);
         assert_eq!(blob.len(), 8 + 21);
         assert_eq!(super::envelope(&blob), envelope);
-        assert_eq!(envelope.unwrap().max_y, 6.0);
+        assert_eq!(envelope, Some(Envelope::of(&Position::xy(5.0, 6.0))));
     }
 
     #[test]

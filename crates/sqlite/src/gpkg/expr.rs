@@ -24,6 +24,19 @@ pub enum Class {
     Unknown,
 }
 
+impl Class {
+    /// Whether values of both compare by SQL's own rules as they do by ours.
+    pub(super) fn is_like(self, other: Self) -> bool {
+        let kind = |class| match class {
+            Self::Number | Self::Time => 0,
+            Self::Text | Self::Guid => 1,
+            Self::Blob => 2,
+            Self::Unknown => 3,
+        };
+        kind(self) == kind(other) && self != Self::Unknown
+    }
+}
+
 fn class_of_field(field: &Field) -> Class {
     match field.kind {
         FieldType::SmallInteger
@@ -88,11 +101,15 @@ impl Printer<'_> {
             | Function::Substring
             | Function::Concat
             | Function::Cast(CastType::Text) => Class::Text,
-            Function::Coalesce | Function::NullIf => {
+            Function::NullIf => args.first().map_or(Class::Unknown, |arg| self.class(arg)),
+            Function::Coalesce => {
                 let mut classes = args.iter().map(|arg| self.class(arg));
-                classes
-                    .find(|class| *class != Class::Unknown)
-                    .unwrap_or(Class::Unknown)
+                let first = classes.next().unwrap_or(Class::Unknown);
+                if classes.all(|class| class == first) {
+                    first
+                } else {
+                    Class::Unknown
+                }
             }
             Function::Cast(CastType::Date) => Class::Time,
             _ => Class::Number,
@@ -119,8 +136,8 @@ impl Printer<'_> {
                 sql.bind(time.0);
             }
             Expr::Negate(inner) => {
-                sql.push("(-");
-                self.as_number(sql, inner)?;
+                sql.push("haversack_negate(");
+                self.expr(sql, inner)?;
                 sql.push(")");
             }
             Expr::Binary { left, op, right } => self.binary(sql, left, *op, right)?,
@@ -158,128 +175,42 @@ impl Printer<'_> {
         format!("{}.{}", self.alias, quote_ident(name))
     }
 
-    /// Prints an expression to be computed with: texts that are numbers count as such.
-    fn as_number(&self, sql: &mut Sql, expr: &Expr) -> Result<()> {
-        self.converted(sql, expr, Class::Number)
-    }
-
-    /// Prints an expression to be compared with one of another class.
-    pub(super) fn converted(&self, sql: &mut Sql, expr: &Expr, other: Class) -> Result<()> {
-        let own = self.class(expr);
-        match (own, other) {
-            (Class::Text | Class::Guid, Class::Number) => {
-                sql.push("haversack_number(");
-                self.expr(sql, expr)?;
-                sql.push(")");
+    /// Prints an expression to be compared with one of another class: UUIDs in the form in which they are stored.
+    pub(super) fn compared(&self, sql: &mut Sql, expr: &Expr, other: Class) -> Result<()> {
+        match (expr, other) {
+            (Expr::Literal(Value::Text(text)), Class::Guid) => {
+                sql.bind(braced(text));
+                Ok(())
             }
-            (Class::Text | Class::Guid, Class::Time) => {
-                sql.push("haversack_ms(");
-                self.expr(sql, expr)?;
-                sql.push(")");
-            }
-            (Class::Text, Class::Guid) => match expr {
-                Expr::Literal(Value::Text(text)) => {
-                    sql.bind(braced(text));
-                }
-                _ => self.expr(sql, expr)?,
-            },
-            _ => self.expr(sql, expr)?,
+            _ => self.expr(sql, expr),
         }
-        Ok(())
     }
 
     fn binary(&self, sql: &mut Sql, left: &Expr, op: Arithmetic, right: &Expr) -> Result<()> {
-        let days = |sql: &mut Sql, expr: &Expr| -> Result<()> {
-            sql.push("CAST(");
-            self.as_number(sql, expr)?;
-            sql.push(" * 86400000 AS INTEGER)");
+        let side = |sql: &mut Sql, expr: &Expr| -> Result<()> {
+            self.expr(sql, expr)?;
+            let is_time = self.class(expr) == Class::Time;
+            sql.push(if is_time { ", 1" } else { ", 0" });
             Ok(())
         };
-        sql.push("(");
-        match (self.class(left), op, self.class(right)) {
-            (Class::Time, Arithmetic::Subtract, Class::Time) => {
-                sql.push("(");
-                self.expr(sql, left)?;
-                sql.push(" - ");
-                self.expr(sql, right)?;
-                sql.push(") / 86400000.0");
-            }
-            (Class::Time, Arithmetic::Add | Arithmetic::Subtract, _) => {
-                self.expr(sql, left)?;
-                sql.push(if op == Arithmetic::Add { " + " } else { " - " });
-                days(sql, right)?;
-            }
-            (_, Arithmetic::Add, Class::Time) => {
-                self.expr(sql, right)?;
-                sql.push(" + ");
-                days(sql, left)?;
-            }
-            (_, Arithmetic::Concat, _) => {
-                for (at, side) in [left, right].into_iter().enumerate() {
-                    sql.push(if at == 0 {
-                        "haversack_to_text("
-                    } else {
-                        " || haversack_to_text("
-                    });
-                    self.as_text(sql, side)?;
-                    sql.push(")");
-                }
-            }
-            (_, Arithmetic::Modulo, _) => {
-                sql.push("haversack_mod(");
-                self.as_number(sql, left)?;
-                sql.push(", ");
-                self.as_number(sql, right)?;
-                sql.push(")");
-            }
-            _ => {
-                self.as_number(sql, left)?;
-                sql.push(match op {
-                    Arithmetic::Add => " + ",
-                    Arithmetic::Subtract => " - ",
-                    Arithmetic::Multiply => " * ",
-                    _ => " / ",
-                });
-                self.as_number(sql, right)?;
-            }
-        }
+        sql.push("haversack_compute(");
+        side(sql, left)?;
+        sql.push(&format!(", {}, ", functions::operator_code(op)));
+        side(sql, right)?;
         sql.push(")");
         Ok(())
     }
 
-    /// Prints an expression for a text function: times as ISO 8601.
-    fn as_text(&self, sql: &mut Sql, expr: &Expr) -> Result<()> {
-        if self.class(expr) == Class::Time {
-            sql.push("haversack_iso(");
-            self.expr(sql, expr)?;
-            sql.push(")");
-            Ok(())
-        } else {
-            self.expr(sql, expr)
-        }
-    }
-
     fn call(&self, sql: &mut Sql, function: Function, args: &[Expr]) -> Result<()> {
+        if let (Function::Mod, [left, right]) = (function, args) {
+            return self.binary(sql, left, Arithmetic::Modulo, right);
+        }
         sql.push(functions::sql_name(function)).push("(");
         for (at, arg) in args.iter().enumerate() {
             if at > 0 {
                 sql.push(", ");
             }
-            if matches!(
-                function,
-                Function::Lower
-                    | Function::Upper
-                    | Function::Trim
-                    | Function::CharLength
-                    | Function::Substring
-                    | Function::Position
-                    | Function::Concat
-                    | Function::Cast(CastType::Text)
-            ) {
-                self.as_text(sql, arg)?;
-            } else {
-                self.expr(sql, arg)?;
-            }
+            self.expr(sql, arg)?;
         }
         sql.push(")");
         Ok(())
@@ -311,6 +242,6 @@ impl Printer<'_> {
 }
 
 /// A UUID in the form in which it is stored; other text as it is.
-fn braced(text: &str) -> String {
+pub(super) fn braced(text: &str) -> String {
     GlobalId::parse_uuid(text).map_or_else(|_not_a_uuid| text.to_owned(), |id| id.braced())
 }

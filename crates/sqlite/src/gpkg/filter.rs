@@ -56,21 +56,7 @@ impl Printer<'_> {
                 self.filter(sql, inner)?;
                 sql.push(")");
             }
-            Filter::Compare { left, op, right } => {
-                let (left_class, right_class) = (self.class(left), self.class(right));
-                sql.push("(");
-                self.converted(sql, left, right_class)?;
-                sql.push(match op {
-                    Comparison::Equal => " = ",
-                    Comparison::NotEqual => " <> ",
-                    Comparison::Less => " < ",
-                    Comparison::LessOrEqual => " <= ",
-                    Comparison::Greater => " > ",
-                    Comparison::GreaterOrEqual => " >= ",
-                });
-                self.converted(sql, right, left_class)?;
-                sql.push(")");
-            }
+            Filter::Compare { left, op, right } => self.comparison(sql, left, *op, right)?,
             Filter::Like {
                 expr,
                 pattern,
@@ -84,7 +70,16 @@ impl Printer<'_> {
             Filter::In { expr, list } => self.list(sql, expr, list)?,
             Filter::IsNull(expr) => {
                 sql.push("(");
-                self.expr(sql, expr)?;
+                match expr {
+                    // The column itself: a date that is no date is not null.
+                    Expr::Field(name) => match self.collection.field_index(name) {
+                        Some(at) => {
+                            sql.push(&self.column(&self.collection.fields[at].name));
+                        }
+                        None => self.expr(sql, expr)?,
+                    },
+                    _ => self.expr(sql, expr)?,
+                }
                 sql.push(" IS NULL)");
             }
             Filter::ObjectIds(ids) => {
@@ -170,26 +165,57 @@ impl Printer<'_> {
         Ok(())
     }
 
+    fn comparison(&self, sql: &mut Sql, left: &Expr, op: Comparison, right: &Expr) -> Result<()> {
+        let (left_class, right_class) = (self.class(left), self.class(right));
+        let operator = match op {
+            Comparison::Equal => " = ",
+            Comparison::NotEqual => " <> ",
+            Comparison::Less => " < ",
+            Comparison::LessOrEqual => " <= ",
+            Comparison::Greater => " > ",
+            Comparison::GreaterOrEqual => " >= ",
+        };
+        // SQL's own comparison where it means the same; it would order a text after all numbers.
+        let native = left_class.is_like(right_class);
+        sql.push(if native { "(" } else { "(haversack_compare(" });
+        self.compared(sql, left, right_class)?;
+        sql.push(if native { operator } else { ", " });
+        self.compared(sql, right, left_class)?;
+        if !native {
+            sql.push(")").push(operator).push("0");
+        }
+        sql.push(")");
+        Ok(())
+    }
+
     fn list(&self, sql: &mut Sql, expr: &Expr, list: &[Expr]) -> Result<()> {
         let class = self.class(expr);
-        let same_class = list.iter().all(|one| {
-            let own = self.class(one);
-            own == class && own != Class::Blob && matches!(one, Expr::Literal(_))
+        let values = list.iter().map(|one| match one {
+            Expr::Literal(Value::Integer(n)) if class.is_like(Class::Number) => {
+                Some(serde_json::json!(n))
+            }
+            Expr::Literal(Value::Real(x)) if class.is_like(Class::Number) => {
+                Some(serde_json::json!(x))
+            }
+            Expr::Literal(Value::Text(text)) if class == Class::Guid => {
+                Some(serde_json::json!(super::expr::braced(text)))
+            }
+            Expr::Literal(Value::Text(text)) if class == Class::Text => {
+                Some(serde_json::json!(text))
+            }
+            Expr::Time(time) if class.is_like(Class::Number) => Some(serde_json::json!(time.0)),
+            _ => None,
         });
-        if list.len() > SHORT_LIST && same_class {
-            let values = list.iter().map(|one| match one {
-                Expr::Literal(Value::Integer(n)) => serde_json::json!(n),
-                Expr::Literal(Value::Real(x)) => serde_json::json!(x),
-                Expr::Literal(Value::Text(text)) => serde_json::json!(text),
-                _ => serde_json::Value::Null,
-            });
+        let values: Option<Vec<_>> = values.collect();
+        if let (Some(values), true) = (values, list.len() > SHORT_LIST) {
             // The plus keeps the column's affinity out of the comparison.
-            sql.push("+");
+            let indexed = matches!(expr, Expr::ObjectId | Expr::GlobalId);
+            sql.push(if indexed { "" } else { "+" });
             self.expr(sql, expr)?;
-            members(sql, &values.collect());
+            members(sql, &serde_json::Value::Array(values));
             return Ok(());
         }
-        // `x = a OR x = b` is what IN means, converts each member by its own class, and nests evenly.
+        // `x = a OR x = b` is what IN means, and nests evenly.
         let any: Vec<Filter> = list
             .iter()
             .map(|one| Filter::Compare {
@@ -216,7 +242,10 @@ impl Printer<'_> {
                 collection: self.collection.name.clone(),
             })?;
         let collection = (self.find)(parent).ok_or(Error::NoCollection(parent))?;
-        let own = format!("upper({})", self.column(&self.collection.fields[at].name));
+        let own = self.column(&self.collection.fields[at].name);
+        // Without a parent's id the answer is unknown, not no.
+        sql.push(&format!("CASE WHEN {own} IS NOT NULL THEN "));
+        let own = format!("upper({own})");
         let alias = format!("{}p", self.alias);
         let inner = Printer {
             collection,
@@ -230,7 +259,7 @@ impl Printer<'_> {
                 "EXISTS (SELECT 1 FROM {table} {alias} WHERE {key} AND "
             ));
             inner.filter(sql, filter)?;
-            sql.push(")");
+            sql.push(") END");
             return Ok(());
         };
         let object_id = inner.column(&collection.object_id_field);
@@ -251,7 +280,7 @@ impl Printer<'_> {
             .push(&format!(" AND {alias}.haversack_until > "));
         sql.bind(as_of.0 as i64).push(" AND ");
         inner.filter(sql, filter)?;
-        sql.push("))");
+        sql.push(")) END");
         Ok(())
     }
 }

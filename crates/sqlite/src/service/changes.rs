@@ -1,7 +1,7 @@
 //! The feed: what changed in a range of generations, and what each record was for the earlier filter.
 
 use haversack_model::store::{Change, ChangeQuery, Flow};
-use haversack_model::{Filter, GlobalId, Result};
+use haversack_model::{CollectionId, Filter, Generation, GlobalId, Result, Versioned};
 use rusqlite::params_from_iter;
 
 use super::schema::{Layer, TRACK_COLUMNS, record_at, track_at};
@@ -21,7 +21,7 @@ impl View<'_> {
         layer: &Layer,
         alias: &str,
         filter: &Filter,
-        as_of: Option<haversack_model::Generation>,
+        as_of: Option<Generation>,
     ) -> Result<()> {
         sql.push("((");
         self.print(sql, layer, alias, as_of, |printer, sql| {
@@ -36,7 +36,10 @@ impl View<'_> {
         query: &ChangeQuery<'_>,
         visit: &mut dyn FnMut(Change) -> Result<Flow>,
     ) -> Result<()> {
-        self.check_cursor(query.since)?;
+        // Who has nothing needs no tombstones: zero is never below the floor.
+        if query.since != Generation::ZERO {
+            self.check_cursor(query.since)?;
+        }
         let layer = self.layer(query.collection)?;
         let since = query.since.0 as i64;
         let mut sql = Sql::new(format!(
@@ -90,6 +93,41 @@ impl View<'_> {
         sql.bind(query.since.0 as i64)
             .push(") WHERE haversack_now <> haversack_then");
         self.each_change(&sql, layer, visit)
+    }
+
+    pub(super) fn live_after(
+        &self,
+        id: CollectionId,
+        after: Generation,
+        filter: &Filter,
+        visit: &mut dyn FnMut(Versioned) -> Result<Flow>,
+    ) -> Result<()> {
+        let layer = self.layer(id)?;
+        let mut sql = Sql::new(format!(
+            "SELECT {}, {TRACK_COLUMNS} FROM haversack_track k CROSS JOIN {} t \
+             ON t.{} = k.object_id WHERE k.collection = {} AND k.deleted = 0 AND k.generation > ",
+            layer.columns("t"),
+            layer.table,
+            layer.object_id,
+            id.0
+        ));
+        sql.bind(i64::try_from(after.0).unwrap_or(i64::MAX))
+            .push(" AND ");
+        self.print(&mut sql, layer, "t", None, |printer, sql| {
+            printer.filter(sql, filter)
+        })?;
+        sql.push(" ORDER BY k.generation");
+        let doing = "reading live records";
+        let mut statement = self.prepare(&sql.text, doing)?;
+        let rows = statement
+            .query(params_from_iter(&sql.params))
+            .map_err(while_doing(doing))?;
+        each_row(rows, doing, |row| {
+            visit(Versioned {
+                record: record_at(row, layer, 0)?,
+                track: track_at(row, layer.width()).map_err(while_doing(doing))?.0,
+            })
+        })
     }
 
     fn each_change(

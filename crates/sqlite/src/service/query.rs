@@ -195,14 +195,13 @@ fn print_order(
                 .find(|s| s.name.eq_ignore_ascii_case(name)),
             _ => None,
         };
-        match result {
-            Some(s) => printer.aggregate(sql, s.kind, s.expr.as_ref())?,
+        if let Some(s) = result {
+            printer.aggregate(sql, s.kind, s.expr.as_ref())?;
+        } else {
             // A bare literal would be read as the number of a column.
-            None => {
-                sql.push("(");
-                printer.expr(sql, expr)?;
-                sql.push(")");
-            }
+            sql.push("(");
+            printer.expr(sql, expr)?;
+            sql.push(")");
         }
         sql.push(if *descending { " DESC" } else { "" });
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use haversack_model::record::Digest;
 use haversack_model::store::{Change, ChangeQuery, Flow, Head, LastEdit, ReadTx, StoredReply};
 use haversack_model::{
-    BlobHash, Collection, CollectionId, Conflict, ConflictId, Filter, Generation, GlobalId, Query,
-    QueryRow, Replica, ReplicaId, Result, Service, Track, Versioned,
+    BlobHash, Collection, CollectionId, Conflict, ConflictId, Filter, Generation, GlobalId,
+    HistoryId, Query, QueryRow, Replica, ReplicaId, Result, Service, Track, Versioned,
 };
 
 use super::SqliteStore;
@@ -69,6 +69,9 @@ macro_rules! read_through_view {
             fn head(&self) -> Result<Head> {
                 Ok(self.view().head)
             }
+            fn common_with(&self, history: HistoryId) -> Result<Option<Generation>> {
+                self.view().common_with(history)
+            }
             fn service(&self) -> Result<Service> {
                 Ok(self.view().schema.service.clone())
             }
@@ -104,6 +107,15 @@ macro_rules! read_through_view {
                 visit: &mut dyn FnMut(Change) -> Result<Flow>,
             ) -> Result<()> {
                 self.view().changes(query, visit)
+            }
+            fn live_after(
+                &self,
+                collection: CollectionId,
+                after: Generation,
+                filter: &Filter,
+                visit: &mut dyn FnMut(Versioned) -> Result<Flow>,
+            ) -> Result<()> {
+                self.view().live_after(collection, after, filter, visit)
             }
             fn membership(
                 &self,

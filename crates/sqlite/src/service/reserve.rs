@@ -43,11 +43,11 @@ impl Reserve {
     pub(super) fn release(&self) {
         match fs::remove_file(&self.path) {
             Ok(()) => {
-                tracing::warn!("the disk is full: the reserve of a service file was released")
+                tracing::warn!("the disk is full: the reserve of a service file was released");
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
-                tracing::error!(%error, "the reserve of a service file cannot be released")
+                tracing::error!(%error, "the reserve of a service file cannot be released");
             }
         }
     }

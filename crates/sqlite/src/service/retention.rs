@@ -2,10 +2,10 @@
 
 use haversack_model::store::Head;
 use haversack_model::{Generation, HistoryId, Result, Timestamp};
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::view::View;
-use crate::error::while_doing;
+use crate::error::{corrupt, while_doing};
 
 /// A new history starts at the next multiple of this.
 const JUMP: u64 = 1 << 40;
@@ -79,6 +79,31 @@ impl View<'_> {
         .execute([])
         .map(|_| ())
         .map_err(while_doing(doing))
+    }
+
+    /// The last generation that the present history shares with another one, if that is an ancestor.
+    pub(super) fn common_with(&self, history: HistoryId) -> Result<Option<Generation>> {
+        let doing = "comparing histories";
+        let mut at = self.head.history;
+        let mut common = self.head.generation;
+        while at != history {
+            let parent: Option<(Option<String>, i64)> = self
+                .prepare(
+                    "SELECT parent, fork_generation FROM haversack_histories WHERE history = ?1",
+                    doing,
+                )?
+                .query_row([at.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()
+                .map_err(while_doing(doing))?;
+            let Some((Some(parent), fork)) = parent else {
+                return Ok(None);
+            };
+            at = parent
+                .parse()
+                .map_err(|_not_an_id| corrupt(format!("history id {parent:?}")))?;
+            common = common.min(Generation(fork as u64));
+        }
+        Ok(Some(common))
     }
 
     /// Begins a new history above everything that a client of the old one can have kept.
