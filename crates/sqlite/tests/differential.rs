@@ -1,5 +1,7 @@
 //! Random filters: what the printed SQL finds must be what the evaluator in memory finds, now and as of before.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 

@@ -1,5 +1,7 @@
 //! The first things that anybody does with a service file.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::ops::ControlFlow;
 
 use haversack_model::schema::GeometryKind;

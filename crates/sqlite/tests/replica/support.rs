@@ -29,7 +29,12 @@ pub(crate) fn field(name: &str, kind: FieldType) -> Field {
     }
 }
 
-pub(crate) fn layer(id: u32, name: &str, kind: Option<GeometryKind>, fields: Vec<Field>) -> Collection {
+pub(crate) fn layer(
+    id: u32,
+    name: &str,
+    kind: Option<GeometryKind>,
+    fields: Vec<Field>,
+) -> Collection {
     Collection {
         id: CollectionId(id),
         name: name.to_owned(),
