@@ -9,3 +9,4 @@ pub mod geometry;
 pub mod json;
 pub mod params;
 pub mod sql;
+pub mod sync;

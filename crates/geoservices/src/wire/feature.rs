@@ -7,6 +7,7 @@ mod read;
 mod value;
 mod write;
 
+pub(crate) use read::global_id;
 pub use read::{FeatureReader, IncomingFeature};
 pub(crate) use value::date_text;
 pub use value::{read_value, write_field_value, write_plain_value};

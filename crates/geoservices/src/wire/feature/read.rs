@@ -68,6 +68,10 @@ impl<'a> FeatureReader<'a> {
             ..Self::from_client(collection)
         }
     }
+    /// The collection whose features are read.
+    pub fn collection(&self) -> &'a Collection {
+        self.collection
+    }
     /// Takes geometries that name no reference as being in this one (`inSR`, `replicaSR`).
     #[must_use]
     pub fn in_reference(mut self, srid: Option<i32>) -> Self {
