@@ -78,6 +78,10 @@ impl<'a> FeatureReader<'a> {
         self.srid = srid;
         self
     }
+    /// As [`Self::in_reference`], from here on.
+    pub fn set_reference(&mut self, srid: Option<i32>) {
+        self.srid = srid;
+    }
 
     /// Reads `{attributes, geometry}`.
     ///

@@ -2,7 +2,6 @@
 
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use base64::write::EncoderWriter;
 use haversack_model::{Collection, CollectionId, GlobalId, ObjectId, Record, ReplicaId, SyncModel};

@@ -15,6 +15,7 @@ use serde::de::{
 };
 use serde_json::{Map, Value as Json};
 
+use crate::wire::crs;
 use crate::wire::feature::{FeatureReader, IncomingFeature, global_id};
 use crate::wire::json::{Strict, integer, kind, member, problem};
 use crate::{Error, Result};
@@ -282,6 +283,7 @@ impl<'de> Visitor<'de> for OneLayer<'_, '_> {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut layer = LayerState {
+            srid: self.0.srid,
             reading: self.0,
             open: None,
             waiting: Vec::new(),
@@ -296,6 +298,10 @@ impl<'de> Visitor<'de> for OneLayer<'_, '_> {
                 "id" => {
                     let id = map.next_value_seed(Strict::new())?;
                     layer.begin(&id)?;
+                }
+                "spatialReference" => {
+                    let reference = map.next_value_seed(Strict::new())?;
+                    layer.reference(&reference)?;
                 }
                 "features" => map.next_value_seed(Lists {
                     layer: &mut layer,
@@ -346,6 +352,7 @@ fn list_of(key: &str, attachments: bool) -> Option<List> {
 
 struct LayerState<'r, 'a> {
     reading: &'r mut Reading<'a>,
+    srid: Option<i32>,
     open: Option<(CollectionId, FeatureReader<'a>)>,
     waiting: Vec<(List, Json)>,
 }
@@ -357,10 +364,22 @@ impl LayerState<'_, '_> {
             .and_then(|id| u32::try_from(id).ok())
             .and_then(|id| service.collection(CollectionId(id)))
             .ok_or_else(|| E::custom(format!("there is no layer {id} in this service")))?;
-        let reader = FeatureReader::from_server(collection).in_reference(self.reading.srid);
+        let reader = FeatureReader::from_server(collection).in_reference(self.srid);
         self.open = Some((collection.id, reader));
         for (list, item) in std::mem::take(&mut self.waiting) {
             self.item(list, item)?;
+        }
+        Ok(())
+    }
+
+    /// The reference of the layer's geometry in this document, which stands before its features.
+    fn reference<E: serde::de::Error>(&mut self, reference: &Json) -> Result<(), E> {
+        if !reference.is_null() {
+            let read = crs::from_json(reference, "spatialReference");
+            self.srid = Some(self.reading.pass(read)?);
+            if let Some((_, reader)) = &mut self.open {
+                reader.set_reference(self.srid);
+            }
         }
         Ok(())
     }

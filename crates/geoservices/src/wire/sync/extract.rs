@@ -14,6 +14,10 @@ use crate::{Error, Result};
 
 /// What extractChanges was asked for.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "one for each flag of the protocol"
+)]
 pub struct ExtractChanges {
     /// The layers, in ascending order.
     pub layers: Vec<LayerQuery>,

@@ -64,6 +64,10 @@ pub struct SyncLayer {
 
 /// What synchronizeReplica was asked for.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "one for each flag of the protocol"
+)]
 pub struct Synchronize {
     /// How the result is delivered.
     pub transport: TransportType,

@@ -624,6 +624,44 @@ fn edits_document() -> Vec<u8> {
 }
 
 #[test]
+fn geometry_of_a_document_is_in_the_reference_that_its_layer_names() {
+    struct Place(Option<haversack_model::Envelope>);
+    impl DocumentVisitor for Place {
+        fn layer(&mut self, _: CollectionId) -> Result<()> {
+            Ok(())
+        }
+        fn feature(&mut self, _: CollectionId, _: Part, feature: IncomingFeature) -> Result<()> {
+            self.0 = feature
+                .changes
+                .geometry
+                .flatten()
+                .and_then(|g| g.envelope());
+            Ok(())
+        }
+        fn removed(&mut self, _: CollectionId, _: GlobalId) -> Result<()> {
+            Ok(())
+        }
+        fn attachment(
+            &mut self,
+            _: CollectionId,
+            _: Part,
+            _: IncomingAttachmentLine,
+        ) -> Result<()> {
+            Ok(())
+        }
+        fn attachment_removed(&mut self, _: CollectionId, _: GlobalId) -> Result<()> {
+            Ok(())
+        }
+    }
+    let text = format!(
+        r#"{{"layers":[{{"id":0,"spatialReference":{{"wkid":4326}},"features":[{{"attributes":{{"GlobalID":"{A}"}},"geometry":{{"x":10,"y":0}}}}]}}]}}"#
+    );
+    let mut place = Place(None);
+    read_document(text.as_bytes(), &service(), None, &mut place).expect("a document");
+    assert!((place.0.expect("a point").min_x - 1_113_194.907_932).abs() < 1e-3);
+}
+
+#[test]
 fn a_document_of_changes_sorts_what_comes_in_any_order() {
     let out = edits_document();
     insta::assert_snapshot!(String::from_utf8(out.clone()).expect("text"));
