@@ -6,6 +6,8 @@ mod credentials;
 mod exit;
 mod import;
 mod output;
+mod replica;
+mod view;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,9 @@ fn run(command: &Command, out: Output) -> anyhow::Result<Outcome> {
         Command::Serve(args) => commands::serve::run(args, out),
         Command::User(args) => commands::user::run(args, out),
         Command::Import(args) => commands::import::run(args, out),
+        Command::Status(args) => commands::status::run(args, out),
+        Command::Diff(args) => commands::diff::run(args, out),
+        Command::Conflicts(args) => commands::conflicts::run(args, out),
         Command::Config(args) => commands::config::run(args, out),
         _ => anyhow::bail!("not yet"),
     }

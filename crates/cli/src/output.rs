@@ -132,10 +132,11 @@ impl Unit {
 /// Moves a bar; once the total is known it becomes a real one.
 pub(crate) fn advance(bar: &ProgressBar, unit: Unit, done: u64, total: Option<u64>) {
     if let Some(total) = total
-        && bar.length() != Some(total) {
-            bar.set_length(total);
-            bar.set_style(unit.style(true));
-        }
+        && bar.length() != Some(total)
+    {
+        bar.set_length(total);
+        bar.set_style(unit.style(true));
+    }
     bar.set_position(done);
 }
 

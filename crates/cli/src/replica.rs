@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use haversack_model::{Collection, LocalReplica as _, ReplicaTx, Timestamp};
+use haversack_model::local::LocalReplica as _;
+use haversack_model::{Collection, ReplicaTx, Timestamp};
 pub(crate) use haversack_sqlite::replica::ReplicaFile as File;
 
 use crate::exit::NeedsRepair;
@@ -39,13 +40,19 @@ pub(crate) fn open(path: &Path) -> Result<File> {
 }
 
 /// Reads in one transaction.
-pub(crate) fn read<T>(file: &mut File, read: impl FnOnce(&dyn ReplicaTx) -> haversack_model::Result<T>) -> Result<T> {
+pub(crate) fn read<T>(
+    file: &mut File,
+    read: impl FnOnce(&dyn ReplicaTx) -> haversack_model::Result<T>,
+) -> Result<T> {
     let tx = file.begin()?;
     Ok(read(&*tx)?)
 }
 
 /// Writes in one transaction.
-pub(crate) fn write<T>(file: &mut File, write: impl FnOnce(&mut dyn ReplicaTx) -> haversack_model::Result<T>) -> Result<T> {
+pub(crate) fn write<T>(
+    file: &mut File,
+    write: impl FnOnce(&mut dyn ReplicaTx) -> haversack_model::Result<T>,
+) -> Result<T> {
     let mut tx = file.begin()?;
     let done = write(&mut *tx)?;
     tx.commit()?;
@@ -53,17 +60,29 @@ pub(crate) fn write<T>(file: &mut File, write: impl FnOnce(&mut dyn ReplicaTx) -
 }
 
 /// How many rows each visible layer and table has.
-pub(crate) fn row_counts<'a>(path: &Path, file: &File, collections: &'a [Collection]) -> Result<Vec<LayerRows<'a>>> {
-    let db = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+pub(crate) fn row_counts<'a>(
+    path: &Path,
+    file: &File,
+    collections: &'a [Collection],
+) -> Result<Vec<LayerRows<'a>>> {
+    let db =
+        rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     db.busy_timeout(std::time::Duration::from_secs(10))?;
     let mut counts = Vec::new();
     for collection in collections.iter().filter(|c| view::is_visible(c)) {
-        let table = file.table(collection.id).unwrap_or(&collection.table).to_owned();
+        let table = file
+            .table(collection.id)
+            .unwrap_or(&collection.table)
+            .to_owned();
         let sql = format!("SELECT count(*) FROM \"{}\"", table.replace('"', "\"\""));
         let rows = db
-            .query_row(&sql, [], |row| row.get(0))
+            .query_row(&sql, [], |row| row.get::<_, i64>(0))
             .with_context(|| format!("counting the rows of {table}"))?;
-        counts.push(LayerRows { collection, table, rows });
+        counts.push(LayerRows {
+            collection,
+            table,
+            rows: rows.unsigned_abs(),
+        });
     }
     Ok(counts)
 }

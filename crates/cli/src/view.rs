@@ -2,7 +2,8 @@
 
 use haversack_model::schema::CollectionKind;
 use haversack_model::{
-    Changes, Collection, CollectionId, Conflict, Domain, Field, FieldType, Geometry, Record, Shape, SyncState, Value,
+    Changes, Collection, CollectionId, Conflict, Domain, Field, FieldType, Geometry, Record, Shape,
+    SyncState, Value,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -23,10 +24,10 @@ pub(crate) fn value(field: &Field, value: &Value) -> String {
         Value::Text(text) => text.clone(),
         Value::Blob(bytes) => return format!("{} bytes", bytes.len()),
     };
-    if let Some(Domain::Coded { values, .. }) = &field.domain {
-        if let Some((_, name)) = values.iter().find(|(code, _)| code == value) {
-            return format!("{name} ({plain})");
-        }
+    if let Some(Domain::Coded { values, .. }) = &field.domain
+        && let Some((_, name)) = values.iter().find(|(code, _)| code == value)
+    {
+        return format!("{name} ({plain})");
     }
     plain
 }
@@ -46,8 +47,12 @@ pub(crate) fn geometry(geometry: Option<&Geometry>) -> String {
         Shape::Point(Some(p)) => format!("point {:.6} {:.6}", p.x, p.y),
         Shape::Point(None) => "empty point".to_owned(),
         Shape::MultiPoint(points) => format!("{} points", points.len()),
-        Shape::LineString(_) | Shape::MultiLineString(_) => format!("line with {} vertices", vertices(&shape)),
-        Shape::Polygon(_) | Shape::MultiPolygon(_) => format!("area with {} vertices", vertices(&shape)),
+        Shape::LineString(_) | Shape::MultiLineString(_) => {
+            format!("line with {} vertices", vertices(&shape))
+        }
+        Shape::Polygon(_) | Shape::MultiPolygon(_) => {
+            format!("area with {} vertices", vertices(&shape))
+        }
     }
 }
 
@@ -74,7 +79,10 @@ pub(crate) fn record_json(collection: &Collection, record: Option<&Record>) -> J
         .map(|(field, value)| (field.name.clone(), value_json(value)))
         .collect();
     if let Some(column) = &collection.geometry {
-        fields.insert(column.name.clone(), json!(geometry(record.geometry.as_ref())));
+        fields.insert(
+            column.name.clone(),
+            json!(geometry(record.geometry.as_ref())),
+        );
     }
     Json::Object(fields)
 }
@@ -92,7 +100,10 @@ pub(crate) struct Row {
 pub(crate) fn differences(collection: &Collection, versions: &[Option<&Record>]) -> Vec<Row> {
     let mut rows = Vec::new();
     for (at, field) in collection.fields.iter().enumerate() {
-        let values: Vec<_> = versions.iter().map(|v| v.and_then(|r| r.values.get(at))).collect();
+        let values: Vec<_> = versions
+            .iter()
+            .map(|v| v.and_then(|r| r.values.get(at)))
+            .collect();
         if values.windows(2).any(|pair| pair[0] != pair[1]) {
             rows.push(Row {
                 field: field.name.clone(),
@@ -104,7 +115,10 @@ pub(crate) fn differences(collection: &Collection, versions: &[Option<&Record>])
         }
     }
     if let Some(column) = &collection.geometry {
-        let shapes: Vec<_> = versions.iter().map(|v| v.map(|r| r.geometry.as_ref())).collect();
+        let shapes: Vec<_> = versions
+            .iter()
+            .map(|v| v.map(|r| r.geometry.as_ref()))
+            .collect();
         if shapes.windows(2).any(|pair| pair[0] != pair[1]) {
             rows.push(Row {
                 field: column.name.clone(),
@@ -120,15 +134,33 @@ pub(crate) fn differences(collection: &Collection, versions: &[Option<&Record>])
 
 /// Names of the fields that changes set.
 pub(crate) fn names(collection: &Collection, changes: &Changes) -> Vec<String> {
-    let fields = changes.values.keys().filter_map(|at| collection.fields.get(*at));
-    let geometry = collection.geometry.as_ref().filter(|_| changes.geometry.is_some());
-    fields.map(|f| f.name.clone()).chain(geometry.map(|g| g.name.clone())).collect()
+    let fields = changes
+        .values
+        .keys()
+        .filter_map(|at| collection.fields.get(*at));
+    let geometry = collection
+        .geometry
+        .as_ref()
+        .filter(|_| changes.geometry.is_some());
+    fields
+        .map(|f| f.name.clone())
+        .chain(geometry.map(|g| g.name.clone()))
+        .collect()
 }
 
 /// What people call a record: its display field, else the start of its global id.
-pub(crate) fn title(collection: &Collection, record: Option<&Record>, id: &haversack_model::GlobalId) -> String {
-    let shown = collection.display_field.as_deref().and_then(|name| collection.field_index(name));
-    let text = record.and_then(|r| r.values.get(shown?)).and_then(Value::as_text);
+pub(crate) fn title(
+    collection: &Collection,
+    record: Option<&Record>,
+    id: &haversack_model::GlobalId,
+) -> String {
+    let shown = collection
+        .display_field
+        .as_deref()
+        .and_then(|name| collection.field_index(name));
+    let text = record
+        .and_then(|r| r.values.get(shown?))
+        .and_then(Value::as_text);
     match text {
         Some(text) if !text.is_empty() => format!("{text:?}"),
         _ => short(id),
@@ -157,7 +189,10 @@ pub(crate) fn state(state: SyncState, deleted: bool) -> &'static str {
 }
 
 /// The definition of a collection among those of a file, hidden ones included.
-pub(crate) fn collection(collections: &[Collection], id: CollectionId) -> anyhow::Result<&Collection> {
+pub(crate) fn collection(
+    collections: &[Collection],
+    id: CollectionId,
+) -> anyhow::Result<&Collection> {
     collections
         .iter()
         .find(|c| c.id == id)

@@ -17,13 +17,19 @@ pub(crate) fn run(args: &ConflictsArgs, out: Output) -> Result<Outcome> {
     match &args.action {
         ConflictAction::List { file, all } => list(file, *all, out),
         ConflictAction::Show { file, id } => show(file, id, out),
-        ConflictAction::Resolve { file, id, keep, set } => resolve(file, id, *keep, set, out),
+        ConflictAction::Resolve {
+            file,
+            id,
+            keep,
+            set,
+        } => resolve(file, id, *keep, set, out),
     }
 }
 
 fn list(path: &Path, all: bool, out: Output) -> Result<Outcome> {
     let mut file = replica::open(path)?;
-    let (collections, conflicts) = replica::read(&mut file, |tx| Ok((tx.collections()?, tx.conflicts(!all)?)))?;
+    let (collections, conflicts) =
+        replica::read(&mut file, |tx| Ok((tx.collections()?, tx.conflicts(!all)?)))?;
     let mut documents = Vec::new();
     let mut rows = Vec::new();
     for conflict in &conflicts {
@@ -32,9 +38,16 @@ fn list(path: &Path, all: bool, out: Output) -> Result<Outcome> {
         rows.push(vec![
             short(conflict),
             collection.name.clone(),
-            view::title(collection, conflict.theirs.as_ref().or(conflict.mine.as_ref()), &conflict.global_id),
+            view::title(
+                collection,
+                conflict.theirs.as_ref().or(conflict.mine.as_ref()),
+                &conflict.global_id,
+            ),
             conflict.reason.clone(),
-            conflict.resolution.as_ref().map_or_else(|| "open".to_owned(), |r| format!("kept {}", r.kept)),
+            conflict
+                .resolution
+                .as_ref()
+                .map_or_else(|| "open".to_owned(), |r| format!("kept {}", r.kept)),
         ]);
     }
     let open = conflicts.iter().filter(|c| c.resolution.is_none()).count();
@@ -46,15 +59,24 @@ fn list(path: &Path, all: bool, out: Output) -> Result<Outcome> {
         out.table(&["id", "layer", "record", "what clashed", "state"], rows);
         if open > 0 {
             out.line("");
-            out.line(format_args!("`haversack conflicts show {} ID` shows one side by side.", path.display()));
+            out.line(format_args!(
+                "`haversack conflicts show {} ID` shows one side by side.",
+                path.display()
+            ));
         }
     });
-    Ok(if open == 0 { Outcome::Done } else { Outcome::Attention })
+    Ok(if open == 0 {
+        Outcome::Done
+    } else {
+        Outcome::Attention
+    })
 }
 
 fn show(path: &Path, id: &str, out: Output) -> Result<Outcome> {
     let mut file = replica::open(path)?;
-    let (collections, conflicts) = replica::read(&mut file, |tx| Ok((tx.collections()?, tx.conflicts(false)?)))?;
+    let (collections, conflicts) = replica::read(&mut file, |tx| {
+        Ok((tx.collections()?, tx.conflicts(false)?))
+    })?;
     let conflict = find(&conflicts, id)?;
     let collection = view::collection(&collections, conflict.collection)?;
     out.result(&view::conflict_json(collection, conflict), |out| {
@@ -65,20 +87,44 @@ fn show(path: &Path, id: &str, out: Output) -> Result<Outcome> {
             out.line("or with `--set FIELD=VALUE` for a value of your own; then `haversack sync` sends the decision.");
         }
     });
-    Ok(if conflict.resolution.is_none() { Outcome::Attention } else { Outcome::Done })
+    Ok(if conflict.resolution.is_none() {
+        Outcome::Attention
+    } else {
+        Outcome::Done
+    })
 }
 
 /// Prints a conflict: what clashed, and its versions side by side.
 pub(crate) fn print(collection: &Collection, conflict: &Conflict, out: Output) {
-    let title = view::title(collection, conflict.base.as_ref().or(conflict.theirs.as_ref()), &conflict.global_id);
-    out.line(format_args!("{BOLD}{title}{BOLD:#} in {} {DIM}conflict {}, {}{DIM:#}", collection.name, short(conflict), time(conflict.at)));
+    let title = view::title(
+        collection,
+        conflict.base.as_ref().or(conflict.theirs.as_ref()),
+        &conflict.global_id,
+    );
+    out.line(format_args!(
+        "{BOLD}{title}{BOLD:#} in {} {DIM}conflict {}, {}{DIM:#}",
+        collection.name,
+        short(conflict),
+        time(conflict.at)
+    ));
     out.line(format_args!("{}", conflict.reason));
-    let versions = [conflict.base.as_ref(), conflict.mine.as_ref(), conflict.theirs.as_ref()];
+    let versions = [
+        conflict.base.as_ref(),
+        conflict.mine.as_ref(),
+        conflict.theirs.as_ref(),
+    ];
     let rows = view::differences(collection, &versions)
         .into_iter()
         .map(|row| {
-            let mark = if conflict.fields.contains(&row.field) { "← clash" } else { "" };
-            std::iter::once(row.field).chain(row.values).chain([mark.to_owned()]).collect()
+            let mark = if conflict.fields.contains(&row.field) {
+                "← clash"
+            } else {
+                ""
+            };
+            std::iter::once(row.field)
+                .chain(row.values)
+                .chain([mark.to_owned()])
+                .collect()
         })
         .collect();
     out.table(&["", "base", "mine", "theirs", ""], rows);
@@ -89,16 +135,31 @@ pub(crate) fn print(collection: &Collection, conflict: &Conflict, out: Output) {
     };
     out.line(stored);
     if let Some(resolution) = &conflict.resolution {
-        out.line(format_args!("{GREEN}Decided{GREEN:#} by {}: {}.", resolution.user, resolution.kept));
+        out.line(format_args!(
+            "{GREEN}Decided{GREEN:#} by {}: {}.",
+            resolution.user, resolution.kept
+        ));
     }
 }
 
-fn resolve(path: &Path, id: &str, keep: Option<Keep>, set: &[String], out: Output) -> Result<Outcome> {
+fn resolve(
+    path: &Path,
+    id: &str,
+    keep: Option<Keep>,
+    set: &[String],
+    out: Output,
+) -> Result<Outcome> {
     let mut file = replica::open(path)?;
-    let (collections, conflicts) = replica::read(&mut file, |tx| Ok((tx.collections()?, tx.conflicts(false)?)))?;
+    let (collections, conflicts) = replica::read(&mut file, |tx| {
+        Ok((tx.collections()?, tx.conflicts(false)?))
+    })?;
     let conflict = find(&conflicts, id)?;
     if let Some(resolution) = &conflict.resolution {
-        bail!("conflict {} was decided already ({})", short(conflict), resolution.kept);
+        bail!(
+            "conflict {} was decided already ({})",
+            short(conflict),
+            resolution.kept
+        );
     }
     let collection = view::collection(&collections, conflict.collection)?;
     let choice = if set.is_empty() {
@@ -113,18 +174,29 @@ fn resolve(path: &Path, id: &str, keep: Option<Keep>, set: &[String], out: Outpu
             Some(Keep::Base) => &conflict.base,
             Some(Keep::Theirs) | None => &conflict.theirs,
         };
-        let mut record = start.clone().context("that version is a deletion: it has no fields to set")?;
+        let mut record = start
+            .clone()
+            .context("that version is a deletion: it has no fields to set")?;
         changes(collection, set)?.apply_to(&mut record);
         Choice::Edited(record)
     };
     decide(&mut file, conflict, choice)?;
-    let left = conflicts.iter().filter(|c| c.resolution.is_none() && c.id != conflict.id).count();
-    out.result(&json!({"resolved": conflict.id.to_string(), "open": left}), |out| {
-        out.line(format_args!("{GREEN}Decided.{GREEN:#} `haversack sync {}` makes it known.", path.display()));
-        if left > 0 {
-            out.line(format_args!("{} left.", count(left, "open conflict")));
-        }
-    });
+    let left = conflicts
+        .iter()
+        .filter(|c| c.resolution.is_none() && c.id != conflict.id)
+        .count();
+    out.result(
+        &json!({"resolved": conflict.id.to_string(), "open": left}),
+        |out| {
+            out.line(format_args!(
+                "{GREEN}Decided.{GREEN:#} `haversack sync {}` makes it known.",
+                path.display()
+            ));
+            if left > 0 {
+                out.line(format_args!("{} left.", count(left, "open conflict")));
+            }
+        },
+    );
     Ok(Outcome::Done)
 }
 
@@ -132,16 +204,24 @@ fn resolve(path: &Path, id: &str, keep: Option<Keep>, set: &[String], out: Outpu
 pub(crate) fn decide(file: &mut replica::File, conflict: &Conflict, choice: Choice) -> Result<()> {
     let user = std::env::var("USER").unwrap_or_else(|_unset| "local".to_owned());
     let now = replica::now();
-    replica::write(file, |tx| client::resolve(tx, conflict.id, choice, &user, now))
+    replica::write(file, |tx| {
+        client::resolve(tx, conflict.id, choice, &user, now)
+    })
 }
 
 fn find<'a>(conflicts: &'a [Conflict], id: &str) -> Result<&'a Conflict> {
     let wanted = id.to_ascii_lowercase();
-    let mut found = conflicts.iter().filter(|c| c.id.to_string().starts_with(&wanted));
+    let mut found = conflicts
+        .iter()
+        .filter(|c| c.id.to_string().starts_with(&wanted));
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
-        (None, _) => bail!("there is no conflict {id:?} in this file; `haversack conflicts list` names them"),
-        (Some(_), Some(_)) => bail!("{id:?} is the beginning of more than one conflict; give more of it"),
+        (None, _) => {
+            bail!("there is no conflict {id:?} in this file; `haversack conflicts list` names them")
+        }
+        (Some(_), Some(_)) => {
+            bail!("{id:?} is the beginning of more than one conflict; give more of it")
+        }
     }
 }
 
@@ -153,11 +233,15 @@ fn short(conflict: &Conflict) -> String {
 fn changes(collection: &Collection, set: &[String]) -> Result<Changes> {
     let mut changes = Changes::default();
     for one in set {
-        let (name, text) = one.split_once('=').with_context(|| format!("{one:?} is not FIELD=VALUE"))?;
+        let (name, text) = one
+            .split_once('=')
+            .with_context(|| format!("{one:?} is not FIELD=VALUE"))?;
         let at = collection
             .field_index(name)
             .with_context(|| format!("there is no field {name:?} in {}", collection.name))?;
-        changes.values.insert(at, parse(collection.fields[at].kind, name, text)?);
+        changes
+            .values
+            .insert(at, parse(collection.fields[at].kind, name, text)?);
     }
     Ok(changes)
 }
@@ -167,20 +251,23 @@ fn parse(kind: FieldType, name: &str, text: &str) -> Result<Value> {
         return Ok(Value::Null);
     }
     Ok(match kind {
-        FieldType::SmallInteger | FieldType::Integer | FieldType::BigInteger => {
-            Value::Integer(text.parse().with_context(|| format!("{name}: {text:?} is not a whole number"))?)
-        }
+        FieldType::SmallInteger | FieldType::Integer | FieldType::BigInteger => Value::Integer(
+            text.parse()
+                .with_context(|| format!("{name}: {text:?} is not a whole number"))?,
+        ),
         FieldType::Single | FieldType::Double => {
-            let number: f64 = text.parse().with_context(|| format!("{name}: {text:?} is not a number"))?;
+            let number: f64 = text
+                .parse()
+                .with_context(|| format!("{name}: {text:?} is not a number"))?;
             if !number.is_finite() {
                 bail!("{name}: {text:?} is not a finite number");
             }
             Value::Real(number)
         }
         FieldType::Date => {
-            let at: jiff::Timestamp = text
-                .parse()
-                .with_context(|| format!("{name}: {text:?} is not a time such as 2026-05-01T12:00:00Z"))?;
+            let at: jiff::Timestamp = text.parse().with_context(|| {
+                format!("{name}: {text:?} is not a time such as 2026-05-01T12:00:00Z")
+            })?;
             Value::Integer(at.as_millisecond())
         }
         FieldType::Blob => bail!("{name}: bytes cannot be set on the command line"),
@@ -194,8 +281,14 @@ mod tests {
 
     #[test]
     fn a_setting_is_read_by_the_type_of_its_field() {
-        assert_eq!(parse(FieldType::Integer, "n", "7").unwrap(), Value::Integer(7));
-        assert_eq!(parse(FieldType::String, "s", "7").unwrap(), Value::from("7"));
+        assert_eq!(
+            parse(FieldType::Integer, "n", "7").unwrap(),
+            Value::Integer(7)
+        );
+        assert_eq!(
+            parse(FieldType::String, "s", "7").unwrap(),
+            Value::from("7")
+        );
         assert_eq!(parse(FieldType::String, "s", "").unwrap(), Value::Null);
         assert_eq!(
             parse(FieldType::Date, "d", "1970-01-01T00:00:01Z").unwrap(),

@@ -21,7 +21,11 @@ pub(crate) fn run(args: &FileArgs, out: Output) -> Result<Outcome> {
     let (collections, edits) = replica::read(&mut file, |tx| {
         let mut edits = Vec::new();
         for entry in tx.entries()? {
-            let mine = if entry.deleted { None } else { tx.row(entry.collection, &entry.global_id)? };
+            let mine = if entry.deleted {
+                None
+            } else {
+                tx.row(entry.collection, &entry.global_id)?
+            };
             edits.push(Edited { entry, mine });
         }
         Ok((tx.collections()?, edits))
@@ -47,16 +51,28 @@ pub(crate) fn run(args: &FileArgs, out: Output) -> Result<Outcome> {
             continue;
         }
         let title = view::title(collection, mine.as_ref().or(base), &entry.global_id);
-        out.line(format_args!("{BOLD}{} {title}{BOLD:#} in {} {DIM}{}{DIM:#}", verb(entry), collection.name, view::short(&entry.global_id)));
+        out.line(format_args!(
+            "{BOLD}{} {title}{BOLD:#} in {} {DIM}{}{DIM:#}",
+            verb(entry),
+            collection.name,
+            view::short(&entry.global_id)
+        ));
         for row in rows {
             match (base, mine) {
-                (Some(_), Some(_)) => out.line(format_args!("    {}: {} → {}", row.field, row.values[0], row.values[1])),
-                (None, _) if row.values[1] != view::NOTHING => out.line(format_args!("    {}: {}", row.field, row.values[1])),
+                (Some(_), Some(_)) => out.line(format_args!(
+                    "    {}: {} → {}",
+                    row.field, row.values[0], row.values[1]
+                )),
+                (None, _) if row.values[1] != view::NOTHING => {
+                    out.line(format_args!("    {}: {}", row.field, row.values[1]));
+                }
                 _ => {}
             }
         }
         if entry.theirs != Theirs::Unchanged {
-            out.line(format_args!("    {YELLOW}the server has changed it, too{YELLOW:#}"));
+            out.line(format_args!(
+                "    {YELLOW}the server has changed it, too{YELLOW:#}"
+            ));
         }
         if let Some(reason) = &entry.reason {
             out.line(format_args!("    {YELLOW}{reason}{YELLOW:#}"));

@@ -15,15 +15,30 @@ use crate::{replica, view};
 pub(crate) fn run(args: &FileArgs, out: Output) -> Result<Outcome> {
     let mut file = replica::open(&args.file)?;
     let (header, collections, entries, open) = replica::read(&mut file, |tx| {
-        Ok((tx.header()?, tx.collections()?, tx.entries()?, tx.conflicts(true)?))
+        Ok((
+            tx.header()?,
+            tx.collections()?,
+            tx.entries()?,
+            tx.conflicts(true)?,
+        ))
     })?;
     let rows = replica::row_counts(&args.file, &file, &collections)?;
 
     let mut states: BTreeMap<&str, usize> = BTreeMap::new();
     for entry in &entries {
-        *states.entry(view::state(entry.state, entry.deleted)).or_default() += 1;
+        *states
+            .entry(view::state(entry.state, entry.deleted))
+            .or_default() += 1;
     }
-    let waiting = entries.iter().filter(|e| matches!(e.state, SyncState::ToPost | SyncState::ToUpdate | SyncState::Uploading)).count();
+    let waiting = entries
+        .iter()
+        .filter(|e| {
+            matches!(
+                e.state,
+                SyncState::ToPost | SyncState::ToUpdate | SyncState::Uploading
+            )
+        })
+        .count();
     let troubled: Vec<_> = entries.iter().filter(|e| e.reason.is_some()).collect();
 
     let document = json!({
@@ -45,25 +60,52 @@ pub(crate) fn run(args: &FileArgs, out: Output) -> Result<Outcome> {
         })).collect::<Vec<_>>(),
     });
     out.result(&document, |out| {
-        out.line(format_args!("{BOLD}{}{BOLD:#}, a replica of {}", args.file.display(), header.url));
+        out.line(format_args!(
+            "{BOLD}{}{BOLD:#}, a replica of {}",
+            args.file.display(),
+            header.url
+        ));
         let last = header.synced_at.map_or_else(|| "never".to_owned(), time);
-        out.line(format_args!("{DIM}last sync {last}, replica {}, {}{DIM:#}", header.id, header.protocol));
+        out.line(format_args!(
+            "{DIM}last sync {last}, replica {}, {}{DIM:#}",
+            header.id, header.protocol
+        ));
         out.line("");
         out.table(
             &["", "layer", "rows"],
-            rows.iter().map(|l| vec![l.collection.id.to_string(), l.collection.name.clone(), l.rows.to_string()]).collect(),
+            rows.iter()
+                .map(|l| {
+                    vec![
+                        l.collection.id.to_string(),
+                        l.collection.name.clone(),
+                        l.rows.to_string(),
+                    ]
+                })
+                .collect(),
         );
         out.line("");
         if entries.is_empty() && open.is_empty() {
-            out.line(format_args!("{GREEN}Nothing waits.{GREEN:#} Everything is as the server has confirmed it."));
+            out.line(format_args!(
+                "{GREEN}Nothing waits.{GREEN:#} Everything is as the server has confirmed it."
+            ));
             return;
         }
         if waiting > 0 {
-            let by_state: Vec<String> = states.iter().map(|(state, n)| format!("{n} {state}")).collect();
-            out.line(format_args!("{} to send ({}). `haversack diff` shows them, `haversack sync` sends them.", count(waiting, "edit"), by_state.join(", ")));
+            let by_state: Vec<String> = states
+                .iter()
+                .map(|(state, n)| format!("{n} {state}"))
+                .collect();
+            out.line(format_args!(
+                "{} to send ({}). `haversack diff` shows them, `haversack sync` sends them.",
+                count(waiting, "edit"),
+                by_state.join(", ")
+            ));
         }
         for entry in &troubled {
-            let layer = collections.iter().find(|c| c.id == entry.collection).map_or("?", |c| c.name.as_str());
+            let layer = collections
+                .iter()
+                .find(|c| c.id == entry.collection)
+                .map_or("?", |c| c.name.as_str());
             out.line(format_args!(
                 "{YELLOW}{}{YELLOW:#} {layer} {}: {}",
                 view::state(entry.state, entry.deleted),
@@ -72,9 +114,17 @@ pub(crate) fn run(args: &FileArgs, out: Output) -> Result<Outcome> {
             ));
         }
         if !open.is_empty() {
-            out.line(format_args!("{YELLOW}{}{YELLOW:#} to decide: `haversack conflicts list {}`.", count(open.len(), "open conflict"), args.file.display()));
+            out.line(format_args!(
+                "{YELLOW}{}{YELLOW:#} to decide: `haversack conflicts list {}`.",
+                count(open.len(), "open conflict"),
+                args.file.display()
+            ));
         }
     });
     let refused = entries.iter().any(|e| e.state == SyncState::Error);
-    Ok(if open.is_empty() && !refused { Outcome::Done } else { Outcome::Attention })
+    Ok(if open.is_empty() && !refused {
+        Outcome::Done
+    } else {
+        Outcome::Attention
+    })
 }

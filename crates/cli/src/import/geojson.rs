@@ -55,18 +55,20 @@ impl GeoJson {
         })?;
         // A layer that holds single and multiple points keeps all as multiple points.
         if groups.contains_key(&Some(Rank::Multipoint))
-            && let Some(points) = groups.remove(&Some(Rank::Point)) {
-                merge(&mut groups, Some(Rank::Multipoint), points);
-            }
+            && let Some(points) = groups.remove(&Some(Rank::Point))
+        {
+            merge(&mut groups, Some(Rank::Multipoint), points);
+        }
         // Features without geometry join the largest layer; alone they are a table.
         if let Some(largest) = groups
             .iter()
             .filter(|(rank, _)| rank.is_some())
             .max_by_key(|(_, group)| group.rows)
             .map(|(rank, _)| *rank)
-            && let Some(none) = groups.remove(&None) {
-                merge(&mut groups, largest, none);
-            }
+            && let Some(none) = groups.remove(&None)
+        {
+            merge(&mut groups, largest, none);
+        }
         let srid = srid_of(crs.as_ref())?;
         let single = groups.len() == 1;
         let mut shapeless = (0, 0);

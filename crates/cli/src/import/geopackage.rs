@@ -200,15 +200,15 @@ fn survey(db: &Connection, table: &Table, content: &Content, dataset: &mut Datas
         if table.geometry.is_some()
             && let Some(geometry) =
                 read_geometry(row.get_ref(dataset.fields.len())?).with_context(at)?
-            {
-                geometry.shape().for_each_position(&mut |p| {
-                    dataset.has_z |= p.z.is_some();
-                    dataset.has_m |= p.m.is_some();
-                });
-                if !kinds.contains(&geometry.kind()) {
-                    kinds.push(geometry.kind());
-                }
+        {
+            geometry.shape().for_each_position(&mut |p| {
+                dataset.has_z |= p.z.is_some();
+                dataset.has_m |= p.m.is_some();
+            });
+            if !kinds.contains(&geometry.kind()) {
+                kinds.push(geometry.kind());
             }
+        }
     }
     let Some((_, declared, srid)) = &content.geometry else {
         return Ok(());

@@ -40,7 +40,9 @@ pub(super) struct Shaper {
 impl Shaper {
     /// Looks at one value.
     pub(super) fn see(&mut self, name: &str, value: &Json) {
-        let at = if let Some(&at) = self.places.get(name) { at } else {
+        let at = if let Some(&at) = self.places.get(name) {
+            at
+        } else {
             self.places.insert(name.to_owned(), self.order.len());
             self.order.push((name.to_owned(), Seen::Nothing));
             self.order.len() - 1
@@ -61,7 +63,9 @@ impl Shaper {
     /// Takes over what another one saw.
     pub(super) fn absorb(&mut self, other: Self) {
         for (name, seen) in other.order {
-            if let Some(&at) = self.places.get(&name) { self.order[at].1 = self.order[at].1.with(seen) } else {
+            if let Some(&at) = self.places.get(&name) {
+                self.order[at].1 = self.order[at].1.with(seen);
+            } else {
                 self.places.insert(name.clone(), self.order.len());
                 self.order.push((name, seen));
             }
