@@ -95,11 +95,12 @@ async fn read_multipart(
     let broken = |error: axum::extract::multipart::MultipartError| {
         Problem::parameter("the multipart body", &error.body_text())
     };
-    let request = Request::builder()
+    let mut request = Request::builder()
         .header(header::CONTENT_TYPE, content_type)
-        .extension(axum::extract::DefaultBodyLimit::disable())
         .body(Body::from(content))
         .map_err(|error| Problem::parameter("Content-Type", &error.to_string()))?;
+    // The whole body has been limited already; without this the extractor would stop at its own 2 MB.
+    axum::extract::DefaultBodyLimit::disable().apply(&mut request);
     let mut multipart = Multipart::from_request(request, &())
         .await
         .map_err(|error| Problem::parameter("Content-Type", &error.body_text()))?;
