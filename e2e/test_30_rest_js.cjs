@@ -58,9 +58,15 @@ async function main() {
     const { count } = await fs_.queryFeatures({ url, where: "1=1", returnCountOnly: true });
     const features = await fs_.queryFeatures({ url, where: "1=1", outFields: "*" });
     equal("queryFeatures gives as many features as it counts", features.features.length, count);
-    const all = await fs_.queryAllFeatures({ url, where: "1=1", outFields: ["OBJECTID"], params: { resultRecordCount: 50 } });
-    equal("queryAllFeatures pages to the same number", all.features.length, count);
-    equal("without repeating one", new Set(all.features.map((f) => f.attributes.OBJECTID)).size, count);
+    const all = await fs_.queryAllFeatures({ url, where: "1=1", outFields: ["OBJECTID"] });
+    equal("queryAllFeatures gives the same number", all.features.length, count);
+    const seen = new Set();
+    for (let more = true; more; ) {
+      const page = await fs_.queryFeatures({ url, where: "1=1", outFields: ["OBJECTID"], resultOffset: seen.size, resultRecordCount: 50 });
+      page.features.forEach((f) => seen.add(f.attributes.OBJECTID));
+      more = page.exceededTransferLimit === true;
+    }
+    equal("pages of 50 give each feature once", seen.size, count);
     const ids = await fs_.queryFeatures({ url, where: "OBJECTID <= 3", returnIdsOnly: true });
     equal("ids alone", ids.objectIds.slice().sort(), [1, 2, 3]);
     const one = await fs_.getFeature({ url, id: ids.objectIds[0] });

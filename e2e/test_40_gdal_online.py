@@ -32,7 +32,7 @@ def gdal_reads_a_layer_page_by_page():
 
 @h.test
 def gdal_reads_lines_and_areas_with_their_parts():
-    for layer, kind in ((1, "LineString"), (2, "Polygon")):
+    for layer, kind in ((1, "Line String"), (2, "Polygon")):
         text = ogr("ogrinfo", "-ro", "-al", "-so", f"ESRIJSON:{SERVER.service()}/{layer}/query?where=1%3D1&outFields=*&f=json")
         count = int(next(line for line in text.splitlines() if line.startswith("Feature Count")).split(":")[1])
         h.equal(f"layer {layer} has all its features", count, len(h.rows(SERVER.service(), layer)))
