@@ -181,7 +181,11 @@ fn as_told(
                 return Ok(None);
             }
             let version = Versioned { record, track };
-            if matched {
+            // What its sender added comes back (stamped, merged) as a newer version of a row that it has.
+            let holds = sent
+                .get(collection, &global_id)
+                .is_some_and(|held| *held != Held::Nothing);
+            if matched || holds {
                 DeltaChange::Update(version)
             } else {
                 DeltaChange::Add(version)
