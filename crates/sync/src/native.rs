@@ -8,8 +8,8 @@ use haversack_model::local::{Download, FrozenBatch, RowVersion};
 use haversack_model::remote::{BatchReply, Page, RemoteChange};
 use haversack_model::store::{Flow, Head, StoredReply};
 use haversack_model::{
-    BatchNumber, CollectionId, Cursor, Error, Generation, HistoryId, ReadTx, Replica, ReplicaLayer,
-    Result, Timestamp, WriteTx,
+    BatchNumber, CollectionId, Cursor, Direction, Error, Generation, HistoryId, ReadTx, Replica,
+    ReplicaLayer, Result, Timestamp, WriteTx,
 };
 
 use crate::delta::{DeltaChange, Range, Sent, changed, entered_or_left};
@@ -68,7 +68,12 @@ pub fn push(
             last: replica.last_batch.0,
         });
     }
-    check_history(tx, &tx.head()?, batch.cursor)?;
+    let head = tx.head()?;
+    check_history(tx, &head, batch.cursor)?;
+    // Who missed deletions that are forgotten learns of them first: the edits then meet them as conflicts.
+    if batch.cursor.generation < head.floor && replica.direction != Direction::Upload {
+        return Err(below_floor(batch.cursor.generation));
+    }
     let by = Uploader {
         replica: Some(replica.id),
         cursor: Some(batch.cursor.generation),

@@ -205,9 +205,12 @@ fn freeze_one(
                 return Ok(None);
             }
             let mut content = whole(base);
-            content.values.retain(|at, _| mine.values.contains_key(at));
-            if mine.geometry.is_none() {
-                content.geometry = None;
+            // Of a row that is gone there, the server may have nothing to complete the losing version from.
+            if !matches!(entry.theirs, Theirs::Removed(_)) {
+                content.values.retain(|at, _| mine.values.contains_key(at));
+                if mine.geometry.is_none() {
+                    content.geometry = None;
+                }
             }
             Edit::Update {
                 global_id,
@@ -243,6 +246,10 @@ fn freeze_one(
     };
     if let Step::To(state) = states::step(Event::Freeze, Some(entry.state)) {
         entry.state = state;
+    }
+    if entry.base.is_none() {
+        // The add has heeded the deletion; what a download tells from now on is news about the add itself.
+        entry.theirs = Theirs::Unchanged;
     }
     entry.batch = Some(number);
     entry.frozen_no = Some(entry.edit_no);

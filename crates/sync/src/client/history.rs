@@ -119,6 +119,10 @@ fn requeue(
             }
         }
     };
+    if base.is_none() {
+        // The new history never had it: the end of the resync must not take it for deleted there.
+        tx.store_version(collection, &id, None)?;
+    }
     let revision = first_revision(first);
     let base = base.map(|record| {
         let version = RowVersion {
@@ -157,6 +161,7 @@ fn requeue_edited(
 ) -> Result<()> {
     if was_added {
         entry.base = None;
+        tx.store_version(entry.collection, &entry.global_id, None)?;
     } else if let (Some((record, version)), Some(base)) = (&mut entry.base, base) {
         match sent {
             Some(sent) => restrict(&base.content, sent).apply_to(record),

@@ -1,15 +1,18 @@
 //! The answer to a batch: each receipt settles its edit, or what was edited since is rebased on it.
 
+use std::collections::BTreeMap;
+
 use haversack_model::edit::Base;
 use haversack_model::local::{FrozenBatch, Removal};
 use haversack_model::remote::BatchReply;
 use haversack_model::{
-    BatchNumber, Changes, Cursor, Edit, Error, Generation, OutboxEntry, Outcome, Receipt, Record,
-    ReplicaTx, Result, Revision, RowVersion, Theirs, Timestamp,
+    BatchNumber, Changes, Collection, CollectionId, Conflict, Cursor, Edit, Error, Generation,
+    OutboxEntry, Outcome, Receipt, Record, RejectCode, ReplicaTx, Result, Revision, RowVersion,
+    Theirs, Timestamp,
 };
 
 use super::WAITS_FOR_PARENT;
-use super::freeze::{parents, put_confirmed, remove_confirmed};
+use super::freeze::{parents, put_confirmed, remove_confirmed, unsent_parent};
 use crate::merge::whole;
 use crate::states::{self, Event, Step};
 
@@ -34,8 +37,11 @@ pub fn apply_reply(
     };
     check_receipts(&batch, reply)?;
     let cursor = tx.header()?.cursor;
+    let collections = tx.collections()?.into_iter().map(|c| (c.id, c)).collect();
     for conflict in &reply.conflicts {
-        tx.store_conflict(conflict)?;
+        let entry = tx.entry(conflict.collection, &conflict.global_id)?;
+        let entry = entry.filter(|entry| entry.batch == Some(number));
+        tx.store_conflict(&complete(conflict.clone(), entry.as_ref()))?;
     }
     let mut released = false;
     let mut outcomes = Vec::with_capacity(reply.receipts.len());
@@ -49,8 +55,11 @@ pub fn apply_reply(
             continue;
         }
         entry.batch = None;
-        if let Outcome::Rejected { reason, .. } = &receipt.outcome {
-            reject(tx, entry, reason)?;
+        if let Outcome::Rejected { code, reason } = &receipt.outcome {
+            // A child of an add that was refused with it waits until that is mended.
+            let waits =
+                *code == RejectCode::NoParent && unsent_parent(tx, &collections, &entry)?.is_some();
+            reject(tx, entry, if waits { WAITS_FOR_PARENT } else { reason })?;
             continue;
         }
         if took_effect(&receipt.outcome) {
@@ -63,7 +72,7 @@ pub fn apply_reply(
     }
     tx.remove_batch(number)?;
     if released {
-        release_children(tx, &batch)?;
+        release_children(tx, &collections, &batch)?;
     }
     Ok(outcomes)
 }
@@ -85,6 +94,20 @@ fn check_receipts(batch: &FrozenBatch, reply: &BatchReply) -> Result<()> {
             batch.number
         )))
     }
+}
+
+/// The server tells of the versions what it knows; this side has its own in full.
+fn complete(mut conflict: Conflict, entry: Option<&OutboxEntry>) -> Conflict {
+    let Some(entry) = entry else {
+        return conflict;
+    };
+    if let Some(Some(sent)) = &entry.sent {
+        conflict.mine = Some(sent.clone());
+    }
+    if let Some((base, _)) = &entry.base {
+        conflict.base = Some(base.clone());
+    }
+    conflict
 }
 
 fn took_effect(outcome: &Outcome) -> bool {
@@ -259,21 +282,21 @@ fn settle(tx: &mut dyn ReplicaTx, mut entry: OutboxEntry, truth: Truth) -> Resul
 }
 
 /// Children that waited for a parent of this batch are pending again.
-fn release_children(tx: &mut dyn ReplicaTx, batch: &FrozenBatch) -> Result<()> {
+fn release_children(
+    tx: &mut dyn ReplicaTx,
+    collections: &BTreeMap<CollectionId, Collection>,
+    batch: &FrozenBatch,
+) -> Result<()> {
     let waiting: Vec<_> = tx
         .entries()?
         .into_iter()
         .filter(|entry| entry.reason.as_deref() == Some(WAITS_FOR_PARENT))
         .collect();
-    if waiting.is_empty() {
-        return Ok(());
-    }
-    let collections = tx.collections()?.into_iter().map(|c| (c.id, c)).collect();
     for mut entry in waiting {
         let Some(row) = tx.row(entry.collection, &entry.global_id)? else {
             continue;
         };
-        let parents = parents(&collections, entry.collection, &row);
+        let parents = parents(collections, entry.collection, &row);
         let is_free = batch.edits.iter().any(|(collection, edit)| {
             parents
                 .iter()

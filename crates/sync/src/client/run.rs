@@ -68,6 +68,10 @@ impl Run<'_> {
     /// Sends all that is pending. `false`: something has changed that must be downloaded before more is sent.
     fn upload(&mut self) -> Result<bool> {
         let mut settled = 0;
+        // A full resync that was cut is finished first: its cursor may lie below what the server remembers.
+        if self.write(|tx| tx.header())?.resyncing {
+            return Ok(false);
+        }
         loop {
             let now = (self.clock)();
             let (header, batch) = self.write(|tx| {
@@ -96,9 +100,10 @@ impl Run<'_> {
         }
     }
 
-    /// Fetches all pages. `false`: there is something to send before it can be complete.
+    /// Fetches all pages. `false`: there may be something to send again.
     fn download(&mut self) -> Result<bool> {
         let mut stored = 0;
+        let mut complete = true;
         loop {
             let header = self.write(|tx| tx.header())?;
             if header.direction == Direction::Upload {
@@ -120,16 +125,12 @@ impl Run<'_> {
                     }
                     (self.progress)(Step::Downloaded(stored));
                     if !page.more {
-                        return Ok(true);
+                        return Ok(complete);
                     }
                 }
-                Err(Error::NewHistory { history, fork }) => {
-                    self.recover(&header, Error::NewHistory { history, fork })?;
-                    // What was sent above the fork goes up again before anything is removed here.
-                    return Ok(false);
-                }
                 Err(error) => {
-                    self.recover(&header, error)?;
+                    // What waits now, such as edits that the server forgot, goes up when all is here.
+                    complete &= self.recover(&header, error)?;
                 }
             }
         }
@@ -150,12 +151,12 @@ impl Run<'_> {
                 self.write(|tx| renewed(tx, identity))?;
                 self.summary.resynced |= !identity.continues;
                 (self.progress)(Step::Renewed);
-                Ok(true)
+                Ok(identity.continues)
             }
             Error::NewHistory { history, fork } => {
                 self.write(|tx| start_new_history(tx, history, fork))?;
                 self.resync_begun();
-                Ok(true)
+                Ok(false)
             }
             Error::Resync { .. } => {
                 let history = header.cursor.history;
