@@ -16,6 +16,11 @@ use crate::gpkg::quote_ident;
 /// The column that takes new content.
 pub(crate) const CONTENT: &str = "content";
 
+/// The column that names the content.
+pub(crate) fn sha256_column(layer: &Layer) -> &str {
+    &layer.collection.fields[attachment_field::SHA256].name
+}
+
 /// The hash under which content is kept.
 pub(crate) fn hash_of(content: &[u8]) -> BlobHash {
     BlobHash(Sha256::digest(content).into())

@@ -45,6 +45,27 @@ pub enum Problem {
     CaptureOff,
 }
 
+impl Problem {
+    /// Whether it is about a layer.
+    pub(crate) fn concerns(&self, of: &Layer) -> bool {
+        match self {
+            Self::MissingTable { layer, .. }
+            | Self::MissingTrigger { layer, .. }
+            | Self::AlteredTrigger { layer, .. } => *layer == of.collection.name,
+            Self::MissingColumn { table, .. } => *table == of.table,
+            Self::CaptureOff => false,
+        }
+    }
+    /// Whether it leaves nothing of a layer to read.
+    pub(crate) fn hides(&self, of: &Layer) -> bool {
+        match self {
+            Self::MissingTable { layer, .. } => *layer == of.collection.name,
+            Self::MissingColumn { table, .. } => *table == of.table,
+            Self::MissingTrigger { .. } | Self::AlteredTrigger { .. } | Self::CaptureOff => false,
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

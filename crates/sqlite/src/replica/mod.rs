@@ -22,8 +22,11 @@ mod fault;
 mod header;
 mod layer;
 mod outbox;
+mod prepare;
+mod repair;
 mod row;
 mod shape;
+mod status;
 mod tables;
 mod triggers;
 mod tx;
@@ -31,9 +34,12 @@ mod tx;
 pub use check::Problem;
 use fault::Doing;
 use layer::Layer;
+pub use prepare::{Checkout, PrepareProgress, Prepared, prepare_replica};
+pub use repair::{Repaired, ServerRows, TakeRow};
+pub use status::{Cell, FieldDiff, LayerStatus, Operation, RowDiff, Status};
 
 /// How long a transaction waits for another program's lock before it gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How to make a replica file.
 #[derive(Clone, Copy, Debug)]

@@ -47,15 +47,9 @@ pub(crate) fn create(
 pub(crate) fn create_layer(conn: &Connection, layer: &Layer, spatial_index: bool) -> Result<()> {
     let doing = "creating the tables of a layer";
     create_edited_table(conn, layer, spatial_index)?;
-    // Without types: a version is kept exactly as it was stored.
-    let columns = quoted_list(&layer.columns(), "");
-    conn.execute_batch(&format!(
-        "CREATE TABLE {} (haversack_no INTEGER PRIMARY KEY, {columns});\n\
-         CREATE TABLE {} (global_id TEXT PRIMARY KEY NOT NULL, revision INTEGER NOT NULL, generation INTEGER NOT NULL) WITHOUT ROWID;",
-        layer.kept_table(),
-        layer.version_table(),
-    ))
-    .doing(doing)?;
+    for (_, definition) in side_tables(layer) {
+        conn.execute_batch(&definition).doing(doing)?;
+    }
     let definition =
         serde_json::to_string(&layer.collection).map_err(|why| damaged("haversack_layers", why))?;
     conn.execute(
@@ -64,6 +58,19 @@ pub(crate) fn create_layer(conn: &Connection, layer: &Layer, spatial_index: bool
     )
     .doing(doing)?;
     Ok(())
+}
+
+/// Names and definitions of the tables beside the edited one: versions kept aside, and confirmed versions.
+pub(crate) fn side_tables(layer: &Layer) -> [(String, String); 2] {
+    let (kept, versions) = (layer.kept_table(), layer.version_table());
+    // Without types: a version is kept exactly as it was stored.
+    let columns = quoted_list(&layer.columns(), "");
+    let kept_sql = format!("CREATE TABLE {kept} (haversack_no INTEGER PRIMARY KEY, {columns})");
+    let versions_sql = format!(
+        "CREATE TABLE {versions} (global_id TEXT PRIMARY KEY NOT NULL, revision INTEGER NOT NULL, \
+         generation INTEGER NOT NULL) WITHOUT ROWID"
+    );
+    [(kept, kept_sql), (versions, versions_sql)]
 }
 
 /// Creates the table that people edit.

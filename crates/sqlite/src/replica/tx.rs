@@ -210,12 +210,11 @@ impl ReplicaTx for Tx<'_> {
 
     fn store_collections(&mut self, collections: &[Collection]) -> Result<()> {
         for collection in collections {
-            match self.layers.iter_mut().find(|l| l.id() == collection.id) {
-                Some(layer) => *layer = shape::change(self.conn, layer, collection)?,
-                None => {
-                    let layer = shape::add(self.conn, &self.layers, collection)?;
-                    self.layers.push(layer);
-                }
+            if let Some(layer) = self.layers.iter_mut().find(|l| l.id() == collection.id) {
+                *layer = shape::change(self.conn, layer, collection)?;
+            } else {
+                let layer = shape::add(self.conn, &self.layers, collection)?;
+                self.layers.push(layer);
             }
         }
         Ok(())

@@ -3,4 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod capture;
+mod journal;
+mod repair;
 mod support;
+mod transaction;

@@ -1,0 +1,348 @@
+//! What the sync core relies on: rows, versions, entries, batches, and that its writes are not captured.
+
+use haversack_model::local::{FrozenBatch, LocalReplica, Removal};
+use haversack_model::{
+    BatchNumber, Changes, Edit, FieldType, Generation, OutboxEntry, Outcome, Receipt, SyncState,
+    Theirs, Value,
+};
+use haversack_sqlite::replica::{Cell, Operation, Options, ReplicaFile};
+
+use crate::support::{Fixture, PARKS, field, gid, header, park, parks, version};
+
+#[test]
+fn writes_of_a_transaction_are_not_captured_and_a_dropped_one_leaves_nothing() {
+    let fixture = Fixture::new(3);
+    let mut file = fixture.open();
+    let mut tx = file.begin().unwrap();
+    let mut changed = park(1);
+    changed.values[0] = "from the server".into();
+    tx.put_row(PARKS, &changed).unwrap();
+    tx.remove_row(PARKS, &gid(2)).unwrap();
+    tx.put_row(PARKS, &park(9)).unwrap();
+    drop(tx);
+    assert!(
+        file.begin()
+            .unwrap()
+            .row(PARKS, &gid(1))
+            .unwrap()
+            .unwrap()
+            .same_content(&park(1))
+    );
+    let mut tx = file.begin().unwrap();
+    tx.put_row(PARKS, &changed).unwrap();
+    tx.remove_row(PARKS, &gid(2)).unwrap();
+    tx.put_row(PARKS, &park(9)).unwrap();
+    tx.commit().unwrap();
+    assert!(fixture.entries().is_empty());
+    assert_eq!(fixture.ids().len(), 3);
+    assert_eq!(fixture.ids()[0].0, 1, "a replaced row keeps its object id");
+}
+
+#[test]
+fn entries_survive_as_they_were_stored() {
+    let fixture = Fixture::new(1);
+    let mut mine = park(1);
+    mine.values[2] = Value::Text("not a number".into());
+    let entry = OutboxEntry {
+        collection: PARKS,
+        global_id: gid(1),
+        edit_no: 44,
+        state: SyncState::Uploading,
+        deleted: false,
+        base: Some((park(1), version(1))),
+        theirs: Theirs::Row {
+            record: park(1),
+            version: version(7),
+        },
+        batch: Some(BatchNumber(3)),
+        frozen_no: Some(43),
+        sent: Some(Some(mine)),
+        reason: Some("why".into()),
+    };
+    let mut removed = entry.clone();
+    removed.global_id = gid(2);
+    removed.edit_no = 45;
+    removed.theirs = Theirs::Removed(Removal::Left);
+    removed.sent = Some(None);
+    removed.base = None;
+    let mut file = fixture.open();
+    let mut tx = file.begin().unwrap();
+    for stored in [&entry, &removed] {
+        tx.store_entry(stored).unwrap();
+        tx.store_entry(stored).unwrap();
+    }
+    assert_eq!(tx.entries().unwrap(), [entry.clone(), removed.clone()]);
+    assert_eq!(tx.in_batch(BatchNumber(3)).unwrap().len(), 2);
+    assert!(tx.pending(10).unwrap().is_empty());
+    assert!(tx.next_edit_no().unwrap() > 45);
+    tx.remove_entry(PARKS, &gid(1)).unwrap();
+    tx.remove_entry(PARKS, &gid(2)).unwrap();
+    tx.commit().unwrap();
+    let kept: i64 = rusqlite::Connection::open(&fixture.path)
+        .unwrap()
+        .query_row("SELECT count(*) FROM haversack_kept_0", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(kept, 0, "what was kept aside for an entry goes with it");
+}
+
+#[test]
+fn an_edit_during_an_upload_keeps_the_batch_and_raises_the_number() {
+    let fixture = Fixture::new(1);
+    fixture.plain_sql("UPDATE City_parks SET trees = 5");
+    let mut file = fixture.open();
+    let mut tx = file.begin().unwrap();
+    let mut entry = tx.pending(10).unwrap().remove(0);
+    entry.state = SyncState::Uploading;
+    entry.batch = Some(BatchNumber(1));
+    entry.frozen_no = Some(entry.edit_no);
+    entry.sent = Some(tx.row(PARKS, &gid(1)).unwrap());
+    tx.store_entry(&entry).unwrap();
+    tx.commit().unwrap();
+    fixture.plain_sql("UPDATE City_parks SET trees = 6");
+    let tx = file.begin().unwrap();
+    let now = tx.entry(PARKS, &gid(1)).unwrap().unwrap();
+    assert_eq!(now.batch, Some(BatchNumber(1)));
+    assert!(now.edit_no > now.frozen_no.unwrap());
+    assert_eq!(now.base, entry.base);
+    assert_eq!(now.sent.unwrap().unwrap().values[2], Value::Integer(5));
+    assert!(tx.pending(10).unwrap().is_empty());
+}
+
+#[test]
+fn an_addition_that_was_sent_does_not_vanish_when_it_is_deleted() {
+    let fixture = Fixture::new(0);
+    fixture.python(
+        "ds = gdal.OpenEx(path, gdal.OF_UPDATE); layer = ds.GetLayer(0)\n\
+         f = ogr.Feature(layer.GetLayerDefn()); layer.CreateFeature(f)\n",
+    );
+    let mut file = fixture.open();
+    let mut tx = file.begin().unwrap();
+    let mut entry = tx.pending(10).unwrap().remove(0);
+    entry.frozen_no = Some(entry.edit_no);
+    tx.store_entry(&entry).unwrap();
+    tx.commit().unwrap();
+    fixture.plain_sql("DELETE FROM City_parks");
+    let entries = fixture.entries();
+    assert_eq!(entries.len(), 1, "the server may have it");
+    assert!(entries[0].deleted);
+}
+
+#[test]
+fn an_edit_taken_back_installs_what_the_server_has_meanwhile() {
+    let fixture = Fixture::new(1);
+    fixture.plain_sql("UPDATE City_parks SET trees = 5");
+    let mut file = fixture.open();
+    let mut tx = file.begin().unwrap();
+    let mut entry = tx.entry(PARKS, &gid(1)).unwrap().unwrap();
+    let mut theirs = park(1);
+    theirs.values[0] = "renamed there".into();
+    entry.theirs = Theirs::Row {
+        record: theirs.clone(),
+        version: version(70),
+    };
+    tx.store_entry(&entry).unwrap();
+    tx.commit().unwrap();
+    fixture.plain_sql("UPDATE City_parks SET trees = 1");
+    assert!(fixture.entries().is_empty());
+    assert!(fixture.row(&gid(1)).unwrap().same_content(&theirs));
+    let seen = fixture
+        .open()
+        .begin()
+        .unwrap()
+        .version(PARKS, &gid(1))
+        .unwrap();
+    assert_eq!(seen, Some(version(70)));
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_set_aside_and_blocks_no_other() {
+    let options = Options {
+        spatial_index: false,
+    };
+    let fixture = Fixture::with(3, options);
+    fixture.plain_sql(
+        "UPDATE City_parks SET SHAPE = x'00' WHERE OBJECTID = 1; UPDATE City_parks SET trees = 'many' WHERE OBJECTID = 2",
+    );
+    let mut file = fixture.open();
+    let tx = file.begin().unwrap();
+    let pending = tx.pending(10).unwrap();
+    assert_eq!(pending.len(), 1);
+    assert_eq!(pending[0].global_id, gid(2));
+    let refused = tx.entry(PARKS, &gid(1)).unwrap().unwrap();
+    assert_eq!(refused.state, SyncState::Error);
+    assert!(refused.reason.unwrap().contains("SHAPE"));
+    tx.commit().unwrap();
+    assert!(
+        file.digest(PARKS)
+            .unwrap_err()
+            .to_string()
+            .contains("SHAPE")
+    );
+}
+
+#[test]
+fn batches_receipts_and_conflicts_come_back() {
+    let fixture = Fixture::new(1);
+    let mut file = fixture.open();
+    let mut tx = file.begin().unwrap();
+    let edit = Edit::Update {
+        global_id: gid(1),
+        mine: Changes {
+            values: [(1, Value::Real(0.1 + 0.2))].into(),
+            geometry: Some(park(1).geometry),
+        },
+        base: None,
+    };
+    let batch = FrozenBatch {
+        number: BatchNumber(1),
+        edits: vec![(PARKS, edit.clone())],
+        cursor: header().cursor,
+    };
+    tx.store_batch(&batch).unwrap();
+    assert_eq!(tx.unanswered_batch().unwrap(), Some(batch));
+    let receipt = Receipt {
+        collection: PARKS,
+        global_id: gid(1),
+        outcome: Outcome::Applied,
+        object_id: None,
+        after: None,
+        left: false,
+    };
+    tx.store_receipt(Generation(10), &edit, &receipt).unwrap();
+    assert_eq!(tx.receipts_above(Generation(9)).unwrap(), [(PARKS, edit)]);
+    assert!(tx.receipts_above(Generation(10)).unwrap().is_empty());
+    tx.remove_batch(BatchNumber(1)).unwrap();
+    assert_eq!(tx.unanswered_batch().unwrap(), None);
+    let mut changed = tx.header().unwrap();
+    changed.next_batch = BatchNumber(2);
+    changed.resyncing = true;
+    changed.synced_at = Some(haversack_model::Timestamp(5));
+    tx.store_header(&changed).unwrap();
+    tx.commit().unwrap();
+    assert_eq!(fixture.open().header().unwrap(), changed);
+}
+
+#[test]
+fn status_and_diff_tell_what_was_edited_field_by_field() {
+    let fixture = Fixture::new(4);
+    fixture.python(
+        "ds = gdal.OpenEx(path, gdal.OF_UPDATE); layer = ds.GetLayer(0)\n\
+         f = layer.GetFeature(1); f['name'] = 'renamed'; layer.SetFeature(f)\n\
+         f = layer.GetFeature(2); f['trees'] = 3; layer.SetFeature(f); f['trees'] = 2; layer.SetFeature(f)\n\
+         layer.DeleteFeature(3)\n\
+         f = ogr.Feature(layer.GetLayerDefn()); f['name'] = 'new'; layer.CreateFeature(f)\n",
+    );
+    let file = fixture.open();
+    let status = file.status().unwrap();
+    assert_eq!(status.pending, 3);
+    let layer = &status.layers[0];
+    assert_eq!((layer.rows, layer.to_delete), (4, 1));
+    let states: Vec<_> = layer.states.iter().map(|(s, n)| (*s, *n)).collect();
+    assert_eq!(
+        states,
+        [
+            (SyncState::Synced, 2),
+            (SyncState::ToPost, 1),
+            (SyncState::ToUpdate, 1)
+        ]
+    );
+    let mut diffs = Vec::new();
+    file.diff(&mut |row| {
+        diffs.push(row);
+        Ok(())
+    })
+    .unwrap();
+    let operations: Vec<_> = diffs.iter().map(|d| d.operation).collect();
+    assert_eq!(
+        operations,
+        [Operation::Update, Operation::Delete, Operation::Add]
+    );
+    assert_eq!(diffs[0].fields.len(), 1);
+    let name = &diffs[0].fields[0];
+    assert_eq!(name.field, "name");
+    assert_eq!(name.base, Cell::Value("park 1".into()));
+    assert_eq!(name.mine, Cell::Value("renamed".into()));
+    assert_eq!(
+        diffs[1].fields.len(),
+        5,
+        "a deletion shows all that goes, the place too"
+    );
+    assert_eq!(diffs[2].fields.len(), 1);
+}
+
+#[test]
+fn a_new_column_and_a_new_layer_arrive_and_are_captured() {
+    let fixture = Fixture::new(2);
+    let mut wider = parks();
+    let mut column = field("colour", FieldType::String);
+    column.default = "green".into();
+    wider.fields.push(column);
+    let hidden = wider.attachments();
+    let mut file = fixture.open();
+    fixture.plain_sql("UPDATE City_parks SET trees = 9 WHERE OBJECTID = 1");
+    let mut tx = file.begin().unwrap();
+    tx.store_collections(&[wider.clone(), hidden.clone()])
+        .unwrap();
+    assert_eq!(
+        tx.row(PARKS, &gid(1)).unwrap().unwrap().values[4],
+        "green".into()
+    );
+    let entry = tx.entry(PARKS, &gid(1)).unwrap().unwrap();
+    assert_eq!(entry.base.unwrap().0.values[4], "green".into());
+    tx.commit().unwrap();
+    assert!(file.problems().unwrap().is_empty());
+    fixture.plain_sql("UPDATE City_parks SET colour = 'blue' WHERE OBJECTID = 2");
+    let entries = fixture.entries();
+    assert_eq!(entries.len(), 2);
+    assert_eq!(file.collections(), [wider, hidden]);
+
+    let mut narrower = parks();
+    narrower.fields.pop();
+    let mut tx = file.begin().unwrap();
+    let error = tx.store_collections(&[narrower]).unwrap_err().to_string();
+    assert!(error.contains("visited"), "{error}");
+}
+
+#[test]
+fn an_attachment_put_in_by_sql_gets_its_hash_and_is_an_addition() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gpkg");
+    let mut layer = parks();
+    layer.has_attachments = true;
+    let hidden = layer.attachments();
+    let mut file = ReplicaFile::create(
+        &path,
+        &[layer, hidden.clone()],
+        &header(),
+        Options::default(),
+    )
+    .unwrap();
+    crate::support::python(
+        &path,
+        "import sqlite3\nc = sqlite3.connect(path)\n\
+         c.execute(\"INSERT INTO City_parks_attachments (parent, name, content_type, content) VALUES (?, 'a.txt', 'text/plain', ?)\",\n\
+         ('{00000000-0000-0000-0000-0000ABCD0001}', b'abc'))\nc.commit()\n",
+    );
+    let tx = file.begin().unwrap();
+    let pending = tx.pending(10).unwrap();
+    assert_eq!(pending.len(), 1);
+    assert_eq!(pending[0].state, SyncState::ToPost);
+    let row = tx.row(hidden.id, &pending[0].global_id).unwrap().unwrap();
+    let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(row.values[3], Value::Integer(3));
+    assert_eq!(row.values[4], sha256.into());
+    let hash = haversack_model::BlobHash::from_hex(sha256).unwrap();
+    assert_eq!(tx.blob(hash).unwrap().as_deref(), Some(&b"abc"[..]));
+    tx.commit().unwrap();
+    // Other content for the same attachment is an update of it.
+    crate::support::python(
+        &path,
+        "import sqlite3\nc = sqlite3.connect(path)\n\
+         c.execute('UPDATE City_parks_attachments SET content = ?', (b'abcd',))\nc.commit()\n",
+    );
+    let tx = file.begin().unwrap();
+    let row = tx.row(hidden.id, &pending[0].global_id).unwrap().unwrap();
+    assert_eq!(row.values[3], Value::Integer(4));
+}
