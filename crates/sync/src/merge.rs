@@ -66,3 +66,123 @@ pub fn winner(policy: Policy, kind: ConflictKind, has_free_fields: bool) -> Winn
         (Policy::Merge | Policy::Server, _) => Winner::Theirs,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use haversack_model::{Geometry, GlobalId, Position, Shape};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FIELDS: usize = 4;
+
+    /// Few values, so that sides agree often.
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            (0..3_i64).prop_map(Value::Integer),
+            prop::sample::select(vec!["a", "b"]).prop_map(Value::from),
+        ]
+    }
+
+    fn place() -> impl Strategy<Value = Option<Geometry>> {
+        prop::option::of((0..3_u8).prop_map(|x| {
+            Geometry::from_shape(&Shape::Point(Some(Position::xy(f64::from(x), 0.0))))
+        }))
+    }
+
+    fn record() -> impl Strategy<Value = Record> {
+        (prop::collection::vec(value(), FIELDS), place()).prop_map(|(values, geometry)| Record {
+            global_id: GlobalId::Text("7".into()),
+            object_id: None,
+            values,
+            geometry,
+        })
+    }
+
+    fn merged(base: &Record, mine: &Record, theirs: &Record) -> (Record, Merge) {
+        let merge = three_way(&whole(base), &Changes::between(base, mine), theirs);
+        let mut record = theirs.clone();
+        merge.free.apply_to(&mut record);
+        (record, merge)
+    }
+
+    proptest! {
+        #[test]
+        fn equal_versions_never_clash(base in record(), mine in record()) {
+            let (record, merge) = merged(&base, &mine, &mine);
+            prop_assert!(merge.clashes.is_empty());
+            prop_assert_eq!(record, mine);
+        }
+
+        #[test]
+        fn what_only_one_side_changed_is_kept_whole(base in record(), mine in record()) {
+            let (record, merge) = merged(&base, &mine, &base);
+            prop_assert!(merge.clashes.is_empty());
+            prop_assert_eq!(record, mine.clone());
+            let (record, merge) = merged(&mine, &mine, &base);
+            prop_assert!(merge.free.is_empty() && merge.clashes.is_empty());
+            prop_assert_eq!(record, base);
+        }
+
+        #[test]
+        fn no_field_is_lost(base in record(), mine in record(), theirs in record()) {
+            let (record, merge) = merged(&base, &mine, &theirs);
+            for at in 0..FIELDS {
+                let (b, m, t) = (&base.values[at], &mine.values[at], &theirs.values[at]);
+                let clashes = merge.clashes.values.contains_key(&at);
+                prop_assert_eq!(clashes, b != m && b != t && m != t);
+                let wanted = if b == t && !clashes { m } else { t };
+                prop_assert_eq!(&record.values[at], wanted);
+            }
+            let (b, m, t) = (&base.geometry, &mine.geometry, &theirs.geometry);
+            prop_assert_eq!(merge.clashes.geometry.is_some(), b != m && b != t && m != t);
+        }
+
+        #[test]
+        fn without_clashes_it_does_not_matter_who_came_first(
+            base in record(),
+            mine in record(),
+            theirs in record(),
+        ) {
+            let (one, first) = merged(&base, &mine, &theirs);
+            let (other, second) = merged(&base, &theirs, &mine);
+            prop_assert_eq!(
+                first.clashes.values.keys().collect::<Vec<_>>(),
+                second.clashes.values.keys().collect::<Vec<_>>()
+            );
+            if first.clashes.is_empty() {
+                prop_assert_eq!(one, other);
+            }
+        }
+
+        #[test]
+        fn merging_again_changes_nothing(base in record(), mine in record(), theirs in record()) {
+            let (once, first) = merged(&base, &mine, &theirs);
+            let again = three_way(&whole(&base), &Changes::between(&base, &mine), &once);
+            prop_assert!(again.free.is_empty());
+            prop_assert_eq!(again.clashes, first.clashes);
+        }
+
+        #[test]
+        fn a_base_that_is_not_known_makes_every_difference_a_clash(
+            mine in record(),
+            theirs in record(),
+        ) {
+            let merge = three_way(&Changes::default(), &whole(&mine), &theirs);
+            prop_assert!(merge.free.is_empty());
+            prop_assert_eq!(merge.clashes, Changes::between(&theirs, &mine));
+        }
+    }
+
+    #[test]
+    fn only_the_client_policy_lets_the_uploader_win() {
+        use ConflictKind::{AddAdd, DeleteUpdate, UpdateDelete, UpdateUpdate};
+        for kind in [AddAdd, DeleteUpdate, UpdateDelete, UpdateUpdate] {
+            assert_eq!(winner(Policy::Client, kind, true), Winner::Mine);
+            assert_eq!(winner(Policy::Server, kind, true), Winner::Theirs);
+            assert_eq!(winner(Policy::Merge, kind, false), Winner::Theirs);
+        }
+        assert_eq!(winner(Policy::Merge, UpdateUpdate, true), Winner::Merged);
+    }
+}

@@ -315,3 +315,18 @@ fn rows_enter_and_leave_when_the_grant_changes() {
         "{back:?}"
     );
 }
+
+#[test]
+fn what_a_sender_added_comes_back_as_an_update() {
+    let ground = Ground::of(crate::ground::stamped_service());
+    let replica = checkout(&ground, Policy::Client, Filter::All);
+    let mut record = tree(1, "oak", 1);
+    record.values.resize(7, Value::Null);
+    let cursor = ground.head();
+    let (_, told, _) = sync(&ground, &replica, cursor, &[add(&record)]);
+    // The stamps differ from what was sent, so it is told; a naive client would insert an add twice.
+    assert!(
+        matches!(&told[..], [DeltaChange::Update(version)] if version.record.values[4] == "ann".into()),
+        "{told:?}"
+    );
+}
