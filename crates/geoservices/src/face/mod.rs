@@ -78,7 +78,7 @@ async fn respond(host: Arc<dyn Host>, parts: &Parts, body: Body, id: Uuid) -> Re
         return response;
     };
     let mut format = Format::Json;
-    match run(host, parts, body, path, id, &mut format).await {
+    match run(host, parts, body, path, &mut format).await {
         Ok(response) => response,
         Err(problem) => answer::json(&problem.to_json(id), format),
     }
@@ -89,7 +89,6 @@ async fn run(
     parts: &Parts,
     body: Body,
     path: Path,
-    id: Uuid,
     format: &mut Format,
 ) -> Result<Response> {
     if !matches!(parts.method, Method::GET | Method::HEAD | Method::POST) {
