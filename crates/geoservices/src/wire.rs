@@ -7,6 +7,7 @@ pub mod crs;
 pub mod feature;
 pub mod geometry;
 pub mod json;
+pub mod metadata;
 pub mod params;
 pub mod sql;
 pub mod sync;

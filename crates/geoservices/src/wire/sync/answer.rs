@@ -1,491 +1,564 @@
-//! Writers of answer documents. Records pass through one by one; nothing is kept in memory but one of them.
+//! Reader of the documents that servers answer: whole replicas and changes, as a stream.
+//!
+//! Features are handed on one by one, so a document of any size takes little memory. Nothing is trusted: an unknown layer,
+//! a value that does not fit, a key that occurs twice end the reading with an error, and what was handed on before must
+//! not be kept (callers stage it in one transaction).
 
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
+use std::fmt;
+use std::io::Read;
 
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use base64::write::EncoderWriter;
-use haversack_model::{Collection, CollectionId, GlobalId, ObjectId, Record, ReplicaId, SyncModel};
-use serde_json::{Map, Value, json};
-use tempfile::SpooledTempFile;
+use haversack_model::{CollectionId, Generation, GlobalId, Service};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::{Map, Value as Json};
 
-use super::document::{Generations, ResponseType, TransportType};
-use crate::Result;
 use crate::wire::crs;
-use crate::wire::feature::FeatureWriter;
-use crate::wire::geometry::geometry_type;
-use crate::wire::json::{write_text, write_value};
+use crate::wire::feature::{FeatureReader, IncomingFeature, global_id};
+use crate::wire::json::{Strict, integer, kind, member, problem};
+use crate::{Error, Result};
 
-/// Bytes of a waiting list that are kept in memory before they go to a temporary file.
-const SPOOL_IN_MEMORY: usize = 1 << 20;
+/// Most items of a layer that come before its id, which must be known to read them.
+const MAX_WAITING: usize = 10_000;
 
-/// Comma between the items of a list.
-#[derive(Debug, Default)]
-struct Commas {
-    begun: bool,
+/// Which list an item stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All records of a layer.
+    All,
+    /// Records that are new to the replica.
+    Added,
+    /// Records that changed.
+    Updated,
 }
 
-impl Commas {
-    fn next(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        if std::mem::replace(&mut self.begun, true) {
-            out.write_all(b",")?;
-        }
-        Ok(())
-    }
+/// Takes what a document holds, in its order.
+pub trait DocumentVisitor {
+    /// A layer of whole data begins: what the replica has of it is replaced.
+    fn layer(&mut self, layer: CollectionId) -> Result<()>;
+    /// A record; its global id is there.
+    fn feature(&mut self, layer: CollectionId, part: Part, feature: IncomingFeature) -> Result<()>;
+    /// A record is gone.
+    fn removed(&mut self, layer: CollectionId, id: GlobalId) -> Result<()>;
+    /// An attachment of the layer.
+    fn attachment(
+        &mut self,
+        layer: CollectionId,
+        part: Part,
+        line: IncomingAttachmentLine,
+    ) -> Result<()>;
+    /// An attachment of the layer is gone.
+    fn attachment_removed(&mut self, layer: CollectionId, id: GlobalId) -> Result<()>;
 }
 
-/// Writes the members of an object into an object that is being written, each followed by a comma.
-fn members(out: &mut dyn Write, members: &Map<String, Value>) -> io::Result<()> {
-    for (name, value) in members {
-        write_text(out, name)?;
-        out.write_all(b":")?;
-        write_value(out, value)?;
-        out.write_all(b",")?;
-    }
-    Ok(())
-}
-
-/// The members that all answers begin with. A replica that is not registered has no id and no generations.
-fn head(
-    name: &str,
-    id: Option<ReplicaId>,
-    transport: TransportType,
-    response: ResponseType,
-    generations: &Generations,
-) -> Map<String, Value> {
-    let mut head = Map::new();
-    if response != ResponseType::DataChanges {
-        head.insert("replicaName".to_owned(), json!(name));
-        let id = id.map(|id| id.to_string().to_uppercase());
-        head.insert("replicaID".to_owned(), json!(id.unwrap_or_default()));
-    }
-    head.insert("transportType".to_owned(), json!(transport.word()));
-    head.insert("responseType".to_owned(), json!(response.word()));
-    generations.describe(&mut head);
-    head
-}
-
-/// One attachment in a document.
-#[derive(Clone, Debug)]
-pub struct AttachmentLine<'a> {
-    /// Its number within the layer.
-    pub object_id: Option<ObjectId>,
+/// An attachment as it is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IncomingAttachmentLine {
     /// Its identity.
-    pub global_id: &'a GlobalId,
+    pub global_id: GlobalId,
     /// The record that it belongs to.
-    pub parent: &'a str,
-    /// Media type.
-    pub content_type: &'a str,
+    pub parent: GlobalId,
     /// File name.
-    pub name: &'a str,
-    /// Bytes.
-    pub size: i64,
+    pub name: String,
+    /// Media type.
+    pub content_type: String,
+    /// Bytes, if told.
+    pub bytes: Option<i64>,
     /// Free text.
-    pub keywords: &'a str,
-    /// Where its content is, if it is not in the document.
-    pub url: Option<&'a str>,
-    /// Its content, if it is in the document.
-    pub data: Option<&'a [u8]>,
+    pub keywords: String,
+    /// Its number within the layer, by which it can be fetched.
+    pub attachment_id: Option<i64>,
+    /// Where its content is.
+    pub content: AttachmentContent,
 }
 
-impl AttachmentLine<'_> {
-    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut line = Map::new();
-        if let Some(id) = self.object_id {
-            line.insert("attachmentId".to_owned(), json!(id.0));
+/// Where the content of an attachment is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AttachmentContent {
+    /// In the document.
+    Data(Vec<u8>),
+    /// Under this address.
+    Url(String),
+    /// Not told.
+    Unknown,
+}
+
+/// What a document says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DocumentHead {
+    /// Members that are no lists: names, ids, generations, addresses, an error.
+    pub members: Map<String, Json>,
+    /// Results of uploaded edits per layer, as they stand there.
+    pub results: Vec<(CollectionId, Map<String, Json>)>,
+    /// Results of uploaded attachments per layer.
+    pub attachment_results: Vec<(CollectionId, Map<String, Json>)>,
+    /// Whether there was a list of layers or edits at all.
+    pub has_data: bool,
+}
+
+impl DocumentHead {
+    /// A text member that is not empty.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let text = member(&self.members, name).and_then(Json::as_str);
+        text.filter(|text| !text.trim().is_empty())
+    }
+    /// The replica's generation.
+    pub fn generation(&self) -> Option<Generation> {
+        let number = member(&self.members, "replicaServerGen").and_then(integer)?;
+        u64::try_from(number).ok().map(Generation)
+    }
+    /// The layers' generations; some servers write the list as text.
+    pub fn layer_generations(&self) -> Vec<(CollectionId, Generation)> {
+        let parsed;
+        let list = match member(&self.members, "layerServerGens") {
+            Some(Json::Array(list)) => list,
+            Some(Json::String(text)) => {
+                parsed = crate::wire::json::parse(text.as_bytes(), "layerServerGens");
+                match &parsed {
+                    Ok(Json::Array(list)) => list,
+                    _ => return Vec::new(),
+                }
+            }
+            _ => return Vec::new(),
+        };
+        let one = |item: &Json| {
+            let item = item.as_object()?;
+            let id = u32::try_from(member(item, "id").and_then(integer)?).ok()?;
+            let generation = u64::try_from(member(item, "serverGen").and_then(integer)?).ok()?;
+            Some((CollectionId(id), Generation(generation)))
+        };
+        list.iter().filter_map(one).collect()
+    }
+    /// Where the result is, under the names in use.
+    pub fn url(&self) -> Option<&str> {
+        ["resultUrl", "responseUrl", "URL"]
+            .into_iter()
+            .find_map(|name| self.text(name))
+    }
+    /// Code and words of an error answer.
+    pub fn error(&self) -> Option<(i64, String)> {
+        let error = member(&self.members, "error")?;
+        let Json::Object(members) = error else {
+            return Some((500, error.to_string()));
+        };
+        let code = member(members, "code").and_then(integer).unwrap_or(500);
+        let mut words: Vec<&str> = Vec::new();
+        words.extend(member(members, "message").and_then(Json::as_str));
+        if let Some(Json::Array(details)) = member(members, "details") {
+            words.extend(details.iter().filter_map(Json::as_str));
         }
-        let parent = GlobalId::parse_uuid(self.parent);
-        let parent = parent.map_or_else(|_| self.parent.to_owned(), |id| id.braced());
-        line.insert("globalId".to_owned(), json!(self.global_id.braced()));
-        line.insert("parentGlobalId".to_owned(), json!(parent));
-        line.insert("contentType".to_owned(), json!(self.content_type));
-        line.insert("size".to_owned(), json!(self.size));
-        line.insert("keywords".to_owned(), json!(self.keywords));
-        if let Some(url) = self.url {
-            line.insert("url".to_owned(), json!(url));
-        }
-        out.write_all(b"{")?;
-        members(out, &line)?;
-        if let Some(data) = self.data {
-            out.write_all(b"\"data\":\"")?;
-            let mut encoder = EncoderWriter::new(&mut *out, &STANDARD);
-            encoder.write_all(data)?;
-            encoder.finish()?;
-            drop(encoder);
-            out.write_all(b"\",")?;
-        }
-        out.write_all(b"\"name\":")?;
-        write_text(out, self.name)?;
-        out.write_all(b"}")
+        let words: Vec<&str> = words.into_iter().filter(|w| !w.trim().is_empty()).collect();
+        Some((code, words.join(": ")))
     }
 }
 
-/// The document of a whole replica: begin, per layer its records and then its attachments, end.
-pub struct ReplicaDocument<'w> {
-    out: &'w mut dyn Write,
-    layers: Commas,
-    items: Commas,
-    place: Place,
-}
-
-impl std::fmt::Debug for ReplicaDocument<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReplicaDocument")
-            .field("place", &self.place)
-            .finish_non_exhaustive()
+/// Reads a document and hands on what it holds. `srid` is the reference of geometry that names none; `None`: the layer's.
+///
+/// # Errors
+/// [`Error::Document`] for what is no such document or breaks off; what the visitor says.
+pub fn read_document(
+    reader: impl Read,
+    service: &Service,
+    srid: Option<i32>,
+    visitor: &mut dyn DocumentVisitor,
+) -> Result<DocumentHead> {
+    let mut failure = None;
+    let mut json = serde_json::Deserializer::from_reader(reader);
+    let mut reading = Reading {
+        service,
+        srid,
+        visitor,
+        failure: &mut failure,
+        head: DocumentHead::default(),
+    };
+    let read = (&mut reading)
+        .deserialize(&mut json)
+        .and_then(|()| json.end());
+    let head = std::mem::take(&mut reading.head);
+    match (read, failure) {
+        (Ok(()), _) => Ok(head),
+        (Err(_), Some(error)) => Err(error),
+        (Err(e), None) => Err(Error::document("the server's answer", problem(&e))),
     }
 }
 
+struct Reading<'a> {
+    service: &'a Service,
+    srid: Option<i32>,
+    visitor: &'a mut dyn DocumentVisitor,
+    /// The error behind an error of the JSON reader.
+    failure: &'a mut Option<Error>,
+    head: DocumentHead,
+}
+
+impl Reading<'_> {
+    /// Passes an error of ours through the JSON reader.
+    fn pass<T, E: serde::de::Error>(&mut self, result: Result<T>) -> Result<T, E> {
+        result.map_err(|error| {
+            let text = error.to_string();
+            self.failure.get_or_insert(error);
+            E::custom(text)
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Reading<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Reading<'_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            let lists = match key.as_str() {
+                "layers" | "edits" => true,
+                key if self.head.members.contains_key(key) => {
+                    return Err(A::Error::custom(format!("the key {key:?} occurs twice")));
+                }
+                _ => false,
+            };
+            if lists {
+                self.head.has_data = true;
+                map.next_value_seed(Layers(self))?;
+            } else {
+                let value = map.next_value_seed(Strict::new())?;
+                self.head.members.insert(key, value);
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Layers<'r, 'a>(&'r mut Reading<'a>);
+
+impl<'de> DeserializeSeed<'de> for Layers<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Layers<'_, '_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of layers")
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(OneLayer(self.0))?.is_some() {}
+        Ok(())
+    }
+}
+
+struct OneLayer<'r, 'a>(&'r mut Reading<'a>);
+
+impl<'de> DeserializeSeed<'de> for OneLayer<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+/// The lists of a layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
-    Layers,
-    Features,
-    Attachments,
+enum List {
+    Features(Part),
+    Removed,
+    Attachments(Part),
+    AttachmentsRemoved,
 }
 
-impl<'w> ReplicaDocument<'w> {
-    /// Begins the document. `response` is [`ResponseType::Data`] or [`ResponseType::ReplacementData`].
-    pub fn begin(
-        out: &'w mut dyn Write,
-        name: &str,
-        id: Option<ReplicaId>,
-        transport: TransportType,
-        response: ResponseType,
-        model: Option<SyncModel>,
-        generations: &Generations,
-    ) -> Result<Self> {
-        let mut head = head(name, id, transport, response, generations);
-        let model = match model {
-            Some(SyncModel::PerReplica) => "perReplica",
-            Some(SyncModel::PerLayer) => "perLayer",
-            None => "none",
-        };
-        head.insert("syncModel".to_owned(), json!(model));
-        head.insert("targetType".to_owned(), json!("client"));
-        out.write_all(b"{")?;
-        members(out, &head)?;
-        out.write_all(b"\"layers\":[")?;
-        Ok(Self {
-            out,
-            layers: Commas::default(),
-            items: Commas::default(),
-            place: Place::Layers,
-        })
+impl<'de> Visitor<'de> for OneLayer<'_, '_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with the id of a layer")
     }
-
-    /// Begins a layer. `srid` is the reference of its geometry here; `fields` is as in the layer's description.
-    pub fn layer(
-        &mut self,
-        collection: &Collection,
-        srid: Option<i32>,
-        fields: &Value,
-    ) -> Result<()> {
-        self.end_layer()?;
-        self.layers.next(self.out)?;
-        let mut told = Map::new();
-        told.insert("id".to_owned(), json!(collection.id.0));
-        told.insert("name".to_owned(), json!(collection.name));
-        told.insert(
-            "objectIdFieldName".to_owned(),
-            json!(collection.object_id_field),
-        );
-        told.insert(
-            "globalIdFieldName".to_owned(),
-            json!(collection.global_id_field),
-        );
-        if let Some(column) = &collection.geometry {
-            told.insert("geometryType".to_owned(), json!(geometry_type(column.kind)));
-            told.insert("hasZ".to_owned(), json!(column.has_z));
-            told.insert("hasM".to_owned(), json!(column.has_m));
-            let reference = crs::to_json(srid.unwrap_or(column.srid));
-            told.insert("spatialReference".to_owned(), reference);
-        }
-        told.insert("fields".to_owned(), fields.clone());
-        self.out.write_all(b"{")?;
-        members(self.out, &told)?;
-        self.out.write_all(b"\"features\":[")?;
-        (self.items, self.place) = (Commas::default(), Place::Features);
-        Ok(())
-    }
-
-    /// Writes a record of the layer.
-    pub fn feature(&mut self, writer: &FeatureWriter<'_>, record: &Record) -> Result<()> {
-        debug_assert_eq!(
-            self.place,
-            Place::Features,
-            "features come before attachments"
-        );
-        self.items.next(self.out)?;
-        writer.write(self.out, record)
-    }
-
-    /// Writes an attachment of the layer; no record may follow.
-    pub fn attachment(&mut self, line: &AttachmentLine<'_>) -> Result<()> {
-        self.begin_attachments()?;
-        self.items.next(self.out)?;
-        Ok(line.write(self.out)?)
-    }
-
-    fn begin_attachments(&mut self) -> Result<()> {
-        if self.place == Place::Features {
-            self.out.write_all(b"],\"attachments\":[")?;
-            (self.items, self.place) = (Commas::default(), Place::Attachments);
-        }
-        Ok(())
-    }
-
-    fn end_layer(&mut self) -> Result<()> {
-        if self.place != Place::Layers {
-            self.begin_attachments()?;
-            self.out.write_all(b"]}")?;
-            self.place = Place::Layers;
-        }
-        Ok(())
-    }
-
-    /// Ends the document.
-    pub fn end(mut self) -> Result<()> {
-        self.end_layer()?;
-        Ok(self.out.write_all(b"]}")?)
-    }
-}
-
-/// Three lists of one object, filled in any order: the first goes straight out, the others wait in spools.
-struct Lists {
-    names: [&'static str; 3],
-    direct: Commas,
-    waiting: [Option<SpooledTempFile>; 2],
-}
-
-impl Lists {
-    /// Begins the object with these members and the first list.
-    fn begin(
-        out: &mut dyn Write,
-        first: &Map<String, Value>,
-        names: [&'static str; 3],
-    ) -> io::Result<Self> {
-        out.write_all(b"{")?;
-        members(out, first)?;
-        write!(out, "\"{}\":[", names[0])?;
-        Ok(Self {
-            names,
-            direct: Commas::default(),
-            waiting: [None, None],
-        })
-    }
-    fn item(
-        &mut self,
-        out: &mut dyn Write,
-        list: usize,
-        write: impl FnOnce(&mut dyn Write) -> Result<()>,
-    ) -> Result<()> {
-        if list == 0 {
-            self.direct.next(out)?;
-            return write(out);
-        }
-        match &mut self.waiting[list - 1] {
-            Some(spool) => {
-                spool.write_all(b",")?;
-                write(spool)
-            }
-            none => write(none.insert(tempfile::spooled_tempfile(SPOOL_IN_MEMORY))),
-        }
-    }
-    fn end(self, out: &mut dyn Write) -> io::Result<()> {
-        for (name, spool) in self.names[1..].iter().zip(self.waiting) {
-            write!(out, "],\"{name}\":[")?;
-            if let Some(mut spool) = spool {
-                spool.seek(SeekFrom::Start(0))?;
-                copy(&mut spool, out)?;
-            }
-        }
-        out.write_all(b"]}")
-    }
-}
-
-fn copy(from: &mut SpooledTempFile, out: &mut dyn Write) -> io::Result<()> {
-    let mut chunk = vec![0; 64 << 10];
-    loop {
-        let count = from.read(&mut chunk)?;
-        if count == 0 {
-            return Ok(());
-        }
-        out.write_all(&chunk[..count])?;
-    }
-}
-
-/// The document of changes: begin; per layer results, changed records and changed attachments; end.
-pub struct EditsDocument<'w> {
-    out: &'w mut dyn Write,
-    layers: Commas,
-    open: Option<OpenLayer>,
-    changes: u64,
-}
-
-struct OpenLayer {
-    lists: Lists,
-    /// `features` or `objectIds` are being written; afterwards attachments.
-    in_attachments: bool,
-}
-
-impl std::fmt::Debug for EditsDocument<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EditsDocument")
-            .field("changes", &self.changes)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<'w> EditsDocument<'w> {
-    /// Begins the document; what is only known at its end is written there.
-    pub fn begin(out: &'w mut dyn Write) -> Result<Self> {
-        out.write_all(b"{\"edits\":[")?;
-        Ok(Self {
-            out,
-            layers: Commas::default(),
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut layer = LayerState {
+            srid: self.0.srid,
+            reading: self.0,
             open: None,
-            changes: 0,
-        })
-    }
-
-    /// Begins a layer with its results (`addResults`, ..), which stand on the layer object.
-    pub fn layer(&mut self, id: CollectionId, results: &Map<String, Value>) -> Result<()> {
-        self.start(id, results, "features", ["adds", "updates", "deleteIds"])
-    }
-
-    /// Begins a layer of which only object ids are given.
-    pub fn layer_of_ids(&mut self, id: CollectionId) -> Result<()> {
-        self.start(id, &Map::new(), "objectIds", ["adds", "updates", "deletes"])
-    }
-
-    fn start(
-        &mut self,
-        id: CollectionId,
-        results: &Map<String, Value>,
-        key: &str,
-        names: [&'static str; 3],
-    ) -> Result<()> {
-        self.end_layer()?;
-        self.layers.next(self.out)?;
-        write!(self.out, "{{\"id\":{id},")?;
-        members(self.out, results)?;
-        write!(self.out, "\"{key}\":")?;
-        self.open = Some(OpenLayer {
-            lists: Lists::begin(self.out, &Map::new(), names)?,
-            in_attachments: false,
-        });
-        Ok(())
-    }
-
-    fn item(
-        &mut self,
-        list: usize,
-        write: impl FnOnce(&mut dyn Write) -> Result<()>,
-    ) -> Result<()> {
-        self.changes += 1;
-        let open = self
-            .open
-            .as_mut()
-            .expect("a layer was begun before its items");
-        open.lists.item(self.out, list, write)
-    }
-
-    /// A record that is new to the replica.
-    pub fn add(&mut self, writer: &FeatureWriter<'_>, record: &Record) -> Result<()> {
-        self.item(0, |out| writer.write(out, record))
-    }
-    /// A record that changed.
-    pub fn update(&mut self, writer: &FeatureWriter<'_>, record: &Record) -> Result<()> {
-        self.item(1, |out| writer.write(out, record))
-    }
-    /// A record or attachment that is gone.
-    pub fn remove(&mut self, id: &GlobalId) -> Result<()> {
-        self.item(2, |out| Ok(write_text(out, &id.braced())?))
-    }
-    /// A removed record with what is left of it: `{"attributes":{..}}`.
-    pub fn remove_feature(&mut self, writer: &FeatureWriter<'_>, record: &Record) -> Result<()> {
-        self.item(2, |out| writer.write(out, record))
-    }
-    /// An object id of one of the three lists: added (0), changed (1), removed (2).
-    pub fn object_id(&mut self, list: usize, id: ObjectId) -> Result<()> {
-        self.item(list.min(2), |out| Ok(write!(out, "{id}")?))
-    }
-
-    /// Begins the layer's attachments, with the results of its attachment edits; no record may follow.
-    pub fn attachments(&mut self, results: &Map<String, Value>) -> Result<()> {
-        let open = self
-            .open
-            .take()
-            .expect("a layer was begun before its attachments");
-        open.lists.end(self.out)?;
-        self.out.write_all(b",\"attachments\":")?;
-        self.open = Some(OpenLayer {
-            lists: Lists::begin(self.out, results, ["adds", "updates", "deleteIds"])?,
-            in_attachments: true,
-        });
-        Ok(())
-    }
-    /// An attachment that is new to the replica.
-    pub fn add_attachment(&mut self, line: &AttachmentLine<'_>) -> Result<()> {
-        self.item(0, |out| Ok(line.write(out)?))
-    }
-    /// An attachment that changed.
-    pub fn update_attachment(&mut self, line: &AttachmentLine<'_>) -> Result<()> {
-        self.item(1, |out| Ok(line.write(out)?))
-    }
-
-    fn end_layer(&mut self) -> Result<()> {
-        let Some(open) = self.open.take() else {
-            return Ok(());
+            waiting: Vec::new(),
+            attachment_results: Map::new(),
         };
-        open.lists.end(self.out)?;
-        if !open.in_attachments {
-            self.out.write_all(b",\"attachments\":")?;
-            Lists::begin(self.out, &Map::new(), ["adds", "updates", "deleteIds"])?.end(self.out)?;
+        let mut results = Map::new();
+        let mut seen: Vec<String> = Vec::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if seen.contains(&key) {
+                return Err(A::Error::custom(format!("the key {key:?} occurs twice")));
+            }
+            match key.as_str() {
+                "id" => {
+                    let id = map.next_value_seed(Strict::new())?;
+                    layer.begin(&id)?;
+                }
+                "spatialReference" => {
+                    let reference = map.next_value_seed(Strict::new())?;
+                    layer.reference(&reference)?;
+                }
+                "features" => map.next_value_seed(Lists {
+                    layer: &mut layer,
+                    attachments: false,
+                })?,
+                "attachments" => map.next_value_seed(Lists {
+                    layer: &mut layer,
+                    attachments: true,
+                })?,
+                name if name.to_ascii_lowercase().ends_with("results") => {
+                    let value = map.next_value_seed(Strict::new())?;
+                    results.insert(key.clone(), value);
+                }
+                name => match list_of(name, false) {
+                    Some(list) => map.next_value_seed(Items {
+                        layer: &mut layer,
+                        list,
+                    })?,
+                    None => {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                },
+            }
+            seen.push(key);
         }
-        Ok(self.out.write_all(b"}")?)
-    }
-
-    /// How many changes were written so far.
-    pub fn changes(&self) -> u64 {
-        self.changes
-    }
-
-    /// Ends the document; gives how many changes it holds. An upload hands out no generation: the client keeps its own.
-    pub fn end(
-        mut self,
-        name: &str,
-        id: Option<ReplicaId>,
-        transport: TransportType,
-        response: ResponseType,
-        generations: &Generations,
-    ) -> Result<u64> {
-        self.end_layer()?;
-        self.out.write_all(b"]")?;
-        for (name, value) in head(name, id, transport, response, generations) {
-            self.out.write_all(b",")?;
-            write_text(self.out, &name)?;
-            self.out.write_all(b":")?;
-            write_value(self.out, &value)?;
+        let Some((id, _)) = &layer.open else {
+            return Err(A::Error::custom("a layer needs 'id'"));
+        };
+        let id = *id;
+        let attached = std::mem::take(&mut layer.attachment_results);
+        if !attached.is_empty() {
+            self.0.head.attachment_results.push((id, attached));
         }
-        self.out.write_all(b"}")?;
-        Ok(self.changes)
+        if !results.is_empty() {
+            self.0.head.results.push((id, results));
+        }
+        Ok(())
     }
 }
 
-/// The short answer beside a file: what its document begins with, and where it is. Clients look for the address under
-/// three names, in the order `resultUrl`, `responseUrl`, `URL`.
-pub fn short_answer(
-    name: &str,
-    id: Option<ReplicaId>,
-    response: ResponseType,
-    generations: &Generations,
-    url: Option<&str>,
-) -> Value {
-    let mut answer = head(name, id, TransportType::Url, response, generations);
-    if let Some(url) = url {
-        for name in ["URL", "resultUrl"] {
-            answer.insert(name.to_owned(), json!(url));
+fn list_of(key: &str, attachments: bool) -> Option<List> {
+    Some(match (key, attachments) {
+        ("adds", false) => List::Features(Part::Added),
+        ("updates", false) => List::Features(Part::Updated),
+        ("deleteIds" | "deletes", false) => List::Removed,
+        ("adds", true) => List::Attachments(Part::Added),
+        ("updates", true) => List::Attachments(Part::Updated),
+        ("deleteIds" | "deletes", true) => List::AttachmentsRemoved,
+        _ => return None,
+    })
+}
+
+struct LayerState<'r, 'a> {
+    reading: &'r mut Reading<'a>,
+    srid: Option<i32>,
+    open: Option<(CollectionId, FeatureReader<'a>)>,
+    waiting: Vec<(List, Json)>,
+    attachment_results: Map<String, Json>,
+}
+
+impl LayerState<'_, '_> {
+    fn begin<E: serde::de::Error>(&mut self, id: &Json) -> Result<(), E> {
+        let service = self.reading.service;
+        let collection = integer(id)
+            .and_then(|id| u32::try_from(id).ok())
+            .and_then(|id| service.collection(CollectionId(id)))
+            .ok_or_else(|| E::custom(format!("there is no layer {id} in this service")))?;
+        let reader = FeatureReader::from_server(collection).in_reference(self.srid);
+        self.open = Some((collection.id, reader));
+        for (list, item) in std::mem::take(&mut self.waiting) {
+            self.item(list, item)?;
         }
+        Ok(())
     }
-    Value::Object(answer)
+
+    /// The reference of the layer's geometry in this document, which stands before its features.
+    fn reference<E: serde::de::Error>(&mut self, reference: &Json) -> Result<(), E> {
+        if !reference.is_null() {
+            let read = crs::from_json(reference, "spatialReference");
+            self.srid = Some(self.reading.pass(read)?);
+            if let Some((_, reader)) = &mut self.open {
+                reader.set_reference(self.srid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the visitor that a layer of whole data begins.
+    fn whole<E: serde::de::Error>(&mut self) -> Result<(), E> {
+        let Some((id, _)) = &self.open else {
+            return Err(E::custom("a layer's 'id' must come before its features"));
+        };
+        let told = self.reading.visitor.layer(*id);
+        self.reading.pass(told)
+    }
+
+    fn item<E: serde::de::Error>(&mut self, list: List, item: Json) -> Result<(), E> {
+        let Some((id, reader)) = &mut self.open else {
+            if self.waiting.len() == MAX_WAITING {
+                return Err(E::custom("a layer's 'id' must come before its features"));
+            }
+            self.waiting.push((list, item));
+            return Ok(());
+        };
+        let id = *id;
+        let visitor = &mut *self.reading.visitor;
+        let done = match list {
+            List::Features(part) => reader.read(&item).and_then(|feature| {
+                if feature.global_id.is_none() {
+                    let field = reader.collection().global_id_field.clone();
+                    return Err(Error::field(field, "is missing in a record of the server"));
+                }
+                visitor.feature(id, part, feature)
+            }),
+            List::Removed => removed(&item, &reader.collection().global_id_field)
+                .and_then(|gone| visitor.removed(id, gone)),
+            List::Attachments(part) => {
+                attachment(&item).and_then(|line| visitor.attachment(id, part, line))
+            }
+            List::AttachmentsRemoved => {
+                removed(&item, "globalId").and_then(|gone| visitor.attachment_removed(id, gone))
+            }
+        };
+        self.reading.pass(done)
+    }
+}
+
+/// A removed row: its global id, or what is left of the row.
+fn removed(item: &Json, field: &str) -> Result<GlobalId> {
+    let inner = item.get("attributes").unwrap_or(item);
+    let id = inner.as_object().and_then(|members| member(members, field));
+    global_id("deleteIds", id.unwrap_or(item))
+}
+
+fn attachment(item: &Json) -> Result<IncomingAttachmentLine> {
+    let Json::Object(members) = item else {
+        let problem = format!("must be an object, not {}", kind(item));
+        return Err(Error::document("attachments", problem));
+    };
+    let text = |name: &str| {
+        let value = member(members, name).and_then(Json::as_str);
+        value.unwrap_or_default().to_owned()
+    };
+    let id = |name: &str| {
+        let value = member(members, name);
+        let value = value.ok_or_else(|| Error::field(name, "is missing in an attachment"))?;
+        global_id(name, value)
+    };
+    let content = if let Some(data) = member(members, "data") {
+        let bytes = data.as_str().and_then(|t| STANDARD.decode(t.trim()).ok());
+        AttachmentContent::Data(bytes.ok_or_else(|| Error::field("data", "must be base64"))?)
+    } else {
+        match text("url") {
+            url if url.is_empty() => AttachmentContent::Unknown,
+            url => AttachmentContent::Url(url),
+        }
+    };
+    Ok(IncomingAttachmentLine {
+        global_id: id("globalId")?,
+        parent: id("parentGlobalId")?,
+        name: text("name"),
+        content_type: text("contentType"),
+        bytes: member(members, "size").and_then(integer),
+        keywords: text("keywords"),
+        attachment_id: member(members, "attachmentId")
+            .or_else(|| member(members, "id"))
+            .and_then(integer),
+        content,
+    })
+}
+
+/// `features` or `attachments`: an array in documents of whole data, an object of lists in documents of changes.
+struct Lists<'s, 'r, 'a> {
+    layer: &'s mut LayerState<'r, 'a>,
+    attachments: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Lists<'_, '_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Lists<'_, '_, '_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array, or an object with adds, updates and deleteIds")
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
+        let list = if self.attachments {
+            List::Attachments(Part::All)
+        } else {
+            self.layer.whole()?;
+            List::Features(Part::All)
+        };
+        Items {
+            layer: self.layer,
+            list,
+        }
+        .visit_seq(seq)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen: Vec<List> = Vec::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let Some(list) = list_of(&key, self.attachments) else {
+                if self.attachments && key.ends_with("Results") {
+                    let value = map.next_value_seed(Strict::new())?;
+                    self.layer.attachment_results.insert(key, value);
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                continue;
+            };
+            if seen.contains(&list) {
+                return Err(A::Error::custom(format!("{key:?} occurs twice")));
+            }
+            seen.push(list);
+            map.next_value_seed(Items {
+                layer: self.layer,
+                list,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+struct Items<'s, 'r, 'a> {
+    layer: &'s mut LayerState<'r, 'a>,
+    list: List,
+}
+
+impl<'de> DeserializeSeed<'de> for Items<'_, '_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Items<'_, '_, '_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(item) = seq.next_element_seed(Strict::new())? {
+            self.layer.item(self.list, item)?;
+        }
+        Ok(())
+    }
 }
