@@ -7,6 +7,8 @@
 pub mod access;
 pub mod blob;
 pub mod conflict;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod edit;
 pub mod error;
 pub mod filter;

@@ -4,9 +4,9 @@ use haversack_model::{Collection, Field, Result, Service};
 use rusqlite::{Connection, params};
 
 use super::books::to_json;
-use super::history;
 use super::schema::Schema;
 use super::view::View;
+use super::{capture, history};
 use crate::error::{invalid, while_doing};
 use crate::gpkg::layer::{self, TableOptions};
 
@@ -19,7 +19,8 @@ const OPTIONS: TableOptions = TableOptions {
 /// Creates all that belongs to a collection.
 pub(super) fn create_collection(connection: &Connection, collection: &Collection) -> Result<()> {
     layer::create(connection, collection, OPTIONS)?;
-    history::create(connection, collection)
+    history::create(connection, collection)?;
+    capture::ensure(connection, collection).map(|_created| ())
 }
 
 impl View<'_> {
@@ -85,6 +86,7 @@ impl View<'_> {
             layer::describe_fields(self.connection, new)
                 .map_err(while_doing("describing fields"))?;
         }
+        capture::ensure(self.connection, new)?;
         Ok(new.fields.len() > kept)
     }
 }

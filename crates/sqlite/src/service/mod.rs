@@ -6,6 +6,7 @@
 
 mod alter;
 mod books;
+mod capture;
 mod changes;
 mod connection;
 mod history;
@@ -100,7 +101,19 @@ impl SqliteStore {
             ));
         }
         in_transaction(&writer.connection, |connection| {
-            migrate::run(connection).map(|_| ())
+            migrate::run(connection)?;
+            let (_, version) = view::read_counter(connection)?;
+            for layer in load_schema(connection, version)?.layers() {
+                if !capture::ensure(connection, &layer.collection)? {
+                    let found = capture::reconcile(connection, &layer.collection)?;
+                    tracing::warn!(
+                        layer = layer.collection.table,
+                        found,
+                        "capture triggers were missing and are there again"
+                    );
+                }
+            }
+            Ok(())
         })?;
         Self::with_writer(path, writer)
     }
