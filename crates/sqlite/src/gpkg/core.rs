@@ -77,9 +77,10 @@ fn web_mercator() -> String {
 /// The database's.
 pub fn register_own_table(connection: &Connection, table: &str) -> Result<()> {
     connection.execute(
-        "INSERT OR IGNORE INTO gpkg_extensions \
+        "INSERT INTO gpkg_extensions \
          (table_name, column_name, extension_name, definition, scope) \
-         VALUES (?1, NULL, ?2, ?3, 'read-write')",
+         SELECT ?1, NULL, ?2, ?3, 'read-write' WHERE NOT EXISTS \
+         (SELECT 1 FROM gpkg_extensions WHERE table_name = ?1 AND extension_name = ?2)",
         params![table, EXTENSION, DEFINITION],
     )?;
     Ok(())
@@ -99,6 +100,20 @@ pub fn register_own_tables(connection: &Connection) -> Result<()> {
     for table in tables {
         register_own_table(connection, &table)?;
     }
+    hide_unlisted_tables(connection)
+}
+
+/// Keeps GDAL, and with it QGIS, from offering tables that are not in `gpkg_contents` as layers.
+///
+/// GDAL 3.6 lists them, each with a warning, unless the file has an attributes table or this extension of GDAL's
+/// (open option `LIST_ALL_TABLES=AUTO`).
+fn hide_unlisted_tables(connection: &Connection) -> Result<()> {
+    connection.execute(
+        "INSERT INTO gpkg_extensions (table_name, column_name, extension_name, definition, scope) \
+         SELECT NULL, NULL, 'gdal_aspatial', 'http://gdal.org/geopackage_aspatial.html', 'read-write' \
+         WHERE NOT EXISTS (SELECT 1 FROM gpkg_extensions WHERE extension_name = 'gdal_aspatial')",
+        [],
+    )?;
     Ok(())
 }
 
