@@ -4,6 +4,7 @@
 
 mod capture;
 mod journal;
+mod prepare;
 mod repair;
 mod support;
 mod transaction;
