@@ -89,6 +89,15 @@ impl Jobs {
 
     /// Starts no more jobs, and waits for running ones until `deadline`. What is not done by then continues at the next start.
     pub fn stop(&self, deadline: Instant) {
+        self.wait_for_end(deadline);
+        // Runners hold the server, and with it the data directory.
+        self.runners
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
+    fn wait_for_end(&self, deadline: Instant) {
         let mut state = self.state();
         state.stopping = true;
         while state.count > 0 {

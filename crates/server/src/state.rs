@@ -41,7 +41,6 @@ pub struct Server {
     /// The published services.
     pub services: Services,
     server_id: Uuid,
-    cursor_key: [u8; 32],
     operator_token: String,
 }
 
@@ -63,7 +62,6 @@ impl Server {
             server_id: Uuid::from_bytes(
                 db.value_or("server id", || *secret::random_uuid().as_bytes())?,
             ),
-            cursor_key: db.value_or("cursor key", secret::random_bytes)?,
             operator_token: secret::random_token(),
             accounts: Accounts::new(db.clone(), &config),
             grants: Grants::new(db.clone()),
@@ -100,10 +98,6 @@ impl Server {
     /// The secret by which commands on the data directory act as administrator.
     pub(crate) fn operator_token(&self) -> &str {
         &self.operator_token
-    }
-    /// The key that authenticates native cursors.
-    pub(crate) fn cursor_key(&self) -> &[u8; 32] {
-        &self.cursor_key
     }
 
     /// Removes what has expired.

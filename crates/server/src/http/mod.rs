@@ -42,6 +42,7 @@ pub(crate) fn router(server: &Arc<Server>, metrics: PrometheusHandle) -> Router 
     let host: Arc<dyn Host> = Arc::clone(server) as Arc<dyn Host>;
     let router = own
         .nest("/arcgis", haversack_geoservices::face::router(host))
+        .merge(crate::native::router(server))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             Duration::from_secs(config.request_timeout_s.max(1)),

@@ -1,0 +1,194 @@
+//! The routes of `/v1`: one table, from which both the router and the OpenAPI document are made.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Query, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{delete, get, post, put};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::call::{Incoming, answer, body};
+use super::{admin, conflicts, files, openapi, prepare, replicas, services, sync};
+use crate::Server;
+
+type Shared = State<Arc<Server>>;
+type Named = Path<String>;
+type OfReplica = Path<(String, Uuid)>;
+
+/// A route, as documented.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) summary: &'static str,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $handler:ident, $summary:literal;)*) => {
+        /// Every route of the API.
+        pub(super) const ROUTES: &[Route] = &[$(Route {
+            method: stringify!($method),
+            path: $path,
+            summary: $summary,
+        },)*];
+
+        fn table() -> Router<Arc<Server>> {
+            Router::new()$(.route($path, $method($handler)))*
+        }
+    };
+}
+
+routes! {
+    get "/v1" discover, "What this server is, and who the caller is to it.";
+    get "/v1/openapi.json" describe, "This description.";
+    post "/v1/login" log_in, "Exchanges user name and password for a token.";
+    post "/v1/logout" log_out, "Ends the token of this request.";
+    get "/v1/services" list_services, "The services that the caller may read.";
+    post "/v1/services" create_service, "Makes a service.";
+    get "/v1/services/{service}" show_service, "Definition of a service, and where its history stands.";
+    post "/v1/services/{service}/collections" add_collection, "Adds a layer or table.";
+    post "/v1/services/{service}/import" import, "Imports a GeoJSON or GeoPackage file, sent as the body; gives a job.";
+    post "/v1/services/{service}/history" new_history, "Begins a new history, after the service's file was restored from a backup.";
+    get "/v1/services/{service}/collections/{collection}/records/{record}/history" record_history, "Versions of a record that were replaced.";
+    get "/v1/services/{service}/replicas" list_replicas, "The caller's replicas; all of them for administrators.";
+    post "/v1/services/{service}/replicas" register, "Registers a replica; gives the job that prepares its file.";
+    get "/v1/services/{service}/replicas/{replica}" show_replica, "One replica.";
+    delete "/v1/services/{service}/replicas/{replica}" release, "Unregisters a replica.";
+    post "/v1/services/{service}/replicas/{replica}/file" prepare_again, "Prepares the replica's file anew; gives a job.";
+    post "/v1/services/{service}/replicas/{replica}/renew" renew, "Gives a cloned or rewound replica a new identity.";
+    post "/v1/services/{service}/replicas/{replica}/batches/{batch}" push, "Applies a numbered batch of edits, once.";
+    post "/v1/services/{service}/replicas/{replica}/pull" pull, "The page of changes after a cursor.";
+    get "/v1/services/{service}/replicas/{replica}/digest" digest, "Digests of what the replica may hold, for comparison.";
+    put "/v1/services/{service}/replicas/{replica}/blobs/{sha256}" put_blob, "Stores the content of an attachment ahead of its batch.";
+    get "/v1/services/{service}/replicas/{replica}/blobs/{sha256}" get_blob, "Content of an attachment that the replica may see.";
+    get "/v1/services/{service}/conflicts" list_conflicts, "Conflicts of the caller's uploads; all of them for administrators.";
+    post "/v1/services/{service}/conflicts/{conflict}" resolve, "Closes a conflict with a decision.";
+    get "/v1/files/{file}" fetch_file, "A prepared file; supports ranges.";
+    get "/v1/jobs" list_jobs, "The caller's jobs, newest first.";
+    get "/v1/jobs/{job}" show_job, "Where a job stands.";
+    get "/v1/users" list_users, "All users.";
+    post "/v1/users" add_user, "Adds a user.";
+    delete "/v1/users/{user}" remove_user, "Removes a user.";
+    put "/v1/users/{user}/password" set_password, "Changes a password; tokens of the user end.";
+    get "/v1/grants" list_grants, "All grants.";
+    put "/v1/grants" set_grant, "Adds or replaces a grant.";
+    delete "/v1/grants/{principal}/{service}" remove_grant, "Removes a grant.";
+    get "/v1/config" show_config, "All settings with value, default and meaning.";
+}
+
+/// The native API of a server, and the runners of its jobs.
+pub(crate) fn router(server: &Arc<Server>) -> Router {
+    prepare::register_runner(server);
+    services::register_runner(server);
+    table().with_state(Arc::clone(server))
+}
+
+async fn describe() -> Response {
+    axum::Json(openapi::document()).into_response()
+}
+
+async fn log_in(State(server): Shared, mut incoming: Incoming, request: Request) -> Response {
+    // Whatever credentials came along do not matter here.
+    incoming.headers.remove(http::header::AUTHORIZATION);
+    let address = incoming.address.clone();
+    match body(request, 64 * 1024).await {
+        Ok(bytes) => {
+            answer(server, incoming, move |call| {
+                admin::log_in(call, &address, &bytes)
+            })
+            .await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn fetch_file(State(server): Shared, Path(id): Path<Uuid>, incoming: Incoming) -> Response {
+    files::fetch(server, incoming, id).await
+}
+
+async fn import(
+    State(server): Shared,
+    Path(service): Named,
+    Query(query): Query<services::ImportQuery>,
+    incoming: Incoming,
+    request: Request,
+) -> Response {
+    services::import(server, service, query, incoming, request).await
+}
+
+#[derive(Debug, Deserialize)]
+struct ConflictQuery {
+    #[serde(default)]
+    all: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct BlobQuery {
+    collection: u32,
+    attachment: String,
+}
+
+/// Handlers that need no body.
+macro_rules! without_body {
+    ($($name:ident($($at:pat_param => $kind:ty),*) |$call:ident| $work:expr;)*) => {$(
+        async fn $name(State(server): Shared, $($at: $kind,)* incoming: Incoming) -> Response {
+            answer(server, incoming, move |$call| $work).await
+        }
+    )*};
+}
+
+without_body! {
+    discover() |call| services::discover(call);
+    log_out() |call| admin::log_out(call);
+    list_services() |call| services::list(call);
+    show_service(Path(service) => Named) |call| services::show(call, &service);
+    record_history(Path((service, collection, record)) => Path<(String, u32, String)>) |call| services::record_history(call, &service, collection, &record);
+    new_history(Path(service) => Named) |call| services::new_history(call, &service);
+    list_replicas(Path(service) => Named) |call| replicas::list(call, &service);
+    show_replica(Path((service, id)) => OfReplica) |call| replicas::show(call, &service, id);
+    release(Path((service, id)) => OfReplica) |call| replicas::release(call, &service, id);
+    prepare_again(Path((service, id)) => OfReplica) |call| prepare::again(call, &service, id);
+    digest(Path((service, id)) => OfReplica) |call| sync::digest(call, &service, id);
+    get_blob(Path((service, id, hash)) => Path<(String, Uuid, String)>, Query(query) => Query<BlobQuery>) |call| sync::get_blob(call, &service, id, &hash, (query.collection, &query.attachment));
+    list_conflicts(Path(service) => Named, Query(query) => Query<ConflictQuery>) |call| conflicts::list(call, &service, !query.all);
+    list_jobs() |call| admin::list_jobs(call);
+    show_job(Path(id) => Path<Uuid>) |call| admin::show_job(call, id);
+    list_users() |call| admin::list_users(call);
+    remove_user(Path(user) => Named) |call| admin::remove_user(call, &user);
+    list_grants() |call| admin::list_grants(call);
+    remove_grant(Path((principal, service)) => Path<(String, String)>) |call| admin::remove_grant(call, &principal, &service);
+    show_config() |call| admin::show_config(call);
+}
+
+/// Handlers whose body is read whole before the work begins.
+macro_rules! with_body {
+    ($($name:ident($($at:pat_param => $kind:ty)?) |$call:ident, $bytes:ident| $work:expr;)*) => {$(
+        async fn $name(
+            State(server): Shared,
+            $($at: $kind,)?
+            incoming: Incoming,
+            request: Request,
+        ) -> Response {
+            match body(request, server.config.max_json_bytes).await {
+                Ok($bytes) => answer(server, incoming, move |$call| $work).await,
+                Err(problem) => problem.into_response(),
+            }
+        }
+    )*};
+}
+
+with_body! {
+    create_service() |call, bytes| services::create(call, &bytes);
+    add_collection(Path(service) => Named) |call, bytes| services::add_collection(call, &service, &bytes);
+    register(Path(service) => Named) |call, bytes| replicas::register(call, &service, &bytes);
+    renew(Path((service, id)) => OfReplica) |call, bytes| replicas::renew(call, &service, id, &bytes);
+    push(Path((service, id, batch)) => Path<(String, Uuid, u64)>) |call, bytes| sync::push(call, &service, id, batch, &bytes);
+    pull(Path((service, id)) => OfReplica) |call, bytes| sync::pull(call, &service, id, &bytes);
+    put_blob(Path((service, id, hash)) => Path<(String, Uuid, String)>) |call, bytes| sync::put_blob(call, &service, id, &hash, &bytes);
+    resolve(Path((service, conflict)) => Path<(String, Uuid)>) |call, bytes| conflicts::resolve(call, &service, conflict, &bytes);
+    add_user() |call, bytes| admin::add_user(call, &bytes);
+    set_password(Path(user) => Named) |call, bytes| admin::set_password(call, &user, &bytes);
+    set_grant() |call, bytes| admin::set_grant(call, &bytes);
+}

@@ -1,0 +1,24 @@
+//! Our own API under `/v1`: wire types, the server's side, and the client's side that implements
+//! [`Remote`](haversack_model::Remote).
+//!
+//! JSON throughout; batches and pages travel compressed (zstd). Errors are `application/problem+json` with `code`, `message`
+//! and `what`. The document at `/v1/openapi.json` describes every route.
+
+pub mod remote;
+pub mod wire;
+
+mod admin;
+mod answer;
+mod call;
+mod conflicts;
+mod face;
+mod files;
+mod openapi;
+mod prepare;
+mod problem;
+mod replicas;
+mod services;
+mod sync;
+
+pub(crate) use face::router;
+pub use remote::{Client, NativeRemote};

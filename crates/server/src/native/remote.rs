@@ -1,0 +1,639 @@
+//! The client's side: a server that speaks `/v1`, and the [`Remote`] of one of its services.
+//!
+//! Blocking. What may be repeated safely is: a batch has its number, a page its cursor, a file its ranges.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use reqwest::blocking::{RequestBuilder, Response};
+use reqwest::{Method, StatusCode, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use haversack_model::local::{FrozenBatch, ReplicaHeader};
+use haversack_model::remote::{BatchReply, Page, Renewed};
+use haversack_model::{
+    BlobHash, CollectionId, Conflict, ConflictId, Error, GlobalId, JobStatus, Remote, ReplicaId,
+    Result,
+};
+
+use super::wire::{
+    API, Decision, Detail, Digests, Discovery, JobInfo, LoggedIn, Login, PreparedFile, ProblemBody,
+    PullRequest, Registered, RenewRequest, ReplicaInfo, ReplicaRequest, ServiceInfo,
+    ServiceSummary,
+};
+
+const CONNECT: Duration = Duration::from_secs(15);
+const SHORT: Duration = Duration::from_secs(60);
+/// A batch waits for the server's write lock and the commit.
+const LONG: Duration = Duration::from_secs(600);
+/// Files come in parts of this size, so that a connection that stands still is noticed and little is fetched again.
+const PART_BYTES: u64 = 16 * 1024 * 1024;
+const PART: Duration = Duration::from_secs(300);
+const TRIES_WITHOUT_PROGRESS: u32 = 5;
+const LEVEL: i32 = 1;
+
+/// Who logs in.
+#[derive(Clone, Default)]
+pub enum Credentials {
+    /// Nobody.
+    #[default]
+    Anonymous,
+    /// With every request.
+    Basic {
+        /// User name.
+        user: String,
+        /// Password.
+        password: String,
+    },
+    /// From a log in.
+    Token(String),
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Anonymous => "Anonymous",
+            Self::Basic { .. } => "Basic",
+            Self::Token(_) => "Token",
+        })
+    }
+}
+
+/// Which certificates are trusted.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// A PEM file with more of them.
+    pub ca: Option<PathBuf>,
+    /// Any certificate will do.
+    pub insecure: bool,
+}
+
+/// A server that speaks this API.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::blocking::Client,
+    origin: Url,
+    credentials: Credentials,
+}
+
+/// What a request failed with, before it is known what that means.
+#[derive(Debug, thiserror::Error)]
+#[error("{message} (HTTP {status})")]
+struct ServerFailed {
+    status: u16,
+    message: String,
+}
+
+impl Client {
+    /// A client for the origin of a URL. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a URL or certificate file that does not do.
+    pub fn new(url: &str, credentials: Credentials, trust: &Trust) -> Result<Self> {
+        let origin = origin_of(url)?;
+        // Another part of the program may have been first; all use the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::blocking::Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(None)
+            .redirect(reqwest::redirect::Policy::none())
+            .tls_danger_accept_invalid_certs(trust.insecure);
+        if let Some(path) = &trust.ca {
+            let refused = |e: String| invalid(&format!("certificate file {}", path.display()), e);
+            let pem = std::fs::read(path).map_err(|e| refused(e.to_string()))?;
+            let certificates =
+                reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| refused(e.to_string()))?;
+            builder = builder.tls_certs_only(certificates);
+        }
+        Ok(Self {
+            http: builder.build().map_err(network)?,
+            origin,
+            credentials,
+        })
+    }
+
+    /// What the server is; `None` if it does not speak this API.
+    pub fn discover(&self) -> Result<Option<Discovery>> {
+        let request = self.request(Method::GET, "/v1")?.timeout(SHORT);
+        let response = request.send().map_err(network)?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            return Err(failure(response));
+        }
+        if !response.status().is_success() {
+            return Ok(None);
+        }
+        let found: Option<Discovery> = response.json().ok();
+        Ok(found.filter(|d| d.product == "haversack" && d.api == API))
+    }
+
+    /// Exchanges user name and password for a token.
+    pub fn log_in(&self, user: &str, password: &str, lifetime: Duration) -> Result<LoggedIn> {
+        let login = Login {
+            user: user.to_owned(),
+            password: password.to_owned(),
+            lifetime_ms: Some(lifetime.as_millis() as u64),
+        };
+        self.post("/v1/login", &login)
+    }
+
+    /// The services that this user may read.
+    pub fn services(&self) -> Result<Vec<ServiceSummary>> {
+        self.get("/v1/services")
+    }
+    /// One service.
+    pub fn service(&self, name: &str) -> Result<ServiceInfo> {
+        self.get(&format!("/v1/services/{name}"))
+    }
+    /// This user's replicas of a service.
+    pub fn replicas(&self, service: &str) -> Result<Vec<ReplicaInfo>> {
+        self.get(&format!("/v1/services/{service}/replicas"))
+    }
+    /// Unregisters a replica.
+    pub fn release(&self, service: &str, id: ReplicaId) -> Result<()> {
+        let path = format!("/v1/services/{service}/replicas/{id}");
+        answered(self.request(Method::DELETE, &path)?.timeout(SHORT))?;
+        Ok(())
+    }
+    /// Digests of what a replica may hold.
+    pub fn digests(&self, service: &str, id: ReplicaId) -> Result<Digests> {
+        let path = format!("/v1/services/{service}/replicas/{id}/digest");
+        json_of(answered(self.request(Method::GET, &path)?.timeout(LONG))?)
+    }
+    /// Conflicts of this user's uploads that the server keeps.
+    pub fn conflicts(&self, service: &str, all: bool) -> Result<Vec<Conflict>> {
+        self.get(&format!("/v1/services/{service}/conflicts?all={all}"))
+    }
+    /// Closes a conflict on the server.
+    pub fn resolve(&self, service: &str, id: ConflictId, decision: &Decision) -> Result<Conflict> {
+        self.post(&format!("/v1/services/{service}/conflicts/{id}"), decision)
+    }
+
+    /// Registers a replica and fetches its file: afterwards `target` is a replica file, or nothing was registered for good.
+    ///
+    /// `progress` is told what is done, how much of it, and how much there is if that is known.
+    pub fn checkout(
+        &self,
+        service: &str,
+        request: &ReplicaRequest,
+        target: &Path,
+        progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    ) -> Result<ReplicaId> {
+        let registered: Registered =
+            self.post(&format!("/v1/services/{service}/replicas"), request)?;
+        let fetched = self
+            .wait_for(registered.job, progress)
+            .and_then(|result| self.fetch_prepared(result, target, progress));
+        match fetched {
+            Ok(()) => Ok(registered.replica),
+            Err(error) => {
+                // Without a file the registration is of no use; if even this fails, it expires.
+                let _ = self.release(service, registered.replica);
+                Err(error)
+            }
+        }
+    }
+
+    fn fetch_prepared(
+        &self,
+        result: serde_json::Value,
+        target: &Path,
+        progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    ) -> Result<()> {
+        let prepared: PreparedFile = serde_json::from_value(result)
+            .map_err(|e| Error::Corrupt(format!("the server's answer: {e}")))?;
+        self.download(&prepared.path, target, progress)
+    }
+
+    /// Imports a file into a service on the server; gives the job to [`Self::wait_for`].
+    pub fn import(
+        &self,
+        service: &str,
+        file: &Path,
+        format: &str,
+        layer: Option<CollectionId>,
+        name: Option<&str>,
+    ) -> Result<Uuid> {
+        let opened =
+            File::open(file).map_err(|e| invalid(&file.display().to_string(), e.to_string()))?;
+        let mut request = self
+            .request(Method::POST, &format!("/v1/services/{service}/import"))?
+            .query(&[("format", format)]);
+        if let Some(layer) = layer {
+            request = request.query(&[("layer", layer.0)]);
+        }
+        if let Some(name) = name {
+            request = request.query(&[("name", name)]);
+        }
+        let job: JobInfo = json_of(answered(request.body(opened))?)?;
+        Ok(job.id)
+    }
+
+    /// Waits for the end of a job; gives its result.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason of its failure.
+    pub fn wait_for(
+        &self,
+        job: Uuid,
+        progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    ) -> Result<serde_json::Value> {
+        const LONGEST: Duration = Duration::from_secs(1);
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let info: JobInfo = self.get(&format!("/v1/jobs/{job}"))?;
+            match info.status {
+                JobStatus::Completed => return Ok(info.result),
+                JobStatus::Failed => {
+                    let message = info.result.as_str().unwrap_or_default().to_owned();
+                    return Err(Error::Refused { code: 500, message });
+                }
+                JobStatus::Pending => progress("waiting for the server", 0, None),
+                JobStatus::Running => progress(&info.phase, info.done, info.total),
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST);
+        }
+    }
+
+    /// Fetches a file in parts into `target`. A connection that is cut continues where it was.
+    pub fn download(
+        &self,
+        path: &str,
+        target: &Path,
+        progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    ) -> Result<()> {
+        let part = beside(target, "part");
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .open(&part)
+            .map_err(|e| write_failed(&e))?;
+        let mut fetch = Fetch {
+            done: 0,
+            total: None,
+            etag: None,
+        };
+        let mut failures = 0;
+        while fetch.total.is_none_or(|total| fetch.done < total) {
+            let before = fetch.done;
+            match self.fetch_part(path, &mut file, &mut fetch) {
+                Ok(()) => failures = 0,
+                Err(error @ Error::Network(_)) => {
+                    failures = if fetch.done > before { 0 } else { failures + 1 };
+                    if failures >= TRIES_WITHOUT_PROGRESS {
+                        return Err(error);
+                    }
+                    std::thread::sleep(Duration::from_millis(100 << failures));
+                }
+                Err(error) => return Err(error),
+            }
+            progress("downloading", fetch.done, fetch.total);
+        }
+        file.sync_all()
+            .and_then(|()| std::fs::rename(&part, target))
+            .map_err(|e| write_failed(&e))
+    }
+
+    fn fetch_part(&self, path: &str, file: &mut File, fetch: &mut Fetch) -> Result<()> {
+        let last = fetch.done + PART_BYTES - 1;
+        let mut request = self
+            .request(Method::GET, path)?
+            .timeout(PART)
+            .header("range", format!("bytes={}-{last}", fetch.done));
+        if let Some(etag) = &fetch.etag {
+            request = request.header("if-range", etag);
+        }
+        let mut response = answered(request)?;
+        let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
+        let etag = header("etag").map(str::to_owned);
+        let total = if response.status() == StatusCode::PARTIAL_CONTENT {
+            header("content-range")
+                .and_then(|range| range.rsplit_once('/'))
+                .and_then(|(_, total)| total.parse().ok())
+        } else {
+            // The whole file, or another version of it: from the beginning.
+            fetch.done = 0;
+            response.content_length()
+        };
+        fetch.total = total;
+        fetch.etag = etag;
+        file.set_len(fetch.done)
+            .and_then(|()| file.seek(SeekFrom::Start(fetch.done)).map(|_at| ()))
+            .map_err(|e| write_failed(&e))?;
+        let begun = fetch.done;
+        let mut counted = Counted { file, count: 0 };
+        let copied = response.copy_to(&mut counted);
+        fetch.done = begun + counted.count;
+        copied.map_err(network)?;
+        if fetch.total.is_none() {
+            fetch.total = Some(fetch.done);
+        }
+        Ok(())
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder> {
+        let url = self
+            .origin
+            .join(path)
+            .map_err(|e| invalid(path, e.to_string()))?;
+        let request = self.http.request(method, url);
+        Ok(match &self.credentials {
+            Credentials::Anonymous => request,
+            Credentials::Basic { user, password } => request.basic_auth(user, Some(password)),
+            Credentials::Token(token) => request.bearer_auth(token),
+        })
+    }
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        json_of(answered(self.request(Method::GET, path)?.timeout(SHORT))?)
+    }
+    fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        let request = self.request(Method::POST, path)?.timeout(LONG);
+        let request = request.header("content-type", "application/json");
+        json_of(answered(packed(request, &to_json(body)?)?)?)
+    }
+    /// A change of users or grants, sent as it is.
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<Response> {
+        let method =
+            Method::from_bytes(method.as_bytes()).map_err(|e| invalid("method", e.to_string()))?;
+        let mut request = self.request(method, path)?.timeout(LONG);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        answered(request)
+    }
+}
+
+struct Fetch {
+    done: u64,
+    total: Option<u64>,
+    etag: Option<String>,
+}
+
+/// Counts what reached the file, so that a cut transfer continues there.
+struct Counted<'a> {
+    file: &'a mut File,
+    count: u64,
+}
+
+impl std::io::Write for Counted<'_> {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(buf)?;
+        self.count += written as u64;
+        Ok(written)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// The native remote of one service.
+#[derive(Clone, Debug)]
+pub struct NativeRemote {
+    client: Client,
+    service: String,
+}
+
+impl NativeRemote {
+    /// The remote of a service.
+    pub fn new(client: Client, service: &str) -> Self {
+        Self {
+            client,
+            service: service.to_owned(),
+        }
+    }
+    /// The server.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+    /// The service's name.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+    fn path(&self, id: ReplicaId, rest: &str) -> String {
+        format!("/v1/services/{}/replicas/{id}{rest}", self.service)
+    }
+}
+
+impl Remote for NativeRemote {
+    fn push(&mut self, header: &ReplicaHeader, batch: &FrozenBatch) -> Result<BatchReply> {
+        let path = self.path(header.id, &format!("/batches/{}", batch.number));
+        let request = self
+            .client
+            .request(Method::POST, &path)?
+            .timeout(LONG)
+            .header("content-type", "application/json")
+            .header("idempotency-key", format!("{}/{}", header.id, batch.number));
+        json_of(answered(packed(request, &to_json(batch)?)?)?)
+    }
+    fn pull(&mut self, header: &ReplicaHeader) -> Result<Page> {
+        let asked = PullRequest {
+            cursor: header.cursor,
+            download: header.download,
+            schema_version: header.schema_version,
+            max_changes: None,
+        };
+        self.client.post(&self.path(header.id, "/pull"), &asked)
+    }
+    fn push_blob(&mut self, header: &ReplicaHeader, hash: BlobHash, content: &[u8]) -> Result<()> {
+        let path = self.path(header.id, &format!("/blobs/{hash}"));
+        let request = self.client.request(Method::PUT, &path)?.timeout(LONG);
+        answered(request.body(content.to_vec()))?;
+        Ok(())
+    }
+    fn pull_blob(
+        &mut self,
+        header: &ReplicaHeader,
+        collection: CollectionId,
+        attachment: &GlobalId,
+        hash: BlobHash,
+    ) -> Result<Vec<u8>> {
+        let path = self.path(header.id, &format!("/blobs/{hash}"));
+        let request = self
+            .client
+            .request(Method::GET, &path)?
+            .timeout(LONG)
+            .query(&[
+                ("collection", collection.to_string()),
+                ("attachment", attachment.to_string()),
+            ]);
+        let response = answered(request)?;
+        Ok(response.bytes().map_err(network)?.to_vec())
+    }
+    fn renew(&mut self, header: &ReplicaHeader) -> Result<Renewed> {
+        let asked = RenewRequest {
+            cursor: header.cursor,
+        };
+        self.client.post(&self.path(header.id, "/renew"), &asked)
+    }
+    fn release(&mut self, header: &ReplicaHeader) -> Result<()> {
+        self.client.release(&self.service, header.id)
+    }
+}
+
+/// The service's name in the URL of a feature service, such as `https://host/arcgis/rest/services/Parks/FeatureServer`.
+pub fn service_in_url(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok()?;
+    let segments: Vec<_> = url.path_segments()?.filter(|s| !s.is_empty()).collect();
+    let at = segments
+        .iter()
+        .position(|s| s.eq_ignore_ascii_case("FeatureServer"))?;
+    segments.get(at.checked_sub(1)?).map(|s| (*s).to_owned())
+}
+
+/// Waits until a server answers `/health`, for programs that have just started one.
+pub fn wait_until_healthy(client: &Client, patience: Duration) -> Result<()> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match answered(client.request(Method::GET, "/health")?.timeout(CONNECT)) {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+fn origin_of(url: &str) -> Result<Url> {
+    let refused = |problem: String| invalid(&format!("URL {url:?}"), problem);
+    let mut origin = Url::parse(url).map_err(|e| refused(e.to_string()))?;
+    if !matches!(origin.scheme(), "http" | "https") || origin.host().is_none() {
+        return Err(refused("it must begin with https:// or http://".to_owned()));
+    }
+    if !origin.username().is_empty() || origin.password().is_some() {
+        return Err(refused("it must not hold credentials".to_owned()));
+    }
+    origin.set_path("/");
+    origin.set_query(None);
+    origin.set_fragment(None);
+    Ok(origin)
+}
+
+fn beside(target: &Path, extension: &str) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    name.into()
+}
+
+fn invalid(what: &str, problem: String) -> Error {
+    Error::Invalid {
+        what: what.to_owned(),
+        problem,
+    }
+}
+
+fn network(error: reqwest::Error) -> Error {
+    // Without the URL, which may hold what is nobody's business in a log.
+    Error::Network(Box::new(error.without_url()))
+}
+
+fn write_failed(error: &std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        return Error::DiskFull;
+    }
+    invalid("file", error.to_string())
+}
+
+fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|e| Error::Corrupt(format!("it is no JSON: {e}")))
+}
+
+fn packed(request: RequestBuilder, bytes: &[u8]) -> Result<RequestBuilder> {
+    let packed = zstd::bulk::compress(bytes, LEVEL).map_err(|e| Error::Corrupt(e.to_string()))?;
+    Ok(request.header("content-encoding", "zstd").body(packed))
+}
+
+fn answered(request: RequestBuilder) -> Result<Response> {
+    let response = request.send().map_err(network)?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    Err(failure(response))
+}
+
+fn json_of<T: DeserializeOwned>(response: Response) -> Result<T> {
+    let bytes = response.bytes().map_err(network)?;
+    serde_json::from_slice(&bytes)
+        .map_err(|e| Error::Corrupt(format!("the server's answer is not understood: {e}")))
+}
+
+/// What an answer that is no success means to a replica.
+fn failure(response: Response) -> Error {
+    let status = response.status();
+    let problem: Option<ProblemBody> = response
+        .bytes()
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let message = problem.as_ref().map_or_else(
+        || "the server gave no reason".to_owned(),
+        |p| p.message.clone(),
+    );
+    match problem.and_then(|p| p.detail) {
+        Some(Detail::NoReplica(id)) => Error::NoReplica(id),
+        Some(Detail::Resync { asked }) => Error::Resync {
+            asked,
+            reason: "the server does not keep history so far back",
+        },
+        Some(Detail::NewHistory { history, fork }) => Error::NewHistory { history, fork },
+        Some(Detail::BatchOrder { sent, last }) => Error::BatchOrder { sent, last },
+        Some(Detail::BatchReused(number)) => Error::BatchReused(number),
+        // Whether the request took effect is not known: it is repeated.
+        None if status.is_server_error() => Error::Network(Box::new(ServerFailed {
+            status: status.as_u16(),
+            message,
+        })),
+        None => Error::Refused {
+            code: i64::from(status.as_u16()),
+            message,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_is_found_in_the_url_of_a_feature_service() {
+        for (url, service) in [
+            (
+                "https://h:1/arcgis/rest/services/Parks/FeatureServer",
+                Some("Parks"),
+            ),
+            (
+                "http://h/arcgis/rest/services/Parks/FeatureServer/0?f=json",
+                Some("Parks"),
+            ),
+            (
+                "http://h/arcgis//rest/services/Parks/featureserver/",
+                Some("Parks"),
+            ),
+            ("http://h/v1/services/Parks", None),
+            ("not a url", None),
+        ] {
+            assert_eq!(service_in_url(url).as_deref(), service, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_url_with_credentials_or_of_another_scheme_is_refused() {
+        for url in ["ftp://h/x", "https://user:secret@h/x", "h/x"] {
+            assert!(origin_of(url).is_err(), "{url}");
+        }
+        assert_eq!(
+            origin_of("https://h:8443/arcgis/rest?x=1#y")
+                .unwrap()
+                .as_str(),
+            "https://h:8443/"
+        );
+    }
+}
