@@ -15,4 +15,5 @@ mod conflict_table;
 mod foreign_clients;
 mod ground;
 mod loopback;
+mod native_pages;
 mod scripts;
