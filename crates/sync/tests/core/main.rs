@@ -16,4 +16,5 @@ mod foreign_clients;
 mod ground;
 mod loopback;
 mod native_pages;
+mod races;
 mod scripts;

@@ -1,0 +1,224 @@
+//! Answers and pages that cross each other on the way: two programs synchronise one file, or an answer comes late.
+
+use std::cell::RefCell;
+
+use haversack_model::local::{FrozenBatch, LocalReplica, ReplicaHeader, Theirs};
+use haversack_model::remote::{BatchReply, Page};
+use haversack_model::{FieldType, Filter, Policy, Remote, Store, SyncState, Value};
+use haversack_sync::client;
+
+use crate::ground::{Ground, TREES, all_rights, field, id, set, tree};
+use crate::loopback::Loopback;
+use crate::memory::MemoryReplica;
+
+struct Scene<'a> {
+    ground: &'a Ground,
+    remote: Loopback<'a>,
+    file: MemoryReplica,
+}
+
+impl<'a> Scene<'a> {
+    /// A replica that holds tree 7, `oak`.
+    fn new(ground: &'a Ground, replies: &'a RefCell<Vec<BatchReply>>) -> Self {
+        ground.add(&tree(7, "oak", 1));
+        let remote = Loopback {
+            ground,
+            user: "ann".to_owned(),
+            access: all_rights(),
+            page_size: 100,
+            lose_reply: false,
+            replies,
+        };
+        let file = remote.checkout("ann", Policy::Merge, Filter::All);
+        let mut scene = Self {
+            ground,
+            remote,
+            file,
+        };
+        scene.sync();
+        scene
+    }
+
+    fn sync(&mut self) {
+        let ground = self.ground;
+        client::synchronise(
+            &mut self.file,
+            &mut self.remote,
+            &|| ground.now(),
+            &mut |_| {},
+        )
+        .expect("a sync");
+    }
+
+    fn freeze(&mut self) -> FrozenBatch {
+        let mut tx = self.file.begin().expect("a transaction");
+        let batch = client::freeze(&mut *tx, self.ground.now());
+        let batch = batch.expect("frozen").expect("a batch");
+        tx.commit().expect("a commit");
+        batch
+    }
+
+    fn push(&mut self, batch: &FrozenBatch) -> BatchReply {
+        let header = self.file.header().clone();
+        self.remote.push(&header, batch).expect("a reply")
+    }
+
+    fn pull(&mut self) -> (ReplicaHeader, Page) {
+        let header = self.file.header().clone();
+        let page = self.remote.pull(&header).expect("a page");
+        (header, page)
+    }
+
+    fn store_page(&mut self, (asked, page): &(ReplicaHeader, Page)) {
+        let mut tx = self.file.begin().expect("a transaction");
+        assert!(client::apply_page(&mut *tx, asked, page).expect("a page stored"));
+        tx.commit().expect("a commit");
+    }
+
+    fn store_reply(&mut self, batch: &FrozenBatch, reply: &BatchReply) -> usize {
+        let mut tx = self.file.begin().expect("a transaction");
+        let outcomes = client::apply_reply(&mut *tx, batch.number, reply, self.ground.now());
+        let count = outcomes.expect("a reply stored").len();
+        tx.commit().expect("a commit");
+        count
+    }
+
+    fn name(&self) -> Option<Value> {
+        let found = self.file.rows().find(|((_, of), _)| *of == id(7));
+        found.map(|(_, row)| row.values[0].clone())
+    }
+}
+
+#[test]
+fn a_page_that_overtook_the_answer_knows_better() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    let reply = scene.push(&batch);
+    ground.update(7, set(0, "ash"));
+    let page = scene.pull();
+    scene.store_page(&page);
+    assert_eq!(
+        scene.name(),
+        Some("elm".into()),
+        "work under way is not overwritten"
+    );
+
+    scene.store_reply(&batch, &reply);
+
+    assert_eq!(scene.name(), Some("ash".into()));
+    assert_eq!(scene.file.outbox().count(), 0);
+}
+
+#[test]
+fn a_removal_that_overtook_the_answer_knows_better() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    let reply = scene.push(&batch);
+    ground.delete(7);
+    let page = scene.pull();
+    scene.store_page(&page);
+    scene.store_reply(&batch, &reply);
+    assert_eq!(scene.name(), None);
+    assert_eq!(scene.file.outbox().count(), 0);
+}
+
+#[test]
+fn a_page_read_before_the_upload_does_not_bring_the_old_version_back() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    ground.update(7, set(1, 2));
+    let page = scene.pull();
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    let reply = scene.push(&batch);
+    scene.store_reply(&batch, &reply);
+    scene.store_page(&page);
+    assert_eq!(scene.name(), Some("elm".into()));
+}
+
+#[test]
+fn an_answer_changes_only_records_that_still_carry_its_batch() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    let reply = scene.push(&batch);
+    // Another program gave the edit a new life.
+    let mut tx = scene.file.begin().expect("a transaction");
+    let mut entry = tx.entry(TREES, &id(7)).expect("a read").expect("an entry");
+    entry.batch = None;
+    entry.state = SyncState::ToUpdate;
+    tx.store_entry(&entry).expect("stored");
+    tx.commit().expect("a commit");
+
+    scene.store_reply(&batch, &reply);
+
+    let kept: Vec<_> = scene.file.outbox().collect();
+    assert_eq!(kept, [&entry]);
+}
+
+#[test]
+fn an_answer_that_comes_twice_is_stored_once() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    let reply = scene.push(&batch);
+    assert_eq!(scene.store_reply(&batch, &reply), 1);
+    scene.file.edit_update(TREES, &id(7), &set(0, "ash"));
+    assert_eq!(scene.store_reply(&batch, &reply), 0);
+    assert_eq!(scene.file.outbox().count(), 1, "the later edit still waits");
+    scene.sync();
+    assert_eq!(scene.name(), Some("ash".into()));
+}
+
+#[test]
+fn rows_with_unsent_work_keep_the_servers_version_beside_them() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    ground.update(7, set(1, 5));
+    let page = scene.pull();
+    scene.store_page(&page);
+    assert_eq!(scene.name(), Some("elm".into()));
+    let entry = scene.file.outbox().next().expect("an entry");
+    assert!(matches!(&entry.theirs, Theirs::Row { record, .. } if record.values[1] == 5.into()));
+
+    // Giving the edit up installs it, though the cursor has passed it.
+    let mut tx = scene.file.begin().expect("a transaction");
+    client::discard(&mut *tx, TREES, &id(7)).expect("given up");
+    tx.commit().expect("a commit");
+    let row = scene.file.rows().next().expect("a row").1;
+    assert_eq!(row.values[..2], ["oak".into(), 5.into()]);
+}
+
+#[test]
+fn an_edit_of_a_new_column_counts_though_its_base_is_older() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let mut tx = ground
+        .store
+        .begin_write(ground.now())
+        .expect("a transaction");
+    let mut service = tx.service().expect("a service");
+    service.schema_version += 1;
+    service.collections[0]
+        .fields
+        .push(field("bark", FieldType::String));
+    tx.store_service(&service).expect("a new column");
+    tx.commit().expect("a commit");
+    let page = scene.pull();
+    scene.store_page(&page);
+    scene.file.edit_update(TREES, &id(7), &set(3, "rough"));
+    scene.sync();
+    let stored = ground.record(TREES, &id(7)).expect("the tree").record;
+    assert_eq!(
+        [&stored.values[0], &stored.values[3]],
+        [&"elm".into(), &"rough".into()]
+    );
+}
