@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod connect;
 mod credentials;
 mod exit;
 mod import;
@@ -37,13 +38,20 @@ fn main() -> ExitCode {
 
 fn run(command: &Command, out: Output) -> anyhow::Result<Outcome> {
     match command {
+        Command::Demo(args) => commands::demo::run(args, out),
         Command::Serve(args) => commands::serve::run(args, out),
         Command::User(args) => commands::user::run(args, out),
         Command::Import(args) => commands::import::run(args, out),
+        Command::Checkout(args) => commands::checkout::run(args, out),
         Command::Status(args) => commands::status::run(args, out),
         Command::Diff(args) => commands::diff::run(args, out),
+        Command::Sync(args) => commands::sync::run(args, out),
         Command::Conflicts(args) => commands::conflicts::run(args, out),
+        Command::Verify(args) => commands::verify::run(args, out),
+        Command::Replicas(args) => commands::replicas::list(args, out),
+        Command::Release(args) => commands::replicas::release(args, out),
+        Command::Repair(args) => commands::repair::run(args, out),
+        Command::Login(args) => commands::login::run(args, out),
         Command::Config(args) => commands::config::run(args, out),
-        _ => anyhow::bail!("not yet"),
     }
 }

@@ -15,6 +15,7 @@ use serde_json::Value as Json;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
     json: bool,
+    indent: &'static str,
 }
 
 /// Emphasis.
@@ -30,7 +31,12 @@ pub(crate) const DIM: Style = Style::new().dimmed();
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, indent: "" }
+    }
+
+    /// The same, with text a little to the right.
+    pub(crate) fn indented(self) -> Self {
+        Self { indent: "     ", ..self }
     }
 
     /// Whether a program reads.
@@ -42,7 +48,7 @@ impl Output {
     pub(crate) fn line(self, text: impl std::fmt::Display) {
         if !self.json {
             // A reader that went away (`| head`) is no failure of ours.
-            let _gone = writeln!(anstream::stdout(), "{text}");
+            let _gone = writeln!(anstream::stdout(), "{}{text}", self.indent);
         }
     }
 

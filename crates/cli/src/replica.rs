@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use haversack_model::local::LocalReplica as _;
-use haversack_model::{Collection, ReplicaTx, Timestamp};
+use haversack_model::{Collection, Remote, ReplicaTx, Timestamp};
+use haversack_server::native::remote::service_in_url;
 pub(crate) use haversack_sqlite::replica::ReplicaFile as File;
 
+use crate::args::ConnectArgs;
+use crate::connect::{self, Native};
 use crate::exit::NeedsRepair;
 use crate::view;
 
@@ -101,4 +104,28 @@ pub(crate) struct LayerRows<'a> {
 /// The wall clock.
 pub(crate) fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
+}
+
+/// The server of a replica file, as the sync core speaks to it.
+///
+/// # Errors
+/// If credentials are missing or the file's protocol is not known.
+pub(crate) fn remote(file: &File, connect: &ConnectArgs) -> Result<Box<dyn Remote>> {
+    Ok(Box::new(native(file, connect)?.remote()))
+}
+
+/// The Haversack of a replica file.
+///
+/// # Errors
+/// If the file was checked out from another server.
+pub(crate) fn native(file: &File, connect: &ConnectArgs) -> Result<Native> {
+    let header = file.header()?;
+    if header.protocol != connect::NATIVE {
+        bail!("{} speaks the protocol {:?}, which this program does not know", file.path().display(), header.protocol);
+    }
+    let service = service_in_url(&header.url).with_context(|| format!("{:?} is not the URL of a feature service", header.url))?;
+    Ok(Native {
+        client: connect::client(&header.url, connect)?,
+        service,
+    })
 }

@@ -1,0 +1,186 @@
+//! `haversack checkout`: takes a part of a feature service along as a GeoPackage file.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use haversack_model::{Collection, CollectionId, Direction, Policy, Service};
+use haversack_server::native::wire::{LayerRequest, ReplicaRequest};
+use serde_json::json;
+
+use crate::args::{CheckoutArgs, PolicyArg};
+use crate::connect::{self, Native};
+use crate::exit::Outcome;
+use crate::output::{BOLD, DIM, GREEN, Output, Unit, advance};
+use crate::replica;
+
+/// Coordinates of `--bbox`.
+const DEGREES: i32 = 4326;
+
+/// Runs the command.
+pub(crate) fn run(args: &CheckoutArgs, out: Output) -> Result<Outcome> {
+    if args.output.exists() {
+        bail!("{} exists already; choose another name or remove it", args.output.display());
+    }
+    let native = if args.geoservices { None } else { connect::discover(&args.url, &args.connect)? };
+    match native {
+        Some(native) => from_haversack(&native, args, out)?,
+        None => from_feature_service(args, out)?,
+    }
+    report(args, out)?;
+    Ok(Outcome::Done)
+}
+
+fn from_haversack(native: &Native, args: &CheckoutArgs, out: Output) -> Result<()> {
+    let explain = |error| connect::explain(error, &args.url);
+    let service = native.client.service(&native.service).map_err(explain)?.service;
+    let request = ReplicaRequest {
+        name: args.name.clone().unwrap_or_else(|| file_name(&args.output)),
+        layers: layers(args, &service)?,
+        policy: policy(args.policy),
+        direction: Direction::Bidirectional,
+        attachments: args.attachments,
+        spatial_index: !args.no_spatial_index,
+    };
+    let bar = out.progress("asking the server", Unit::Bytes);
+    native
+        .client
+        .checkout(&native.service, &request, &args.output, &mut |phase, done, total| {
+            bar.set_message(phase.to_owned());
+            advance(&bar, if phase == "downloading" { Unit::Bytes } else { Unit::Rows }, done, total);
+        })
+        .map_err(explain)?;
+    bar.finish_and_clear();
+    remember_url(&args.output, &args.url)
+}
+
+/// The server may know itself by another address than the one by which we reach it.
+fn remember_url(path: &Path, url: &str) -> Result<()> {
+    let mut file = replica::open(path)?;
+    replica::write(&mut file, |tx| {
+        let mut header = tx.header()?;
+        url.trim_end_matches('/').clone_into(&mut header.url);
+        tx.store_header(&header)
+    })
+}
+
+fn from_feature_service(args: &CheckoutArgs, _out: Output) -> Result<()> {
+    bail!("{} is not a Haversack, and other feature services cannot be checked out yet", args.url)
+}
+
+/// What is wanted of each layer; nothing for a whole service.
+fn layers(args: &CheckoutArgs, service: &Service) -> Result<Vec<LayerRequest>> {
+    let bbox = args.bbox.as_deref().map(parse_bbox).transpose()?;
+    if args.layers.is_empty() && args.condition.is_empty() && bbox.is_none() {
+        return Ok(Vec::new());
+    }
+    let wanted: Vec<&Collection> = if args.layers.is_empty() {
+        service.collections.iter().collect()
+    } else {
+        args.layers
+            .iter()
+            .map(|id| {
+                service.collection(CollectionId(*id)).with_context(|| {
+                    let known: Vec<String> = service.collections.iter().map(|c| format!("{} ({})", c.id, c.name)).collect();
+                    format!("{} has no layer {id}; it has {}", service.name, known.join(", "))
+                })
+            })
+            .collect::<Result<_>>()?
+    };
+    let conditions: Vec<(Option<u32>, &str)> = args.condition.iter().map(|text| split_condition(text)).collect();
+    Ok(wanted
+        .into_iter()
+        .map(|collection| {
+            let own: Vec<&str> = conditions
+                .iter()
+                .filter(|(layer, _)| layer.is_none_or(|layer| layer == collection.id.0))
+                .map(|(_, condition)| *condition)
+                .collect();
+            LayerRequest {
+                collection: collection.id,
+                condition: match own[..] {
+                    [] => None,
+                    [one] => Some(one.to_owned()),
+                    _ => Some(format!("({})", own.join(") AND ("))),
+                },
+                bbox: bbox.filter(|_| collection.geometry.is_some()),
+                bbox_srid: bbox.filter(|_| collection.geometry.is_some()).map(|_| DEGREES),
+            }
+        })
+        .collect())
+}
+
+/// `LAYER:CONDITION`, or a condition for all layers.
+fn split_condition(text: &str) -> (Option<u32>, &str) {
+    match text.split_once(':').map(|(layer, rest)| (layer.trim().parse(), rest)) {
+        Some((Ok(layer), rest)) => (Some(layer), rest.trim()),
+        _ => (None, text.trim()),
+    }
+}
+
+fn parse_bbox(text: &str) -> Result<[f64; 4]> {
+    let numbers: Vec<f64> = text
+        .split(',')
+        .map(|n| n.trim().parse::<f64>().ok().filter(|n| n.is_finite()))
+        .collect::<Option<_>>()
+        .with_context(|| format!("--bbox {text:?} is not four numbers: west,south,east,north"))?;
+    match numbers[..] {
+        [west, south, east, north] if west <= east && south <= north => Ok([west, south, east, north]),
+        [_, _, _, _] => bail!("--bbox {text:?}: west must not be beyond east, nor south beyond north"),
+        _ => bail!("--bbox {text:?} is not four numbers: west,south,east,north"),
+    }
+}
+
+fn policy(policy: PolicyArg) -> Policy {
+    match policy {
+        PolicyArg::Merge => Policy::Merge,
+        PolicyArg::Client => Policy::Client,
+        PolicyArg::Server => Policy::Server,
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_stem().map_or_else(|| "replica".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn report(args: &CheckoutArgs, out: Output) -> Result<()> {
+    let file = replica::open(&args.output)?;
+    let header = file.header()?;
+    let collections = file.collections();
+    let rows = replica::row_counts(&args.output, &file, &collections)?;
+    let document = json!({
+        "file": args.output,
+        "replica": header.id.to_string(),
+        "protocol": header.protocol,
+        "generation": header.cursor.generation.0,
+        "layers": rows.iter().map(|l| json!({"id": l.collection.id.0, "name": l.collection.name, "table": l.table, "rows": l.rows})).collect::<Vec<_>>(),
+    });
+    out.result(&document, |out| {
+        let total: u64 = rows.iter().map(|l| l.rows).sum();
+        out.line(format_args!("{GREEN}{total} rows{GREEN:#} in {BOLD}{}{BOLD:#}", args.output.display()));
+        out.table(
+            &["", "layer", "rows"],
+            rows.iter().map(|l| vec![l.collection.id.to_string(), l.collection.name.clone(), l.rows.to_string()]).collect(),
+        );
+        out.line(format_args!("{DIM}Edit it offline with any GeoPackage program; then `haversack sync {}`.{DIM:#}", args.output.display()));
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_may_name_its_layer() {
+        assert_eq!(split_condition("2: open = 1"), (Some(2), "open = 1"));
+        assert_eq!(split_condition("name = 'a:b'"), (None, "name = 'a:b'"));
+    }
+
+    #[test]
+    fn a_box_is_four_ordered_numbers() {
+        assert_eq!(parse_bbox("-1, 2,3,4").unwrap(), [-1.0, 2.0, 3.0, 4.0]);
+        assert!(parse_bbox("3,2,1,4").is_err());
+        assert!(parse_bbox("1,2,3").is_err());
+        assert!(parse_bbox("1,2,3,NaN").is_err());
+    }
+}
