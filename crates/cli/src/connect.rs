@@ -50,7 +50,11 @@ pub(crate) fn client(url: &str, connect: &ConnectArgs) -> Result<Client> {
 }
 
 /// A client with given credentials.
-pub(crate) fn with_credentials(url: &str, credentials: Credentials, connect: &ConnectArgs) -> Result<Client> {
+pub(crate) fn with_credentials(
+    url: &str,
+    credentials: Credentials,
+    connect: &ConnectArgs,
+) -> Result<Client> {
     let trust = Trust {
         ca: connect.ca.clone(),
         insecure: connect.insecure,
@@ -64,7 +68,11 @@ pub(crate) fn with_credentials(url: &str, credentials: Credentials, connect: &Co
 /// If the server cannot be reached or refuses the credentials.
 pub(crate) fn discover(url: &str, connect: &ConnectArgs) -> Result<Option<Native>> {
     let client = client(url, connect)?;
-    if client.discover().map_err(|error| explain(error, url))?.is_none() {
+    if client
+        .discover()
+        .map_err(|error| explain(error, url))?
+        .is_none()
+    {
         return Ok(None);
     }
     let service = service_in_url(url).with_context(|| {
@@ -77,11 +85,16 @@ pub(crate) fn discover(url: &str, connect: &ConnectArgs) -> Result<Option<Native
 pub(crate) fn explain(error: ModelError, url: &str) -> anyhow::Error {
     let place = origin(url).unwrap_or_else(|_not_a_url| url.to_owned());
     match error {
-        ModelError::Refused { code: 401 | 499 | 498, message } => NeedsLogin(format!(
+        ModelError::Refused {
+            code: 401 | 499 | 498,
+            message,
+        } => NeedsLogin(format!(
             "{place} asks for a login ({message}): use --user NAME, or `haversack login {place}`"
         ))
         .into(),
-        ModelError::Refused { code: 403, message } => NeedsLogin(format!("{place} does not allow this: {message}")).into(),
+        ModelError::Refused { code: 403, message } => {
+            NeedsLogin(format!("{place} does not allow this: {message}")).into()
+        }
         ModelError::Network(source) => {
             let mut text = source.to_string();
             let mut inner = source.source();
@@ -107,7 +120,10 @@ mod tests {
 
     #[test]
     fn logins_are_kept_by_scheme_host_and_port() {
-        assert_eq!(origin("https://h:8443/arcgis/rest?x=1").unwrap(), "https://h:8443");
+        assert_eq!(
+            origin("https://h:8443/arcgis/rest?x=1").unwrap(),
+            "https://h:8443"
+        );
         assert_eq!(origin("http://h/").unwrap(), "http://h");
         assert!(origin("ftp://h/").is_err());
     }

@@ -36,7 +36,10 @@ impl Output {
 
     /// The same, with text a little to the right.
     pub(crate) fn indented(self) -> Self {
-        Self { indent: "     ", ..self }
+        Self {
+            indent: "     ",
+            ..self
+        }
     }
 
     /// Whether a program reads.

@@ -121,9 +121,14 @@ pub(crate) fn remote(file: &File, connect: &ConnectArgs) -> Result<Box<dyn Remot
 pub(crate) fn native(file: &File, connect: &ConnectArgs) -> Result<Native> {
     let header = file.header()?;
     if header.protocol != connect::NATIVE {
-        bail!("{} speaks the protocol {:?}, which this program does not know", file.path().display(), header.protocol);
+        bail!(
+            "{} speaks the protocol {:?}, which this program does not know",
+            file.path().display(),
+            header.protocol
+        );
     }
-    let service = service_in_url(&header.url).with_context(|| format!("{:?} is not the URL of a feature service", header.url))?;
+    let service = service_in_url(&header.url)
+        .with_context(|| format!("{:?} is not the URL of a feature service", header.url))?;
     Ok(Native {
         client: connect::client(&header.url, connect)?,
         service,

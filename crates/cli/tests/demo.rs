@@ -23,7 +23,9 @@ fn open(path: &Path) -> Connection {
 /// All points of a file as text, in order of their identity; object ids differ between files.
 fn points(path: &Path, table: &str) -> Vec<String> {
     let db = open(path);
-    let sql = format!("SELECT GlobalID || '|' || name || '|' || coalesce(status, '') || '|' || coalesce(personnel, '') || '|' || coalesce(remarks, '') || '|' || hex(geom) FROM \"{table}\" ORDER BY GlobalID");
+    let sql = format!(
+        "SELECT GlobalID || '|' || name || '|' || coalesce(status, '') || '|' || coalesce(personnel, '') || '|' || coalesce(remarks, '') || '|' || hex(geom) FROM \"{table}\" ORDER BY GlobalID"
+    );
     let mut statement = db.prepare(&sql).unwrap();
     let rows = statement.query_map([], |row| row.get(0)).unwrap();
     rows.map(Result::unwrap).collect()
@@ -33,7 +35,11 @@ fn points(path: &Path, table: &str) -> Vec<String> {
 fn the_demo_keeps_its_promises() {
     let temp = tempfile::tempdir().unwrap();
     let out = demo(temp.path(), &["--json", "demo"]);
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     let told: Json = serde_json::from_slice(&out.stdout).unwrap();
     assert!(told["seconds"].as_f64().unwrap() < 60.0, "{told}");
 
@@ -46,7 +52,11 @@ fn the_demo_keeps_its_promises() {
     assert_eq!(ada, ben);
     assert_eq!(ada, server);
 
-    let row = |id: &Json| ada.iter().find(|row| row.starts_with(id.as_str().unwrap())).unwrap();
+    let row = |id: &Json| {
+        ada.iter()
+            .find(|row| row.starts_with(id.as_str().unwrap()))
+            .unwrap()
+    };
     let merged = row(&told["merged"]["globalId"]);
     assert!(merged.contains("|contained|12|"), "{merged}");
     let clashed = row(&told["conflict"]["globalId"]);
@@ -54,7 +64,9 @@ fn the_demo_keeps_its_promises() {
     assert!(ada.iter().any(|row| row.contains("New water source")));
 
     let conflicts: i64 = open(&folder.join("ben.gpkg"))
-        .query_row("SELECT count(*) FROM haversack_conflicts", [], |row| row.get(0))
+        .query_row("SELECT count(*) FROM haversack_conflicts", [], |row| {
+            row.get(0)
+        })
         .unwrap();
     assert_eq!(conflicts, 1);
 }
@@ -65,7 +77,16 @@ fn the_demo_speaks_to_newcomers_and_leaves_a_used_folder_alone() {
     let out = demo(temp.path(), &["demo", "--dir", "here"]);
     let text = String::from_utf8(out.stdout).unwrap();
     assert!(out.status.success(), "{text}");
-    for part in ["base", "mine", "theirs", "Bridge is out", "Bridge repaired", "equal", "QGIS", "here"] {
+    for part in [
+        "base",
+        "mine",
+        "theirs",
+        "Bridge is out",
+        "Bridge repaired",
+        "equal",
+        "QGIS",
+        "here",
+    ] {
         assert!(text.contains(part), "{part:?} is missing in:\n{text}");
     }
     assert!(!text.contains('\u{1b}'), "no colours without a terminal");

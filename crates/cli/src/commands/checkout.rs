@@ -19,9 +19,16 @@ const DEGREES: i32 = 4326;
 /// Runs the command.
 pub(crate) fn run(args: &CheckoutArgs, out: Output) -> Result<Outcome> {
     if args.output.exists() {
-        bail!("{} exists already; choose another name or remove it", args.output.display());
+        bail!(
+            "{} exists already; choose another name or remove it",
+            args.output.display()
+        );
     }
-    let native = if args.geoservices { None } else { connect::discover(&args.url, &args.connect)? };
+    let native = if args.geoservices {
+        None
+    } else {
+        connect::discover(&args.url, &args.connect)?
+    };
     match native {
         Some(native) => from_haversack(&native, args, out)?,
         None => from_feature_service(args, out)?,
@@ -32,9 +39,14 @@ pub(crate) fn run(args: &CheckoutArgs, out: Output) -> Result<Outcome> {
 
 fn from_haversack(native: &Native, args: &CheckoutArgs, out: Output) -> Result<()> {
     let explain = |error| connect::explain(error, &args.url);
-    let service = native.client.service(&native.service).map_err(explain)?.service;
+    let service = native
+        .client
+        .service(&native.service)
+        .map_err(explain)?
+        .service;
     let request = ReplicaRequest {
         name: args.name.clone().unwrap_or_else(|| file_name(&args.output)),
+        url: args.url.trim_end_matches('/').to_owned(),
         layers: layers(args, &service)?,
         policy: policy(args.policy),
         direction: Direction::Bidirectional,
@@ -44,27 +56,34 @@ fn from_haversack(native: &Native, args: &CheckoutArgs, out: Output) -> Result<(
     let bar = out.progress("asking the server", Unit::Bytes);
     native
         .client
-        .checkout(&native.service, &request, &args.output, &mut |phase, done, total| {
-            bar.set_message(phase.to_owned());
-            advance(&bar, if phase == "downloading" { Unit::Bytes } else { Unit::Rows }, done, total);
-        })
+        .checkout(
+            &native.service,
+            &request,
+            &args.output,
+            &mut |phase, done, total| {
+                bar.set_message(phase.to_owned());
+                advance(
+                    &bar,
+                    if phase == "downloading" {
+                        Unit::Bytes
+                    } else {
+                        Unit::Rows
+                    },
+                    done,
+                    total,
+                );
+            },
+        )
         .map_err(explain)?;
     bar.finish_and_clear();
-    remember_url(&args.output, &args.url)
-}
-
-/// The server may know itself by another address than the one by which we reach it.
-fn remember_url(path: &Path, url: &str) -> Result<()> {
-    let mut file = replica::open(path)?;
-    replica::write(&mut file, |tx| {
-        let mut header = tx.header()?;
-        url.trim_end_matches('/').clone_into(&mut header.url);
-        tx.store_header(&header)
-    })
+    Ok(())
 }
 
 fn from_feature_service(args: &CheckoutArgs, _out: Output) -> Result<()> {
-    bail!("{} is not a Haversack, and other feature services cannot be checked out yet", args.url)
+    bail!(
+        "{} is not a Haversack, and other feature services cannot be checked out yet",
+        args.url
+    )
 }
 
 /// What is wanted of each layer; nothing for a whole service.
@@ -80,13 +99,25 @@ fn layers(args: &CheckoutArgs, service: &Service) -> Result<Vec<LayerRequest>> {
             .iter()
             .map(|id| {
                 service.collection(CollectionId(*id)).with_context(|| {
-                    let known: Vec<String> = service.collections.iter().map(|c| format!("{} ({})", c.id, c.name)).collect();
-                    format!("{} has no layer {id}; it has {}", service.name, known.join(", "))
+                    let known: Vec<String> = service
+                        .collections
+                        .iter()
+                        .map(|c| format!("{} ({})", c.id, c.name))
+                        .collect();
+                    format!(
+                        "{} has no layer {id}; it has {}",
+                        service.name,
+                        known.join(", ")
+                    )
                 })
             })
             .collect::<Result<_>>()?
     };
-    let conditions: Vec<(Option<u32>, &str)> = args.condition.iter().map(|text| split_condition(text)).collect();
+    let conditions: Vec<(Option<u32>, &str)> = args
+        .condition
+        .iter()
+        .map(|text| split_condition(text))
+        .collect();
     Ok(wanted
         .into_iter()
         .map(|collection| {
@@ -103,7 +134,9 @@ fn layers(args: &CheckoutArgs, service: &Service) -> Result<Vec<LayerRequest>> {
                     _ => Some(format!("({})", own.join(") AND ("))),
                 },
                 bbox: bbox.filter(|_| collection.geometry.is_some()),
-                bbox_srid: bbox.filter(|_| collection.geometry.is_some()).map(|_| DEGREES),
+                bbox_srid: bbox
+                    .filter(|_| collection.geometry.is_some())
+                    .map(|_| DEGREES),
             }
         })
         .collect())
@@ -111,7 +144,10 @@ fn layers(args: &CheckoutArgs, service: &Service) -> Result<Vec<LayerRequest>> {
 
 /// `LAYER:CONDITION`, or a condition for all layers.
 fn split_condition(text: &str) -> (Option<u32>, &str) {
-    match text.split_once(':').map(|(layer, rest)| (layer.trim().parse(), rest)) {
+    match text
+        .split_once(':')
+        .map(|(layer, rest)| (layer.trim().parse(), rest))
+    {
         Some((Ok(layer), rest)) => (Some(layer), rest.trim()),
         _ => (None, text.trim()),
     }
@@ -124,8 +160,12 @@ fn parse_bbox(text: &str) -> Result<[f64; 4]> {
         .collect::<Option<_>>()
         .with_context(|| format!("--bbox {text:?} is not four numbers: west,south,east,north"))?;
     match numbers[..] {
-        [west, south, east, north] if west <= east && south <= north => Ok([west, south, east, north]),
-        [_, _, _, _] => bail!("--bbox {text:?}: west must not be beyond east, nor south beyond north"),
+        [west, south, east, north] if west <= east && south <= north => {
+            Ok([west, south, east, north])
+        }
+        [_, _, _, _] => {
+            bail!("--bbox {text:?}: west must not be beyond east, nor south beyond north")
+        }
         _ => bail!("--bbox {text:?} is not four numbers: west,south,east,north"),
     }
 }
@@ -139,7 +179,10 @@ fn policy(policy: PolicyArg) -> Policy {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_stem().map_or_else(|| "replica".to_owned(), |name| name.to_string_lossy().into_owned())
+    path.file_stem().map_or_else(
+        || "replica".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 fn report(args: &CheckoutArgs, out: Output) -> Result<()> {
@@ -156,12 +199,26 @@ fn report(args: &CheckoutArgs, out: Output) -> Result<()> {
     });
     out.result(&document, |out| {
         let total: u64 = rows.iter().map(|l| l.rows).sum();
-        out.line(format_args!("{GREEN}{total} rows{GREEN:#} in {BOLD}{}{BOLD:#}", args.output.display()));
+        out.line(format_args!(
+            "{GREEN}{total} rows{GREEN:#} in {BOLD}{}{BOLD:#}",
+            args.output.display()
+        ));
         out.table(
             &["", "layer", "rows"],
-            rows.iter().map(|l| vec![l.collection.id.to_string(), l.collection.name.clone(), l.rows.to_string()]).collect(),
+            rows.iter()
+                .map(|l| {
+                    vec![
+                        l.collection.id.to_string(),
+                        l.collection.name.clone(),
+                        l.rows.to_string(),
+                    ]
+                })
+                .collect(),
         );
-        out.line(format_args!("{DIM}Edit it offline with any GeoPackage program; then `haversack sync {}`.{DIM:#}", args.output.display()));
+        out.line(format_args!(
+            "{DIM}Edit it offline with any GeoPackage program; then `haversack sync {}`.{DIM:#}",
+            args.output.display()
+        ));
     });
     Ok(())
 }

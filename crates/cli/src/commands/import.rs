@@ -1,116 +1,85 @@
 //! `haversack import`: loads a GeoJSON or GeoPackage file into a service.
 
-use anyhow::{Context as _, Result, bail};
-use haversack_model::{CollectionId, Store};
-use haversack_server::{DataDir, clock};
-use haversack_sqlite::SqliteStore;
+use anyhow::{Context as _, Result};
+use haversack_model::CollectionId;
+use haversack_server::import::{self, Report, Request, Source};
 use serde_json::json;
 
 use crate::args::ImportArgs;
+use crate::directory::Directory;
 use crate::exit::Outcome;
-use crate::import::{self, Source, Target};
-use crate::output::{DIM, GREEN, Output, Unit, advance};
+use crate::output::{DIM, GREEN, Output, Unit, advance, count};
 
 /// Runs the command.
 pub(crate) fn run(args: &ImportArgs, out: Output) -> Result<Outcome> {
-    check_name(&args.service)?;
+    let format = Source::of_file(&args.file).with_context(|| {
+        format!("{} is neither GeoJSON nor GeoPackage by its name; convert it first, for example with `ogr2ogr -f GPKG`", args.file.display())
+    })?;
+    anyhow::ensure!(
+        args.file.is_file(),
+        "there is no file {}",
+        args.file.display()
+    );
+    let layer = args.layer.map(CollectionId);
     let bar = out.progress("reading", Unit::Rows);
-    let source = import::open(&args.file)?;
+    let mut progress = |phase: &str, done: u64, total: Option<u64>| {
+        bar.set_message(phase.to_owned());
+        advance(&bar, Unit::Rows, done, total);
+    };
+    let report: Report = match Directory::open(&args.data)? {
+        Directory::Opened(server) => {
+            let request = Request {
+                format,
+                service: args.service.clone(),
+                layer,
+                name: None,
+            };
+            import::run(&server, &args.file, &request, &mut progress)?
+        }
+        Directory::Running(client) => {
+            let name = args
+                .file
+                .file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned());
+            let job = client.import(
+                &args.service,
+                &args.file,
+                format.name(),
+                layer,
+                name.as_deref(),
+            )?;
+            serde_json::from_value(client.wait_for(job, &mut progress)?)
+                .context("reading the server's report")?
+        }
+    };
     bar.finish_and_clear();
 
-    let data = DataDir::open(&args.data)?;
-    let path = data.services().join(format!("{}.gpkg", args.service));
-    let (store, targets, is_new) = if path.exists() {
-        let store = SqliteStore::open(&path)?;
-        let targets = targets(&store, source.as_ref(), args.layer)?;
-        (store, targets, false)
-    } else {
-        if args.layer.is_some() {
-            bail!(
-                "there is no service {:?} yet, so it has no layer to add to",
-                args.service
-            );
-        }
-        let (service, targets) = import::new_service(&args.service, source.as_ref());
-        (SqliteStore::create(&path, &service)?, targets, true)
-    };
-
-    let mut loaded = Vec::new();
-    for target in &targets {
-        let dataset = &source.datasets()[target.dataset];
-        for (field, _) in dataset
-            .fields
-            .iter()
-            .zip(&target.places)
-            .filter(|(_, place)| place.is_none())
-        {
+    for layer in &report.layers {
+        for field in &layer.ignored_fields {
             out.warn(format_args!(
-                "{} has no editable field {:?}; it is left out",
-                target.collection.name, field.name
+                "{} has no field {field:?}; it was left out",
+                layer.name
             ));
         }
-        let bar = out.progress("loading", Unit::Rows);
-        loaded.push(import::load(
-            &store,
-            source.as_ref(),
-            target,
-            &clock::now,
-            &mut |done| {
-                advance(&bar, Unit::Rows, done, Some(dataset.rows));
-            },
-        )?);
-        bar.finish_and_clear();
+        for (old, new) in &layer.renamed_fields {
+            out.warn(format_args!(
+                "the field {old:?} is called {new:?} in {}",
+                layer.name
+            ));
+        }
     }
-
     let document = json!({
-        "service": args.service,
-        "created": is_new,
-        "layers": loaded.iter().map(|l| json!({"id": l.layer.0, "name": l.name, "rows": l.rows})).collect::<Vec<_>>(),
+        "service": report.service,
+        "layers": report.layers.iter().map(|l| json!({"id": l.layer.0, "name": l.name, "rows": l.records})).collect::<Vec<_>>(),
     });
     out.result(&document, |out| {
-        for layer in &loaded {
-            out.line(format_args!("{GREEN}{} rows{GREEN:#} into layer {} {:?} of {}", layer.rows, layer.layer, layer.name, args.service));
+        for layer in &report.layers {
+            out.line(format_args!("{GREEN}{}{GREEN:#} into layer {} {:?} of {}", count(layer.records as usize, "row"), layer.layer, layer.name, report.service));
         }
-        if is_new {
-            out.line(format_args!(
-                "{DIM}Administrators see it; `haversack user grant anonymous {} read --data {}` shows it to everybody.{DIM:#}",
-                args.service, args.data.display()
-            ));
-        }
+        out.line(format_args!(
+            "{DIM}Administrators see it; `haversack user grant anonymous {} read --data {}` shows it to everybody.{DIM:#}",
+            report.service, args.data.display()
+        ));
     });
     Ok(Outcome::Done)
-}
-
-/// The layers of a service that exists: the one named, or new ones.
-fn targets(store: &SqliteStore, source: &dyn Source, layer: Option<u32>) -> Result<Vec<Target>> {
-    let mut service = store.begin_read()?.service()?;
-    if let Some(layer) = layer {
-        let collection = service
-            .collection(CollectionId(layer))
-            .with_context(|| format!("{} has no layer {layer}", service.name))?;
-        return Ok(vec![import::existing_layer(source, collection)?]);
-    }
-    let targets = import::new_layers(source, &service.collections);
-    service
-        .collections
-        .extend(targets.iter().map(|t| t.collection.clone()));
-    let mut tx = store.begin_write(clock::now())?;
-    tx.store_service(&service)?;
-    tx.commit()?;
-    Ok(targets)
-}
-
-/// Names go into URLs and file names.
-fn check_name(name: &str) -> Result<()> {
-    let fits = name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.len() <= 80
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if !fits {
-        bail!(
-            "{name:?} cannot be the name of a service: use letters, digits, _ and -, beginning with a letter"
-        );
-    }
-    Ok(())
 }

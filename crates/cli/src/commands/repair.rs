@@ -13,27 +13,45 @@ use crate::{connect, replica};
 pub(crate) fn run(args: &ServerFileArgs, out: Output) -> Result<Outcome> {
     let mut file = replica::open_any(&args.file)?;
     if file.problems()?.is_empty() {
-        out.result(&json!({"problems": [], "added": 0, "changed": 0, "deleted": 0}), |out| {
-            out.line(format_args!("{GREEN}Nothing is wrong{GREEN:#} with {}.", args.file.display()));
-        });
+        out.result(
+            &json!({"problems": [], "added": 0, "changed": 0, "deleted": 0}),
+            |out| {
+                out.line(format_args!(
+                    "{GREEN}Nothing is wrong{GREEN:#} with {}.",
+                    args.file.display()
+                ));
+            },
+        );
         return Ok(Outcome::Done);
     }
     let header = file.header()?;
     let native = replica::native(&file, &args.connect)?;
-    let folder = tempfile::tempdir_in(args.file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new(".")))
-        .context("making a folder for the comparison beside the file")?;
+    let folder = tempfile::tempdir_in(
+        args.file
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(std::path::Path::new(".")),
+    )
+    .context("making a folder for the comparison beside the file")?;
     let fresh = folder.path().join("fresh.gpkg");
     let bar = out.progress("fetching the server's rows", Unit::Bytes);
     native
         .client
-        .fetch_again(&native.service, header.id, &fresh, &mut |phase, done, total| {
-            bar.set_message(phase.to_owned());
-            advance(&bar, Unit::Bytes, done, total);
-        })
+        .fetch_again(
+            &native.service,
+            header.id,
+            &fresh,
+            &mut |phase, done, total| {
+                bar.set_message(phase.to_owned());
+                advance(&bar, Unit::Bytes, done, total);
+            },
+        )
         .map_err(|error| connect::explain(error, &header.url))?;
     bar.finish_and_clear();
     let fresh = File::open(&fresh)?;
-    let repaired = file.repair(Some(&mut |collection, take| fresh.each_confirmed(collection, take)))?;
+    let repaired = file.repair(Some(&mut |collection, take| {
+        fresh.each_confirmed(collection, take)
+    }))?;
 
     let document = json!({
         "problems": repaired.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -64,5 +82,9 @@ pub(crate) fn run(args: &ServerFileArgs, out: Output) -> Result<Outcome> {
         }
         out.line(format_args!("`haversack diff {}` shows them, `haversack sync` sends them.", args.file.display()));
     });
-    Ok(if repaired.uncertain == 0 && repaired.lost.is_empty() { Outcome::Done } else { Outcome::Attention })
+    Ok(if repaired.uncertain == 0 && repaired.lost.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Attention
+    })
 }

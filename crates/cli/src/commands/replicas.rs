@@ -11,9 +11,15 @@ use crate::{connect, replica};
 /// Lists the replicas of a service.
 pub(crate) fn list(args: &ReplicasArgs, out: Output) -> Result<Outcome> {
     let Some(native) = connect::discover(&args.url, &args.connect)? else {
-        bail!("{} is not a Haversack; its replicas cannot be listed yet", args.url);
+        bail!(
+            "{} is not a Haversack; its replicas cannot be listed yet",
+            args.url
+        );
     };
-    let replicas = native.client.replicas(&native.service).map_err(|error| connect::explain(error, &args.url))?;
+    let replicas = native
+        .client
+        .replicas(&native.service)
+        .map_err(|error| connect::explain(error, &args.url))?;
     let documents: Vec<Json> = replicas
         .iter()
         .map(|r| {
@@ -33,8 +39,18 @@ pub(crate) fn list(args: &ReplicasArgs, out: Output) -> Result<Outcome> {
         let rows = replicas
             .iter()
             .map(|r| {
-                let owner = if r.owner.is_empty() { "anonymous" } else { &r.owner };
-                vec![r.id.to_string(), r.name.clone(), owner.to_owned(), time(r.created_at), time(r.synced_at)]
+                let owner = if r.owner.is_empty() {
+                    "anonymous"
+                } else {
+                    &r.owner
+                };
+                vec![
+                    r.id.to_string(),
+                    r.name.clone(),
+                    owner.to_owned(),
+                    time(r.created_at),
+                    time(r.synced_at),
+                ]
             })
             .collect();
         out.table(&["id", "name", "owner", "made", "last sync"], rows);
@@ -55,9 +71,14 @@ pub(crate) fn release(args: &ReleaseArgs, out: Output) -> Result<Outcome> {
         );
     }
     let mut remote = replica::remote(&file, &args.connect)?;
-    remote.release(&header).map_err(|error| connect::explain(error, &header.url))?;
+    remote
+        .release(&header)
+        .map_err(|error| connect::explain(error, &header.url))?;
     out.result(&json!({"released": header.id.to_string()}), |out| {
-        out.line(format_args!("{GREEN}Released.{GREEN:#} {} stays as it is, but can not be synced any more.", args.file.display()));
+        out.line(format_args!(
+            "{GREEN}Released.{GREEN:#} {} stays as it is, but can not be synced any more.",
+            args.file.display()
+        ));
     });
     Ok(Outcome::Done)
 }

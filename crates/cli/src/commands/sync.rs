@@ -19,7 +19,8 @@ pub(crate) fn run(args: &SyncArgs, out: Output) -> Result<Outcome> {
     let url = file.header()?.url;
     let mut remote = replica::remote(&file, &args.connect)?;
     if args.dry_run {
-        let preview = client::preview(&mut file, remote.as_mut()).map_err(|error| connect::explain(error, &url))?;
+        let preview = client::preview(&mut file, remote.as_mut())
+            .map_err(|error| connect::explain(error, &url))?;
         return show_preview(&args.file, &file.collections(), &preview, out);
     }
     let summary = synchronise(&mut file, remote.as_mut(), &url, out)?;
@@ -27,9 +28,15 @@ pub(crate) fn run(args: &SyncArgs, out: Output) -> Result<Outcome> {
 }
 
 /// Synchronises with progress.
-pub(crate) fn synchronise(file: &mut File, remote: &mut dyn Remote, url: &str, out: Output) -> Result<Summary> {
+pub(crate) fn synchronise(
+    file: &mut File,
+    remote: &mut dyn Remote,
+    url: &str,
+    out: Output,
+) -> Result<Summary> {
     let bar = out.progress("comparing", Unit::Rows);
-    let done = client::synchronise(file, remote, &replica::now, &mut |step| match step {
+    let done = client::synchronise(file, remote, &replica::now, &mut |step| {
+        match step {
         Step::Blobs(done, all) => {
             bar.set_message("sending attachments");
             crate::output::advance(&bar, Unit::Rows, done, Some(all));
@@ -50,6 +57,7 @@ pub(crate) fn synchronise(file: &mut File, remote: &mut dyn Remote, url: &str, o
         Step::Renewed => bar.suspend(|| out.warn("this file was copied or put back to an earlier state; it is a replica of its own now")),
         Step::Resync => bar.suspend(|| out.warn("the server's history cannot be continued; everything is compared anew, unsent edits stay")),
         _ => {}
+    }
     });
     bar.finish_and_clear();
     done.map_err(|error| connect::explain(error, url))
@@ -91,10 +99,19 @@ fn report(path: &Path, file: &mut File, summary: &Summary, out: Output) -> Resul
         }
     });
     let troubled = summary.conflicts > 0 || !summary.rejected.is_empty();
-    Ok(if troubled || open > 0 { Outcome::Attention } else { Outcome::Done })
+    Ok(if troubled || open > 0 {
+        Outcome::Attention
+    } else {
+        Outcome::Done
+    })
 }
 
-fn show_preview(path: &Path, collections: &[Collection], preview: &Preview, out: Output) -> Result<Outcome> {
+fn show_preview(
+    path: &Path,
+    collections: &[Collection],
+    preview: &Preview,
+    out: Output,
+) -> Result<Outcome> {
     let mut uploads = Vec::new();
     for planned in &preview.uploads {
         let collection = view::collection(collections, planned.collection)?;
@@ -110,24 +127,54 @@ fn show_preview(path: &Path, collections: &[Collection], preview: &Preview, out:
             "theirs": view::record_json(collection, planned.theirs.as_ref()),
         }));
     }
-    let downloads: Vec<Json> = preview.downloads.iter().map(|(layer, put, removed)| json!({"layer": layer.0, "put": put, "removed": removed})).collect();
+    let downloads: Vec<Json> = preview
+        .downloads
+        .iter()
+        .map(|(layer, put, removed)| json!({"layer": layer.0, "put": put, "removed": removed}))
+        .collect();
     let conflicts = preview.uploads.iter().filter(|p| p.conflict).count();
-    out.result(&json!({"uploads": uploads, "downloads": downloads, "conflicts": conflicts}), |out| {
-        if preview.uploads.is_empty() && preview.downloads.iter().all(|(_, put, removed)| put + removed == 0) {
-            out.line("A sync would do nothing: file and server are equal.");
-            return;
-        }
-        for planned in &preview.uploads {
-            show_planned(collections, planned, out);
-        }
-        for (layer, put, removed) in preview.downloads.iter().filter(|(_, put, removed)| put + removed > 0) {
-            let name = collections.iter().find(|c| c.id == *layer).map_or("?", |c| c.name.as_str());
-            out.line(format_args!("{BOLD}fetch{BOLD:#} for {name}: {}, {}", count(*put as usize, "new or changed row"), count(*removed as usize, "removal")));
-        }
-        out.line("");
-        out.line(format_args!("{DIM}Nothing was sent. `haversack sync {}` does it.{DIM:#}", path.display()));
-    });
-    Ok(if conflicts == 0 { Outcome::Done } else { Outcome::Attention })
+    out.result(
+        &json!({"uploads": uploads, "downloads": downloads, "conflicts": conflicts}),
+        |out| {
+            if preview.uploads.is_empty()
+                && preview
+                    .downloads
+                    .iter()
+                    .all(|(_, put, removed)| put + removed == 0)
+            {
+                out.line("A sync would do nothing: file and server are equal.");
+                return;
+            }
+            for planned in &preview.uploads {
+                show_planned(collections, planned, out);
+            }
+            for (layer, put, removed) in preview
+                .downloads
+                .iter()
+                .filter(|(_, put, removed)| put + removed > 0)
+            {
+                let name = collections
+                    .iter()
+                    .find(|c| c.id == *layer)
+                    .map_or("?", |c| c.name.as_str());
+                out.line(format_args!(
+                    "{BOLD}fetch{BOLD:#} for {name}: {}, {}",
+                    count(*put as usize, "new or changed row"),
+                    count(*removed as usize, "removal")
+                ));
+            }
+            out.line("");
+            out.line(format_args!(
+                "{DIM}Nothing was sent. `haversack sync {}` does it.{DIM:#}",
+                path.display()
+            ));
+        },
+    );
+    Ok(if conflicts == 0 {
+        Outcome::Done
+    } else {
+        Outcome::Attention
+    })
 }
 
 fn verb(planned: &client::PlannedUpload) -> &'static str {
@@ -142,23 +189,43 @@ fn show_planned(collections: &[Collection], planned: &client::PlannedUpload, out
     let Ok(collection) = view::collection(collections, planned.collection) else {
         return;
     };
-    let title = view::title(collection, planned.mine.as_ref().or(planned.base.as_ref()), &planned.global_id);
-    out.line(format_args!("{BOLD}send{BOLD:#} {} of {title} in {}", verb(planned), collection.name));
+    let title = view::title(
+        collection,
+        planned.mine.as_ref().or(planned.base.as_ref()),
+        &planned.global_id,
+    );
+    out.line(format_args!(
+        "{BOLD}send{BOLD:#} {} of {title} in {}",
+        verb(planned),
+        collection.name
+    ));
     let clashes = view::names(collection, &planned.clashes);
     if planned.base.is_some() && planned.mine.is_some() && planned.changes != Changes::default() {
-        let versions = [planned.base.as_ref(), planned.mine.as_ref(), planned.theirs.as_ref().or(planned.base.as_ref())];
+        let versions = [
+            planned.base.as_ref(),
+            planned.mine.as_ref(),
+            planned.theirs.as_ref().or(planned.base.as_ref()),
+        ];
         for row in view::differences(collection, &versions) {
             let note = if clashes.contains(&row.field) {
-                format!("  {YELLOW}clash: the server has {}{YELLOW:#}", row.values[2])
+                format!(
+                    "  {YELLOW}clash: the server has {}{YELLOW:#}",
+                    row.values[2]
+                )
             } else if row.values[2] != row.values[0] {
                 format!("  {DIM}(the server: {}){DIM:#}", row.values[2])
             } else {
                 String::new()
             };
-            out.line(format_args!("    {}: {} → {}{note}", row.field, row.values[0], row.values[1]));
+            out.line(format_args!(
+                "    {}: {} → {}{note}",
+                row.field, row.values[0], row.values[1]
+            ));
         }
     }
     if planned.conflict && clashes.is_empty() {
-        out.line(format_args!("    {YELLOW}conflict: one side changes what the other deletes{YELLOW:#}"));
+        out.line(format_args!(
+            "    {YELLOW}conflict: one side changes what the other deletes{YELLOW:#}"
+        ));
     }
 }

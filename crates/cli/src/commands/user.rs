@@ -1,13 +1,15 @@
 //! `haversack user`: the users of a data directory and their grants.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use haversack_model::CollectionId;
-use haversack_server::grants::{Grant, parse_rights, right_word};
-use haversack_server::{Server, clock};
-use serde_json::json;
+use haversack_server::clock;
+use haversack_server::grants::{Grant, parse_rights};
+use haversack_server::native::Client;
+use serde_json::{Value as Json, json};
 
 use crate::args::{UserAction, UserArgs};
 use crate::credentials;
+use crate::directory::Directory;
 use crate::exit::Outcome;
 use crate::output::{BOLD, DIM, Output, count};
 
@@ -20,9 +22,21 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
             password_stdin,
             data,
         } => {
-            let server = Server::open(&data.data)?;
+            let directory = Directory::open(&data.data)?;
             let password = credentials::password(*password_stdin, &format!("Password for {name}"))?;
-            server.accounts.add(name, &password, *admin, clock::now())?;
+            match directory {
+                Directory::Opened(server) => {
+                    server.accounts.add(name, &password, *admin, clock::now())?
+                }
+                Directory::Running(client) => {
+                    send(
+                        &client,
+                        "POST",
+                        "/v1/users",
+                        Some(&json!({"name": name, "password": password, "is_admin": admin})),
+                    )?;
+                }
+            }
             out.result(&json!({"added": name, "admin": admin}), |out| {
                 out.line(format_args!("Added {name}."));
                 if !admin {
@@ -35,15 +49,25 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
             password_stdin,
             data,
         } => {
-            let server = Server::open(&data.data)?;
+            let directory = Directory::open(&data.data)?;
             let password =
                 credentials::password(*password_stdin, &format!("New password for {name}"))?;
-            server.accounts.set_password(name, &password)?;
+            match directory {
+                Directory::Opened(server) => server.accounts.set_password(name, &password)?,
+                Directory::Running(client) => {
+                    send(
+                        &client,
+                        "PUT",
+                        &format!("/v1/users/{}/password", segment(name)),
+                        Some(&json!({"password": password})),
+                    )?;
+                }
+            }
             out.result(&json!({"changed": name}), |out| {
-                out.line("Changed; earlier tokens have ended.");
+                out.line("Changed; earlier tokens have ended.")
             });
         }
-        UserAction::List { data } => list(&*Server::open(&data.data)?, out)?,
+        UserAction::List { data } => list(&Directory::open(&data.data)?, out)?,
         UserAction::Grant {
             name,
             service,
@@ -51,15 +75,23 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
             rows,
             data,
         } => {
-            let server = Server::open(&data.data)?;
-            let special = name == "anonymous" || name == "*";
-            if !special && !server.accounts.exists(name)? {
-                bail!("there is no user {name:?}; `haversack user list` names them");
-            }
+            let directory = Directory::open(&data.data)?;
             if rights == "none" {
-                server.grants.remove(name, service)?;
+                match directory {
+                    Directory::Opened(server) => {
+                        server.grants.remove(name, service)?;
+                    }
+                    Directory::Running(client) => {
+                        send(
+                            &client,
+                            "DELETE",
+                            &format!("/v1/grants/{}/{}", segment(name), segment(service)),
+                            None,
+                        )?;
+                    }
+                }
             } else {
-                server.grants.set(&Grant {
+                let grant = Grant {
                     principal: name.clone(),
                     service: service.clone(),
                     rights: parse_rights(rights)?,
@@ -67,7 +99,18 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
                         .iter()
                         .map(|text| parse_rows(text))
                         .collect::<Result<_>>()?,
-                })?;
+                };
+                match directory {
+                    Directory::Opened(server) => server.grant(&grant)?,
+                    Directory::Running(client) => {
+                        send(
+                            &client,
+                            "PUT",
+                            "/v1/grants",
+                            Some(&serde_json::to_value(&grant)?),
+                        )?;
+                    }
+                }
             }
             out.result(
                 &json!({"user": name, "service": service, "rights": rights, "rows": rows}),
@@ -77,38 +120,74 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
             );
         }
         UserAction::Remove { name, data } => {
-            Server::open(&data.data)?.accounts.remove(name)?;
+            match Directory::open(&data.data)? {
+                Directory::Opened(server) => server.accounts.remove(name)?,
+                Directory::Running(client) => {
+                    send(
+                        &client,
+                        "DELETE",
+                        &format!("/v1/users/{}", segment(name)),
+                        None,
+                    )?;
+                }
+            }
             out.result(&json!({"removed": name}), |out| {
-                out.line(format_args!("Removed {name}."));
+                out.line(format_args!("Removed {name}."))
             });
         }
     }
     Ok(Outcome::Done)
 }
 
-fn list(server: &Server, out: Output) -> Result<()> {
-    let accounts = server.accounts.list()?;
-    let grants = server.grants.list()?;
-    let document = json!({
-        "users": accounts.iter().map(|a| json!({"name": a.name, "admin": a.is_admin, "createdAt": a.created_at.0})).collect::<Vec<_>>(),
-        "grants": grants,
-    });
-    out.result(&document, |out| {
+/// Asks the running server; its refusals are about what was asked, not about who we are.
+fn send(client: &Client, method: &str, path: &str, body: Option<&Json>) -> Result<Json> {
+    client
+        .send(method, path, body)
+        .map_err(|error| match error {
+            haversack_model::Error::Refused { message, .. } => anyhow::anyhow!(message),
+            other => other.into(),
+        })
+}
+
+/// A name as one segment of a path.
+fn segment(name: &str) -> String {
+    name.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+fn list(directory: &Directory, out: Output) -> Result<()> {
+    let (accounts, grants) = match directory {
+        Directory::Opened(server) => (
+            serde_json::to_value(server.accounts.list()?)?,
+            serde_json::to_value(server.grants.list()?)?,
+        ),
+        Directory::Running(client) => (
+            send(client, "GET", "/v1/users", None)?,
+            send(client, "GET", "/v1/grants", None)?,
+        ),
+    };
+    let rows = |list: &Json| list.as_array().cloned().unwrap_or_default();
+    let (accounts, grants) = (rows(&accounts), rows(&grants));
+    out.result(&json!({"users": accounts, "grants": grants}), |out| {
         out.line(format_args!(
             "{BOLD}{}{BOLD:#}",
             count(accounts.len(), "user")
         ));
+        let of_account = |a: &Json| {
+            vec![
+                text(&a["name"]),
+                if a["is_admin"] == true { "yes" } else { "" }.to_owned(),
+            ]
+        };
         out.table(
             &["name", "administrator"],
-            accounts
-                .iter()
-                .map(|a| {
-                    vec![
-                        a.name.clone(),
-                        if a.is_admin { "yes" } else { "" }.to_owned(),
-                    ]
-                })
-                .collect(),
+            accounts.iter().map(of_account).collect(),
         );
         out.line("");
         out.line(format_args!(
@@ -123,31 +202,34 @@ fn list(server: &Server, out: Output) -> Result<()> {
     Ok(())
 }
 
-fn grant_row(grant: &Grant) -> Vec<String> {
-    let rights: Vec<&str> = grant
-        .rights
-        .iter()
-        .map(|right| right_word(*right))
-        .collect();
-    let rows: Vec<String> = grant
-        .filters
-        .iter()
-        .map(|(layer, filter)| format!("{layer}:{filter}"))
-        .collect();
+fn grant_row(grant: &Json) -> Vec<String> {
+    let joined = |list: &Json, each: &dyn Fn(&Json) -> String, none: &str| {
+        let parts: Vec<String> = list.as_array().into_iter().flatten().map(each).collect();
+        if parts.is_empty() {
+            none.to_owned()
+        } else {
+            parts.join(", ")
+        }
+    };
     vec![
-        grant.principal.clone(),
-        grant.service.clone(),
-        if rights.is_empty() {
-            "nothing".to_owned()
-        } else {
-            rights.join(",")
-        },
-        if rows.is_empty() {
-            "all".to_owned()
-        } else {
-            rows.join("; ")
-        },
+        text(&grant["principal"]),
+        text(&grant["service"]),
+        joined(
+            &grant["rights"],
+            &|right| text(right).to_lowercase(),
+            "nothing",
+        ),
+        joined(
+            &grant["filters"],
+            &|filter| format!("{}:{}", filter[0], text(&filter[1])),
+            "all",
+        ),
     ]
+}
+
+fn text(json: &Json) -> String {
+    json.as_str()
+        .map_or_else(|| json.to_string(), str::to_owned)
 }
 
 /// Reads `LAYER:WHERE`.
@@ -174,5 +256,11 @@ mod tests {
             (CollectionId(0), "district = 'a:b'")
         );
         assert!(parse_rows("district = 'north'").is_err());
+    }
+
+    #[test]
+    fn a_name_stays_one_segment_of_a_path() {
+        assert_eq!(segment("*"), "%2A");
+        assert_eq!(segment("a/b é"), "a%2Fb%20%C3%A9");
     }
 }

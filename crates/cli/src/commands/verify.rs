@@ -42,7 +42,11 @@ pub(crate) fn run(args: &ServerFileArgs, out: Output) -> Result<Outcome> {
         .client
         .digests(&native.service, header.id)
         .map_err(|error| connect::explain(error, &header.url))?;
-    let there: Vec<(CollectionId, Digest)> = digests.collections.iter().map(|c| (c.collection, c.digest)).collect();
+    let there: Vec<(CollectionId, Digest)> = digests
+        .collections
+        .iter()
+        .map(|c| (c.collection, c.digest))
+        .collect();
     let compared = compare(&file, &file.collections(), &there)?;
     bar.finish_and_clear();
 
@@ -66,14 +70,25 @@ pub(crate) fn run(args: &ServerFileArgs, out: Output) -> Result<Outcome> {
             out.line(format_args!("{YELLOW}They differ:{YELLOW:#} others may have changed something. `haversack sync {}`, then verify again.", args.file.display()));
         }
     });
-    Ok(if is_equal { Outcome::Done } else { Outcome::Attention })
+    Ok(if is_equal {
+        Outcome::Done
+    } else {
+        Outcome::Attention
+    })
 }
 
 /// Digests of the file beside those of the server.
-pub(crate) fn compare(file: &File, collections: &[Collection], there: &[(CollectionId, Digest)]) -> Result<Vec<Compared>> {
+pub(crate) fn compare(
+    file: &File,
+    collections: &[Collection],
+    there: &[(CollectionId, Digest)],
+) -> Result<Vec<Compared>> {
     let mut compared = Vec::new();
     for collection in collections {
-        let other = there.iter().find(|(id, _)| *id == collection.id).map(|(_, digest)| *digest);
+        let other = there
+            .iter()
+            .find(|(id, _)| *id == collection.id)
+            .map(|(_, digest)| *digest);
         compared.push(Compared {
             id: collection.id,
             name: collection.name.clone(),
@@ -90,13 +105,35 @@ pub(crate) fn print(compared: &[Compared], out: Output) {
         .iter()
         .map(|c| {
             let verdict = if c.is_equal() { "equal" } else { "DIFFERENT" };
-            vec![c.name.clone(), c.here.count.to_string(), c.there.count.to_string(), digest(&c.here), digest(&c.there), verdict.to_owned()]
+            vec![
+                c.name.clone(),
+                c.here.count.to_string(),
+                c.there.count.to_string(),
+                digest(&c.here),
+                digest(&c.there),
+                verdict.to_owned(),
+            ]
         })
         .collect();
-    out.table(&["layer", "rows here", "at the server", "digest here", "at the server", ""], rows);
-    out.line(format_args!("{DIM}A digest sums a hash of every row; equal digests mean equal rows.{DIM:#}"));
+    out.table(
+        &[
+            "layer",
+            "rows here",
+            "at the server",
+            "digest here",
+            "at the server",
+            "",
+        ],
+        rows,
+    );
+    out.line(format_args!(
+        "{DIM}A digest sums a hash of every row; equal digests mean equal rows.{DIM:#}"
+    ));
 }
 
 fn digest(digest: &Digest) -> String {
-    format!("{:016x}{:016x}", digest.sum.0, digest.sum.1).chars().take(12).collect()
+    format!("{:016x}{:016x}", digest.sum.0, digest.sum.1)
+        .chars()
+        .take(12)
+        .collect()
 }
