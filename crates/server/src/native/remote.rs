@@ -197,6 +197,20 @@ impl Client {
         }
     }
 
+    /// Fetches the file of a registered replica as the server would prepare it now, to compare with.
+    pub fn fetch_again(
+        &self,
+        service: &str,
+        id: ReplicaId,
+        target: &Path,
+        progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    ) -> Result<()> {
+        let path = format!("/v1/services/{service}/replicas/{id}/file");
+        let registered: Registered = self.post(&path, &serde_json::json!({}))?;
+        let result = self.wait_for(registered.job, progress)?;
+        self.fetch_prepared(result, target, progress)
+    }
+
     fn fetch_prepared(
         &self,
         result: serde_json::Value,
@@ -356,20 +370,25 @@ impl Client {
         let request = request.header("content-type", "application/json");
         json_of(answered(packed(request, &to_json(body)?)?)?)
     }
-    /// A change of users or grants, sent as it is.
-    pub(crate) fn send(
+    /// A question about users or grants, or a change of them, sent as it is; gives the answer's body.
+    pub fn send(
         &self,
         method: &str,
         path: &str,
         body: Option<&serde_json::Value>,
-    ) -> Result<Response> {
+    ) -> Result<serde_json::Value> {
         let method =
             Method::from_bytes(method.as_bytes()).map_err(|e| invalid("method", e.to_string()))?;
         let mut request = self.request(method, path)?.timeout(LONG);
         if let Some(body) = body {
             request = request.json(body);
         }
-        answered(request)
+        let bytes = answered(request)?.bytes().map_err(network)?;
+        if bytes.is_empty() {
+            return Ok(serde_json::Value::Null);
+        }
+        serde_json::from_slice(&bytes)
+            .map_err(|e| Error::Corrupt(format!("the server's answer is not understood: {e}")))
     }
 }
 
