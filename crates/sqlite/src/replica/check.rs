@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 
 use haversack_model::{Error, Result};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::fault::Doing;
 use super::layer::Layer;
 use super::tables;
+use crate::gpkg::core;
 
 /// Something in a replica file that is not as it must be for edits to be captured.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +20,15 @@ pub enum Problem {
         layer: String,
         /// Name of the table.
         table: String,
+    },
+    /// A layer's table was renamed. Its edits are still captured.
+    Renamed {
+        /// Name of the layer.
+        layer: String,
+        /// What the table was called.
+        from: String,
+        /// What it is called now.
+        to: String,
     },
     /// A column that the schema names is gone.
     MissingColumn {
@@ -51,7 +61,8 @@ impl Problem {
         match self {
             Self::MissingTable { layer, .. }
             | Self::MissingTrigger { layer, .. }
-            | Self::AlteredTrigger { layer, .. } => *layer == of.collection.name,
+            | Self::AlteredTrigger { layer, .. }
+            | Self::Renamed { layer, .. } => *layer == of.collection.name,
             Self::MissingColumn { table, .. } => *table == of.table,
             Self::CaptureOff => false,
         }
@@ -59,7 +70,9 @@ impl Problem {
     /// Whether it leaves nothing of a layer to read.
     pub(crate) fn hides(&self, of: &Layer) -> bool {
         match self {
-            Self::MissingTable { layer, .. } => *layer == of.collection.name,
+            Self::MissingTable { layer, .. } | Self::Renamed { layer, .. } => {
+                *layer == of.collection.name
+            }
             Self::MissingColumn { table, .. } => *table == of.table,
             Self::MissingTrigger { .. } | Self::AlteredTrigger { .. } | Self::CaptureOff => false,
         }
@@ -72,6 +85,10 @@ impl fmt::Display for Problem {
             Self::MissingTable { layer, table } => {
                 write!(f, "the table {table:?} of layer {layer:?} is gone")
             }
+            Self::Renamed { layer, from, to } => write!(
+                f,
+                "the table of layer {layer:?} was renamed from {from:?} to {to:?}"
+            ),
             Self::MissingColumn { table, column } => {
                 write!(f, "the column {column:?} of table {table:?} is gone")
             }
@@ -101,6 +118,14 @@ pub(crate) fn problems(conn: &Connection, layers: &[Layer]) -> Result<Vec<Proble
     let mut found = Vec::new();
     for layer in layers {
         let name = || layer.collection.name.clone();
+        if let Some(to) = renamed_to(conn, layer)? {
+            found.push(Problem::Renamed {
+                layer: name(),
+                from: layer.table.clone(),
+                to,
+            });
+            continue;
+        }
         for object in tables::expected(layer) {
             let present = objects.remove(&(object.kind.to_owned(), object.name.clone()));
             match (object.kind, present) {
@@ -134,9 +159,31 @@ pub(crate) fn problems(conn: &Connection, layers: &[Layer]) -> Result<Vec<Proble
     Ok(found)
 }
 
+/// The present name of a layer's table, if it was renamed: SQLite takes a table's triggers along.
+pub(crate) fn renamed_to(conn: &Connection, layer: &Layer) -> Result<Option<String>> {
+    let doing = "looking for a renamed table";
+    if core::has_table(conn, &layer.table).doing(doing)? {
+        return Ok(None);
+    }
+    for trigger in crate::replica::triggers::capture(layer) {
+        let table: Option<String> = conn
+            .query_row(
+                "SELECT tbl_name FROM sqlite_master WHERE type = 'trigger' AND name = ?1",
+                [trigger.name],
+                |row| row.get(0),
+            )
+            .optional()
+            .doing(doing)?;
+        if table.is_some() {
+            return Ok(table);
+        }
+    }
+    Ok(None)
+}
+
 /// Columns of the schema that the edited table lacks. A missing table is another problem.
 pub(crate) fn missing_columns(conn: &Connection, layer: &Layer) -> Result<Vec<Problem>> {
-    let present = crate::gpkg::core::columns(conn, &layer.table).doing("reading the columns")?;
+    let present = core::columns(conn, &layer.table).doing("reading the columns")?;
     if present.is_empty() {
         return Ok(Vec::new());
     }

@@ -57,13 +57,18 @@ impl ReplicaFile {
             .execute_batch("BEGIN IMMEDIATE")
             .doing("waiting for the file")?;
         let mut repaired = Repaired::default();
-        let done = self
-            .known
-            .refresh(&self.conn)
-            .and_then(|()| repair_all(&self.conn, &self.known.layers, &mut server, &mut repaired));
+        let mut layers = Vec::new();
+        let done = self.known.refresh(&self.conn).and_then(|()| {
+            layers.clone_from(&self.known.layers);
+            let renamed = adopt_names(&self.conn, &mut layers)?;
+            repair_all(&self.conn, &layers, &mut server, &mut repaired)?;
+            repaired.problems.extend(renamed);
+            Ok(())
+        });
         match done {
             Ok(()) => {
                 self.conn.execute_batch("COMMIT").doing(doing)?;
+                self.known.layers = layers;
                 self.known.schema_version = super::schema_version(&self.conn)?;
                 Ok(repaired)
             }
@@ -86,6 +91,30 @@ impl ReplicaFile {
             }
         })
     }
+}
+
+/// Takes over the names that people gave to tables: nothing was missed, only the names differ.
+fn adopt_names(conn: &Connection, layers: &mut [Layer]) -> Result<Vec<Problem>> {
+    let doing = "taking over a new table name";
+    let mut renamed = Vec::new();
+    for layer in layers {
+        let Some(to) = check::renamed_to(conn, layer)? else {
+            continue;
+        };
+        renamed.push(Problem::Renamed {
+            layer: layer.collection.name.clone(),
+            from: layer.table.clone(),
+            to: to.clone(),
+        });
+        conn.execute(
+            "UPDATE haversack_layers SET table_name = ?2 WHERE collection = ?1",
+            params![layer.id().0, to],
+        )
+        .doing(doing)?;
+        // SQLite rewrote the name in the triggers too. Whatever else is wrong is found afterwards.
+        *layer = Layer::new(layer.collection.clone(), to);
+    }
+    Ok(renamed)
 }
 
 fn repair_all(

@@ -97,7 +97,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(layers: Vec<(Collection, Vec<Record>)>) -> Self {
+    fn new(layers: &[(Collection, Vec<Record>)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let service = Service {
             name: "world".to_owned(),
@@ -111,7 +111,7 @@ impl Server {
         };
         let store = SqliteStore::create(folder.path().join("world.gpkg"), &service).unwrap();
         let mut tx = store.begin_write(NOW).unwrap();
-        for (collection, records) in &layers {
+        for (collection, records) in layers {
             for record in records {
                 tx.put(collection.id, record, None).unwrap();
             }
@@ -170,7 +170,7 @@ fn world() -> Vec<(Collection, Vec<Record>)> {
 #[test]
 fn a_prepared_file_equals_the_service_and_is_an_ordinary_geopackage() {
     let layers = world();
-    let server = Server::new(layers.clone());
+    let server = Server::new(&layers);
     let wanted = layers.iter().map(|(c, _)| (c.id, &Filter::All)).collect();
     let (prepared, mut file) = server.prepare(wanted);
     let read = server.store.begin_read().unwrap();
@@ -253,7 +253,7 @@ fn a_prepared_file_equals_the_service_and_is_an_ordinary_geopackage() {
 #[test]
 fn edits_of_wide_and_many_scripted_rows_are_captured_with_their_bases() {
     let layers = world();
-    let server = Server::new(layers.clone());
+    let server = Server::new(&layers);
     let wanted = layers.iter().map(|(c, _)| (c.id, &Filter::All)).collect();
     let (_, mut file) = server.prepare(wanted);
     let (countries, areas) = (&layers[3], &layers[2]);
@@ -296,7 +296,7 @@ fn only_rows_that_match_and_no_other_layer_are_in_a_filtered_file() {
         "ne_10m_parks_and_protected_lands_point.geojson",
         GeometryKind::Point,
     );
-    let server = Server::new(vec![(ports.clone(), records.clone()), parks]);
+    let server = Server::new(&[(ports.clone(), records.clone()), parks]);
     let at = ports.field_index("scalerank").unwrap();
     let filter = Filter::Compare {
         left: Expr::Field("scalerank".into()),
@@ -327,7 +327,7 @@ fn attachments_come_with_their_content() {
     let (mut ports, records) = load(0, "ne_10m_ports.geojson", GeometryKind::Point);
     ports.has_attachments = true;
     let hidden = ports.attachments();
-    let server = Server::new(vec![(ports.clone(), records.clone())]);
+    let server = Server::new(&[(ports.clone(), records.clone())]);
     let hash =
         BlobHash::from_hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
             .unwrap();
@@ -359,7 +359,7 @@ fn attachments_come_with_their_content() {
 
 #[test]
 fn an_unknown_collection_leaves_no_file() {
-    let server = Server::new(vec![load(0, "ne_10m_ports.geojson", GeometryKind::Point)]);
+    let server = Server::new(&[load(0, "ne_10m_ports.geojson", GeometryKind::Point)]);
     let checkout = Checkout {
         layers: vec![(CollectionId(5), &Filter::All)],
         header: header(),
@@ -377,7 +377,7 @@ fn an_unknown_collection_leaves_no_file() {
 #[test]
 fn commits_during_the_preparation_are_after_its_cursor() {
     let (ports, records) = load(0, "ne_10m_ports.geojson", GeometryKind::Point);
-    let server = Server::new(vec![(ports.clone(), records.clone())]);
+    let server = Server::new(&[(ports.clone(), records.clone())]);
     let checkout = Checkout {
         layers: vec![(ports.id, &Filter::All)],
         header: header(),

@@ -201,3 +201,22 @@ fn a_column_that_a_person_adds_is_no_problem() {
         "it is not part of what is synchronised"
     );
 }
+
+#[test]
+fn a_renamed_table_keeps_its_edits_and_its_new_name() {
+    let fixture = Fixture::new(3);
+    fixture.plain_sql("UPDATE City_parks SET trees = 7 WHERE OBJECTID = 1");
+    fixture.python(
+        "ds = gdal.OpenEx(path, gdal.OF_UPDATE)\n\
+         ds.ExecuteSQL('ALTER TABLE City_parks RENAME TO Gardens')\n\
+         layer = ds.GetLayerByName('Gardens'); f = layer.GetFeature(2); f['trees'] = 8; layer.SetFeature(f)\n",
+    );
+    assert!(refusal(&fixture).contains("renamed from"));
+    let mut file = fixture.open();
+    let repaired = file.repair(None).unwrap();
+    assert_eq!(repaired.problems.len(), 1);
+    assert_eq!(file.table(PARKS), Some("Gardens"));
+    assert!(file.problems().unwrap().is_empty());
+    fixture.plain_sql("DELETE FROM Gardens WHERE OBJECTID = 3");
+    assert_eq!(fixture.entries().len(), 3);
+}

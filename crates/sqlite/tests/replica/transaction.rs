@@ -235,9 +235,9 @@ fn status_and_diff_tell_what_was_edited_field_by_field() {
          f = ogr.Feature(layer.GetLayerDefn()); f['name'] = 'new'; layer.CreateFeature(f)\n",
     );
     let file = fixture.open();
-    let status = file.status().unwrap();
-    assert_eq!(status.pending, 3);
-    let layer = &status.layers[0];
+    let told = file.status().unwrap();
+    assert_eq!(told.pending, 3);
+    let layer = &told.layers[0];
     assert_eq!((layer.rows, layer.to_delete), (4, 1));
     let states: Vec<_> = layer.states.iter().map(|(s, n)| (*s, *n)).collect();
     assert_eq!(
