@@ -280,7 +280,9 @@ impl View<'_> {
         let resolution = conflict.resolution.as_ref();
         self.prepare(
             &format!(
-                "INSERT OR REPLACE INTO haversack_conflicts ({CONFLICT_COLUMNS}) VALUES \
+                "INSERT INTO haversack_conflicts ({CONFLICT_COLUMNS}) VALUES \
+                 (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) \
+                 ON CONFLICT (id) DO UPDATE SET ({CONFLICT_COLUMNS}) = \
                  (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
             ),
             doing,

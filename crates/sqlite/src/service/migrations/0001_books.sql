@@ -70,9 +70,11 @@ CREATE TABLE haversack_last_edits (
   PRIMARY KEY (replica, collection, global_id)
 ) WITHOUT ROWID;
 
--- Readable with any SQLite tool: the three versions are JSON objects by column name.
+-- Readable with any tool, GIS programs included: the three versions are JSON objects by column name. It is the one table
+-- of ours that is listed in gpkg_contents, also because GDAL lists every table of a file without `attributes`.
 CREATE TABLE haversack_conflicts (
-  id TEXT PRIMARY KEY,
+  fid INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
   at INTEGER NOT NULL,
   collection INTEGER NOT NULL,
   global_id TEXT NOT NULL,
@@ -92,6 +94,8 @@ CREATE TABLE haversack_conflicts (
   kept TEXT
 );
 CREATE INDEX haversack_conflicts_at ON haversack_conflicts (at, id);
+INSERT INTO gpkg_contents (table_name, data_type, identifier, description)
+VALUES ('haversack_conflicts', 'attributes', 'haversack_conflicts', 'Edits that clashed: base, mine, theirs and what became of them');
 
 CREATE TABLE haversack_blobs (
   hash BLOB PRIMARY KEY,
