@@ -1,5 +1,7 @@
 //! The log: events with fields on standard error, as text or JSON lines.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::Config;
@@ -14,6 +16,7 @@ pub(crate) fn start(config: &Config) -> Result<()> {
         .map_err(|e| Error::invalid("log_level", e.to_string()))?;
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
         .with_target(false);
     // An error means that the process has a log already: in-process servers share their program's.

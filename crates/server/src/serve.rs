@@ -188,8 +188,8 @@ fn start_with(options: &Options, config: Config, on_signals: bool) -> Result<Han
                 tracing::info!(%address, "listening");
                 listener::run(listener, tls, router, &server.config, stopping).await;
             });
-            server.stop(Instant::now() + Duration::from_millis(500));
             runtime.shutdown_timeout(Duration::from_millis(500));
+            server.stop(Instant::now() + Duration::from_millis(500));
             tracing::info!("stopped");
         })
         .map_err(listen_error(address))?;

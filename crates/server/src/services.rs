@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use haversack_model::{Service, Store};
+use haversack_model::Service;
 use haversack_sqlite::SqliteStore;
 
 use crate::error::{Error, Result, at_path};
@@ -83,13 +83,24 @@ impl Services {
         Ok(store)
     }
 
-    /// All stores with their names.
-    pub(crate) fn all(&self) -> Vec<(String, Arc<dyn Store>)> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.iter()
-            .map(|(name, store)| (name.clone(), Arc::clone(store) as Arc<dyn Store>))
-            .collect()
+    /// Closes the files and moves their write-ahead logs into them, so that the data directory can be copied file by file
+    /// afterwards. A file that a job still works on keeps a small log until that ends.
+    pub(crate) fn close(&self) {
+        let open = std::mem::take(&mut *self.open.write().unwrap_or_else(PoisonError::into_inner));
+        for (name, store) in open {
+            let path = store.path().to_owned();
+            drop(store);
+            if let Err(error) = fold_log(&path) {
+                tracing::warn!(%error, service = name, "the write-ahead log stays beside the file; nothing is lost");
+            }
+        }
     }
+}
+
+/// The last connection to a file may have been one that only reads, which leaves the log behind.
+fn fold_log(path: &Path) -> rusqlite::Result<()> {
+    let connection = rusqlite::Connection::open(path)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
 }
 
 fn service_name(path: &Path) -> Option<String> {

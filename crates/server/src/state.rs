@@ -116,6 +116,7 @@ impl Server {
     /// Ends the work: no new jobs; running ones get until the deadline.
     pub(crate) fn stop(&self, deadline: Instant) {
         self.jobs.stop(deadline);
+        self.services.close();
         self.dir.withdraw();
     }
 

@@ -243,13 +243,7 @@ fn the_real_data_loads_and_comes_back_as_it_was() {
                 assert_eq!(*value, fits, "{}: {}", path.display(), field.name);
             }
             let shape = convert::geometry(&feature["geometry"]).unwrap();
-            assert_eq!(
-                record
-                    .geometry
-                    .as_ref()
-                    .map(haversack_model::Geometry::shape),
-                shape
-            );
+            assert_eq!(record.geometry.as_ref().map(Geometry::shape), shape);
         }
     }
     assert_eq!(files, 6);
