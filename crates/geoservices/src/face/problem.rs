@@ -66,9 +66,19 @@ impl Problem {
     }
     /// Puts the name of a parameter before what is wrong within it.
     pub(crate) fn within(name: &str) -> impl Fn(crate::Error) -> Self + '_ {
-        move |error| match error {
-            parameter @ crate::Error::Parameter { .. } => Self::Wire(parameter),
-            other => Self::parameter(name, &other.to_string()),
+        move |error| {
+            let named = match &error {
+                crate::Error::Parameter { name: inner, .. }
+                | crate::Error::Sql {
+                    parameter: inner, ..
+                } => inner == name,
+                _ => false,
+            };
+            if named {
+                Self::Wire(error)
+            } else {
+                Self::parameter(name, &error.to_string())
+            }
         }
     }
     /// A clause that is not understood.

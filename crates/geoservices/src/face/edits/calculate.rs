@@ -30,7 +30,8 @@ pub(crate) fn calculate(call: &Call, name: &str, id: CollectionId) -> Result<Ans
         .params
         .json("calcExpression")?
         .ok_or_else(|| Problem::parameter("calcExpression", "it is required"))?;
-    let assignments = sql::calculation(&expression, collection, opened.now)?;
+    let assignments = sql::calculation(&expression, collection, opened.now)
+        .map_err(Problem::within("calcExpression"))?;
     let condition = filter::of_params(&call.params, &opened, collection)?;
     let now = call.now();
     let mut tx = opened.store.begin_write(now)?;

@@ -107,7 +107,7 @@ pub(crate) fn spatial(params: &Params, collection: &Collection) -> Result<Filter
     }
     let in_sr = params
         .text("inSR")
-        .map(|text| crs::from_text(text, "inSR"))
+        .map(|text| reference(text, "inSR"))
         .transpose()?;
     let Some(text) = params.text("geometry") else {
         return Ok(Filter::All);
@@ -124,6 +124,11 @@ pub(crate) fn spatial(params: &Params, collection: &Collection) -> Result<Filter
 
 fn is_geometry_type(name: &str) -> bool {
     name.eq_ignore_ascii_case("esriGeometryEnvelope") || kind_of_type(name).is_some()
+}
+
+/// A spatial reference; an unknown one is told with the name of its parameter.
+pub(crate) fn reference(text: &str, name: &str) -> Result<i32> {
+    crs::from_text(text, name).map_err(Problem::within(name))
 }
 
 /// Brings a geometry into another reference. The poles, which Web Mercator does not have, are cut off.

@@ -150,7 +150,7 @@ fn count_and_extent(
             ));
         };
         let srid = match params.text("outSR") {
-            Some(text) => crs::from_text(text, "outSR")?,
+            Some(text) => filter::reference(text, "outSR")?,
             None => column.srid,
         };
         let query = Query {

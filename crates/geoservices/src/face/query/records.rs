@@ -11,6 +11,7 @@ use super::super::answer::{Answer, Spool};
 use super::super::call::Opened;
 use super::super::metadata::layer;
 use super::super::problem::{Problem, Result};
+use super::filter::reference;
 use super::simplify::{Grid, thinned};
 use super::{Encoding, encoding};
 use crate::wire::crs::{self, Transform};
@@ -49,7 +50,7 @@ impl<'a> Style<'a> {
         let own = collection.geometry.as_ref().map_or(WGS84, |c| c.srid);
         let asked = params
             .text("outSR")
-            .map(|text| crs::from_text(text, "outSR"))
+            .map(|text| reference(text, "outSR"))
             .transpose()?;
         let srid = asked.unwrap_or(match encoding {
             Encoding::GeoJson => WGS84,

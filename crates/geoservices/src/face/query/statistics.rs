@@ -23,7 +23,8 @@ pub(crate) fn statistics(
 ) -> Result<Answer> {
     let now = opened.now;
     let asked = params.json("outStatistics")?.unwrap_or(Value::Null);
-    let statistics = sql::statistics(&asked, collection, now)?;
+    let statistics =
+        sql::statistics(&asked, collection, now).map_err(Problem::within("outStatistics"))?;
     let keys = match params.text("groupByFieldsForStatistics") {
         Some(text) => sql::group_by(text, collection, now)
             .map_err(|error| Problem::sql("groupByFieldsForStatistics", error))?,

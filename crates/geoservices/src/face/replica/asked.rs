@@ -8,7 +8,6 @@ use super::super::extract::filegdb;
 use super::super::problem::{Problem, Result};
 use super::super::query::filter;
 use super::dialect::{AttachmentsDirection, Dialect, LayerQuery, QueryOption};
-use crate::wire::crs;
 use crate::wire::json::member;
 use crate::wire::params::Params;
 
@@ -186,7 +185,7 @@ pub(crate) fn layer_ids(params: &Params, opened: &Opened) -> Result<Vec<Collecti
 pub(crate) fn read_dialect(params: &Params, opened: &Opened) -> Result<Dialect> {
     let reference = |name: &str| -> Result<Option<i32>> {
         let text = params.text(name);
-        Ok(text.map(|text| crs::from_text(text, name)).transpose()?)
+        text.map(|text| filter::reference(text, name)).transpose()
     };
     let return_attachments = params.flag("returnAttachments", false)?;
     let directions = [
