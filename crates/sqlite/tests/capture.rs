@@ -25,38 +25,8 @@ fn held() -> (Held, Generation) {
     (held, since)
 }
 
-/// The counter, the feed and the rows agree; the spatial index holds exactly the rows with a place.
 fn check(held: &Held) {
-    let plain = Connection::open(&held.path).unwrap();
-    let one = |sql: &str| -> i64 { plain.query_row(sql, [], |row| row.get(0)).unwrap() };
-    let untracked = "SELECT count(*) FROM places t LEFT JOIN haversack_track k \
-        ON k.collection = 0 AND k.object_id = t.OBJECTID AND k.global_id = t.GlobalID \
-        AND k.deleted = 0 WHERE k.object_id IS NULL";
-    assert_eq!(one(untracked), 0, "rows without tracking");
-    assert_eq!(
-        one("SELECT count(*) FROM haversack_track WHERE collection = 0 AND deleted = 0"),
-        one("SELECT count(*) FROM places"),
-        "tracking without rows"
-    );
-    let head = one("SELECT generation FROM haversack_counter");
-    assert_eq!(one("SELECT max(generation) FROM haversack_track"), head);
-    assert_eq!(
-        one("SELECT count(*) FROM haversack_history_places WHERE haversack_until <= 0"),
-        0
-    );
-    assert_eq!(
-        one("SELECT count(*) FROM rtree_places_geom WHERE id NOT IN (SELECT OBJECTID FROM places)"),
-        0,
-        "the index holds rows that are gone"
-    );
-    assert_eq!(
-        one("SELECT count(*) FROM places WHERE OBJECTID NOT IN (SELECT id FROM rtree_places_geom)"),
-        0
-    );
-    let integrity: String = plain
-        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(integrity, "ok");
+    common::check(&held.path);
 }
 
 #[test]
