@@ -67,7 +67,7 @@ def a_client_whose_disk_is_full_keeps_its_edits():
     h.cli("checkout", server.service(), "-o", path, "--layers", "0")
     table = h.cli("status", path)["layers"][0]["table"]
     h.sql(path, f'UPDATE "{table}" SET name = ? WHERE OBJECTID <= 20', "before it was full")
-    h.good(h.post(f"{server.service()}/0/calculate", where="OBJECTID > 20", calcExpression=[{"field": "name", "value": "x" * 200}]))
+    h.good(h.post(f"{server.service()}/0/calculate", where="OBJECTID > 20", calcExpression=[{"field": "remarks", "value": "x" * 400}]))
     ballast = fill(disk)
     done = h.cli_raw("sync", path)
     h.check("the sync fails with a sentence about the disk", done.returncode == 1 and "full" in done.stderr.lower(), [done.returncode, done.stderr])

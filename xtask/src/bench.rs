@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::command::{cargo, step};
 
-/// Runs the measurements of `crates/cli/examples/bench.rs`, which prints the table and writes `docs/benchmarks.md`.
+/// Runs the measurements of `crates/cli/examples/bench/`, which prints the table and writes `docs/benchmarks.md`.
 ///
 /// # Errors
 /// If a measurement cannot be made or misses its target.

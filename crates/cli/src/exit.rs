@@ -60,9 +60,10 @@ fn code_of_error(error: &anyhow::Error) -> u8 {
         }
         match cause.downcast_ref::<ModelError>() {
             Some(ModelError::Network(_)) => return 5,
-            Some(ModelError::Refused { code, .. }) if matches!(code, 401 | 403 | 498 | 499) => {
-                return 4;
-            }
+            Some(ModelError::Refused {
+                code: 401 | 403 | 498 | 499,
+                ..
+            }) => return 4,
             _ => {}
         }
         if cause

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &LoginArgs, out: Output) -> Result<Outcome> {
                 "Forgotten."
             } else {
                 "No login was kept for it."
-            })
+            });
         });
         return Ok(Outcome::Done);
     }

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
             let password = credentials::password(*password_stdin, &format!("Password for {name}"))?;
             match directory {
                 Directory::Opened(server) => {
-                    server.accounts.add(name, &password, *admin, clock::now())?
+                    server.accounts.add(name, &password, *admin, clock::now())?;
                 }
                 Directory::Running(client) => {
                     send(
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
                 }
             }
             out.result(&json!({"changed": name}), |out| {
-                out.line("Changed; earlier tokens have ended.")
+                out.line("Changed; earlier tokens have ended.");
             });
         }
         UserAction::List { data } => list(&Directory::open(&data.data)?, out)?,
@@ -132,7 +132,7 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
                 }
             }
             out.result(&json!({"removed": name}), |out| {
-                out.line(format_args!("Removed {name}."))
+                out.line(format_args!("Removed {name}."));
             });
         }
     }

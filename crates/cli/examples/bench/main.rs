@@ -1,0 +1,115 @@
+//! The project's numbers, measured in one run as ratios: `cargo xtask bench [NAME]`.
+//!
+//! Each measurement compares Haversack with what one would do without it, on the same machine, disk and rows, in the same
+//! run, so that the ratios mean something on any machine. The table goes to `docs/benchmarks.md`.
+#![allow(
+    clippy::print_stdout,
+    reason = "a measuring program; what it prints is its result"
+)]
+
+mod checkout;
+mod layer;
+mod report;
+mod syncing;
+mod tracking;
+
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use haversack_server::DataDir;
+
+use layer::{BIG, Child, LARGE, SMALL, TINY};
+use report::Figure;
+
+fn main() -> Result<()> {
+    let only = std::env::args().nth(1);
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    ensure!(
+        !cfg!(debug_assertions),
+        "measure with --release: cargo xtask bench"
+    );
+    let folder = tempfile::Builder::new()
+        .prefix("haversack-bench-")
+        .tempdir_in(scratch()?)?;
+    let mut figures = Vec::new();
+
+    if wanted("tracking") {
+        figures.push(tracking::measure(folder.path())?);
+    }
+    if ["checkout", "download", "upload"]
+        .iter()
+        .any(|name| wanted(name))
+    {
+        let data = folder.path().join("data");
+        publish(&data)?;
+        let server = Child::start(&data)?;
+        if wanted("checkout") {
+            figures.extend(checkout::measure(&server, &data, folder.path())?);
+        }
+        if wanted("download") {
+            figures.push(syncing::measure_download(&server, folder.path())?);
+        }
+        if wanted("upload") {
+            figures.push(syncing::measure_upload(&server, &data, folder.path())?);
+        }
+    }
+    if figures.is_empty() {
+        bail!("there are the measurements checkout, download, upload and tracking");
+    }
+
+    let table = report::table(&figures);
+    println!("\n{table}");
+    if only.is_none() {
+        report::write(&table)?;
+    }
+    let missed: Vec<&str> = figures
+        .iter()
+        .filter(|f| !f.is_met())
+        .map(|f| f.name)
+        .collect();
+    ensure!(missed.is_empty(), "missed: {}", missed.join(", "));
+    Ok(())
+}
+
+/// The scratch folder lies on the disk of the build, which is not always that of the system's temporary files.
+fn scratch() -> Result<std::path::PathBuf> {
+    let program = std::env::current_exe()?;
+    let folder = program
+        .parent()
+        .unwrap_or(Path::new("."))
+        .join("../../bench");
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder.canonicalize()?)
+}
+
+/// Makes the two services, one large and one small.
+fn publish(data: &Path) -> Result<()> {
+    println!("making {LARGE} and {SMALL} rows ..");
+    let dir = DataDir::open(data)?;
+    layer::publish(&dir.services(), BIG, LARGE)?;
+    layer::publish(&dir.services(), TINY, SMALL)
+}
+
+/// The middle of some durations in seconds.
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Seconds that a step took.
+fn timed(step: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let begun = std::time::Instant::now();
+    step()?;
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+/// A figure and its bound, in one line.
+fn figure(name: &'static str, what: String, ratio: f64, bound: report::Bound) -> Figure {
+    println!("  {name}: {what}: {ratio:.3}");
+    Figure {
+        name,
+        what,
+        ratio,
+        bound,
+    }
+}
