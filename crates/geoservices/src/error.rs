@@ -65,6 +65,48 @@ pub enum Error {
         /// The reason.
         problem: String,
     },
+    /// The network failed; whether a request took effect is unknown.
+    #[error("{doing}: {source}")]
+    Network {
+        /// What was being done.
+        doing: &'static str,
+        /// What failed.
+        source: reqwest::Error,
+    },
+    /// The other server answered with an error.
+    #[error("the server refused: {message} (code {code})")]
+    Refused {
+        /// Its code.
+        code: i64,
+        /// Its words.
+        message: String,
+    },
+    /// The other server answered with an HTTP status that says no more.
+    #[error("the server answered with HTTP status {status}")]
+    Status {
+        /// The status.
+        status: u16,
+    },
+    /// The other server sends elsewhere. Credentials and edits are not taken there.
+    #[error("the server redirects to {to:?}, which is not followed; give the right address")]
+    Redirected {
+        /// Where to.
+        to: String,
+    },
+    /// An answer is larger than allowed.
+    #[error("the answer is larger than {max_bytes} bytes")]
+    TooLarge {
+        /// The limit.
+        max_bytes: u64,
+    },
+    /// An answer or a job takes longer than allowed.
+    #[error("{doing} took longer than {seconds} s")]
+    TooSlow {
+        /// What was waited for.
+        doing: &'static str,
+        /// The limit.
+        seconds: u64,
+    },
     /// Reading or writing a stream failed.
     #[error("reading or writing failed: {0}")]
     Io(#[from] std::io::Error),
@@ -99,6 +141,27 @@ impl Error {
     pub fn geometry(problem: impl Into<String>) -> Self {
         Self::Geometry {
             problem: problem.into(),
+        }
+    }
+}
+
+/// For callers of the model's traits: whatever leaves open whether a request took effect is a failure of the network,
+/// so that it is sent again.
+impl From<Error> for haversack_model::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Model(error) => error,
+            Error::Refused { code, message } => Self::Refused { code, message },
+            Error::Redirected { .. } => Self::Refused {
+                code: 0,
+                message: error.to_string(),
+            },
+            Error::Parameter { name, problem } => Self::Invalid {
+                what: name,
+                problem,
+            },
+            Error::Io(source) if source.kind() == std::io::ErrorKind::StorageFull => Self::DiskFull,
+            other => Self::Network(Box::new(other)),
         }
     }
 }

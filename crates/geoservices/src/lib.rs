@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod face;
+pub mod remote;
 pub mod wire;
 
 pub use error::{Error, Result};

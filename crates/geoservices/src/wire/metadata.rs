@@ -224,7 +224,7 @@ fn read_layer(
     })
 }
 
-fn type_word<'a>(field: &'a Map<String, Json>) -> &'a str {
+fn type_word(field: &Map<String, Json>) -> &str {
     member(field, "type")
         .and_then(Json::as_str)
         .unwrap_or_default()
@@ -414,7 +414,7 @@ fn table_name(name: &str, id: CollectionId, taken: &[String]) -> String {
     {
         table = format!("layer_{table}");
     }
-    if taken.iter().any(|other| *other == table) || table.trim_matches('_').is_empty() {
+    if taken.contains(&table) || table.trim_matches('_').is_empty() {
         table = format!("{table}_{id}");
     }
     table

@@ -22,6 +22,7 @@
 mod clauses;
 mod functions;
 mod parser;
+mod predicates;
 mod statistics;
 mod tokens;
 mod types;

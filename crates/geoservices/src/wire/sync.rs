@@ -8,6 +8,7 @@ mod upload;
 pub use answer::{
     AttachmentContent, DocumentHead, DocumentVisitor, IncomingAttachmentLine, Part, read_document,
 };
+pub(crate) use upload::settable;
 pub use upload::{AttachmentUpload, LayerUpload, UploadContent, write_upload};
 
 #[cfg(test)]

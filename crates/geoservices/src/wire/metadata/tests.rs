@@ -14,7 +14,7 @@ fn object(value: Json) -> Map<String, Json> {
 fn root() -> Map<String, Json> {
     object(json!({
         "capabilities": "Query, Sync,Create", "description": "of a town", "copyrightText": "the town",
-        "spatialReference": {"wkid": 102100, "latestWkid": 3857},
+        "spatialReference": {"wkid": 102_100, "latestWkid": 3857},
         "layers": [{"id": 0, "name": "Trees"}], "tables": [{"id": 3, "name": "Visits"}],
         "syncCapabilities": {"supportsPerLayerSync": true, "supportsAsync": true},
     }))
