@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use haversack_model::local::{LocalReplica, ReplicaHeader};
-use haversack_model::remote::{Page, RemoteChange};
+use haversack_model::remote::Page;
 use haversack_model::{
     Error, FieldType, Filter, Generation, GlobalId, Policy, Remote, Store, Value,
 };
