@@ -117,19 +117,38 @@ pub(crate) fn changed(
         filter: layer.filter_now(),
         filter_then,
     };
-    // Whether the parent matched back then is not told by the record's own history, and the store answers for
-    // `since` only: where in doubt, rather tell one removal too many.
+    // Whether the parent matched back then is not told by the record's own history, and on a later page the store
+    // answers for that page alone: where in doubt, rather tell one removal too many.
     let doubtful = looks_at_a_parent(filter_then) || range.had != range.since;
     tx.changes(&query, &mut |mut change| {
         if doubtful && !change.matches && !change.matched {
-            let had = tx.record_as_of(layer.collection, &change.global_id, range.had)?;
-            change.matched = had.is_some();
+            change.matched = may_be_held(tx, layer, &change.global_id, range)?;
         }
         match as_told(tx, layer, change, sent)? {
             Some((generation, told)) => visit(generation, told),
             None => Ok(Flow::Continue(())),
         }
     })
+}
+
+/// Whether a record existed at any time from where the download began, before its present version: a page may have
+/// told of it. A touch leaves no version, so the one as of the page's own beginning is looked up too.
+fn may_be_held(
+    tx: &dyn ReadTx,
+    layer: &ReplicaLayer,
+    id: &GlobalId,
+    range: &Range,
+) -> Result<bool> {
+    let collection = layer.collection;
+    for at in [range.had, range.since] {
+        if at > Generation::ZERO && tx.record_as_of(collection, id, at)?.is_some() {
+            return Ok(true);
+        }
+    }
+    let history = tx.history(collection, id)?;
+    Ok(history
+        .iter()
+        .any(|version| version.track.generation > range.had))
 }
 
 /// Rule (b): older records that match exactly one of the filter as of the cursor and the present one. A scan.

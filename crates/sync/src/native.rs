@@ -126,12 +126,11 @@ pub fn note_cursor(replica: &mut Replica, generation: Generation) {
 ///
 /// A download of several pages is judged by where it began: the feed is compact, so a record that has left may be
 /// missing on the page on which it left, and the cursor of a later page no longer tells that the replica had it [M].
-/// Rows that enter or leave because the filter changed come on the last page; a filter that changes while pages are
-/// fetched begins the download anew.
+/// Rows that enter or leave because the filter changed come on the last page.
 ///
 /// # Errors
 /// [`Error::NewHistory`] if the cursor is of another history; [`Error::Resync`] if it is below the floor or above the
-/// head. Then ask with generation zero, which is always answered.
+/// head, or if the filter changed while pages were fetched. Then ask with generation zero, which is always answered.
 pub fn pull(tx: &dyn ReadTx, replica: &Replica, asked: &Pull) -> Result<Page> {
     let head = tx.head()?;
     check_history(tx, &head, asked.cursor)?;
@@ -145,7 +144,13 @@ pub fn pull(tx: &dyn ReadTx, replica: &Replica, asked: &Pull) -> Result<Page> {
         .unwrap_or_default();
     let (from, since) = match asked.download {
         Some(download) if download.filters == filters => (download.from, asked.cursor.generation),
-        Some(download) => (download.from, download.from),
+        // What matched the former filter has been told as found: only a new comparison removes it.
+        Some(_) => {
+            return Err(Error::Resync {
+                asked: asked.cursor.generation,
+                reason: "the filter changed in the middle of a download",
+            });
+        }
         None => (asked.cursor.generation, asked.cursor.generation),
     };
     let span = Span {
@@ -224,11 +229,7 @@ impl Span<'_> {
         visit: &mut dyn FnMut(Generation, DeltaChange) -> Result<Flow>,
     ) -> Result<()> {
         if self.from == Generation::ZERO {
-            // The replica has nothing, or compares everything anew: rows that are not told go at the end.
-            let (collection, filter) = (layer.collection, layer.filter_now());
-            return tx.live_after(collection, self.since, filter, &mut |version| {
-                visit(version.track.generation, DeltaChange::Add(version))
-            });
+            return self.compared(tx, layer, visit);
         }
         if self.from < self.head.floor {
             return Err(below_floor(self.from));
@@ -236,6 +237,41 @@ impl Span<'_> {
         let range = Range {
             had: self.from,
             since: self.since,
+            upto: self.head.generation,
+        };
+        changed(tx, layer, &range, &Sent::default(), visit)
+    }
+
+    /// The replica has nothing, or compares everything anew: rows that no page names go at its end. What an earlier
+    /// page named and is gone since must be told.
+    fn compared(
+        &self,
+        tx: &dyn ReadTx,
+        layer: &ReplicaLayer,
+        visit: &mut dyn FnMut(Generation, DeltaChange) -> Result<Flow>,
+    ) -> Result<()> {
+        let filter = layer.filter_now();
+        let is_first = self.since == Generation::ZERO;
+        let mut stopped = false;
+        if is_first || self.since < self.head.floor {
+            // Below the floor there is no feed of changes. What is gone went after the first page was read, while the
+            // replica's cursor held the floor below that.
+            tx.live_after(layer.collection, self.since, filter, &mut |version| {
+                let generation = version.track.generation;
+                if !is_first && generation > self.head.floor {
+                    return Ok(Flow::Break(()));
+                }
+                let flow = visit(generation, DeltaChange::Add(version))?;
+                stopped |= flow.is_break();
+                Ok(flow)
+            })?;
+        }
+        if is_first || stopped {
+            return Ok(());
+        }
+        let range = Range {
+            had: Generation::ZERO,
+            since: self.since.max(self.head.floor),
             upto: self.head.generation,
         };
         changed(tx, layer, &range, &Sent::default(), visit)

@@ -96,6 +96,9 @@ fn in_order(
             }
         }
     }
+    // Deletions last: a child may have been given to another parent before the old one, which takes its children
+    // along, was deleted.
+    ordered.sort_by_key(|entry| entry.deleted);
     // Parents that came along may exceed the limit; what is cut off stays pending. A prefix keeps parents first.
     ordered.truncate(MAX_BATCH);
     Ok(ordered)

@@ -135,14 +135,15 @@ fn remove(
     Ok(())
 }
 
-/// The end of a full resync: what the server did not name, it does not have.
+/// The end of a full resync: what the server did not name is not in this part. Whether it was deleted is not known,
+/// so a local deletion stays in the outbox.
 fn sweep(tx: &mut dyn ReplicaTx) -> Result<()> {
     for collection in tx.collections()? {
         for id in tx.confirmed(collection.id)? {
             let version = tx.version(collection.id, &id)?;
             if version.is_some_and(|version| version.generation == Generation::ZERO) {
                 tx.store_version(collection.id, &id, None)?;
-                remove(tx, collection.id, &id, Removal::Deleted)?;
+                remove(tx, collection.id, &id, Removal::Left)?;
             }
         }
     }

@@ -4,8 +4,7 @@ use haversack_model::local::{FrozenBatch, LocalReplica, ReplicaHeader};
 use haversack_model::remote::{Page, RemoteChange};
 use haversack_model::schema::attachment_field;
 use haversack_model::{
-    BlobHash, Direction, Edit, Error, HistoryId, Outcome, Remote, ReplicaTx, Result, Timestamp,
-    Value,
+    BlobHash, Direction, Edit, Error, Outcome, Remote, ReplicaTx, Result, Timestamp, Value,
 };
 
 use super::{Step, Summary};
@@ -92,7 +91,7 @@ impl Run<'_> {
                     (self.progress)(Step::Uploaded(settled));
                 }
                 Err(error) => {
-                    if !self.recover(&header, error)? {
+                    if !self.recover(&header, error, true)? {
                         return Ok(false);
                     }
                 }
@@ -130,7 +129,7 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     // What waits now, such as edits that the server forgot, goes up when all is here.
-                    complete &= self.recover(&header, error)?;
+                    complete &= self.recover(&header, error, false)?;
                 }
             }
         }
@@ -140,7 +139,7 @@ impl Run<'_> {
     ///
     /// # Errors
     /// The error itself if there is no way on.
-    fn recover(&mut self, header: &ReplicaHeader, error: Error) -> Result<bool> {
+    fn recover(&mut self, header: &ReplicaHeader, error: Error, uploading: bool) -> Result<bool> {
         self.recoveries += 1;
         if self.recoveries > MAX_RECOVERIES {
             return Err(error);
@@ -160,20 +159,18 @@ impl Run<'_> {
             }
             Error::Resync { .. } => {
                 let history = header.cursor.history;
-                self.resync(history)?;
+                self.write(|tx| {
+                    // A refused batch is in no server. One that merely waits for its answer may be, and stays as it is.
+                    if uploading {
+                        thaw(tx)?;
+                    }
+                    start_resync(tx, history)
+                })?;
+                self.resync_begun();
                 Ok(false)
             }
             error => Err(error),
         }
-    }
-
-    fn resync(&mut self, history: HistoryId) -> Result<()> {
-        self.write(|tx| {
-            thaw(tx)?;
-            start_resync(tx, history)
-        })?;
-        self.resync_begun();
-        Ok(())
     }
 
     fn resync_begun(&mut self) {

@@ -74,7 +74,7 @@ fn a_row_that_left_before_the_first_page_is_removed_by_a_later_one() {
 }
 
 #[test]
-fn a_filter_that_changes_between_pages_begins_the_download_anew() {
+fn a_filter_that_changes_between_pages_compares_everything_anew() {
     let ground = Ground::new();
     for number in 1..=3 {
         ground.add(&tree(number, "oak", 1));
@@ -93,8 +93,60 @@ fn a_filter_that_changes_between_pages_begins_the_download_anew() {
     // The first tree was on the page; now the grant takes it away.
     remote.access.filters = vec![(TREES, equals("name", "elm"))];
     ground.update(3, set(0, "elm"));
-    sync(&ground, &mut remote, &mut file);
+    assert!(sync(&ground, &mut remote, &mut file).resynced);
     assert_eq!(trees(&file), [id(3)]);
+}
+
+#[test]
+fn a_row_that_goes_while_everything_is_compared_is_removed_by_a_later_page() {
+    for floor in [false, true] {
+        let ground = Ground::new();
+        for number in 1..=4 {
+            ground.add(&tree(number, "oak", 1));
+        }
+        let replies = RefCell::default();
+        let mut remote = remote(&ground, &replies, 1);
+        if floor {
+            let mut tx = ground
+                .store
+                .begin_write(ground.now())
+                .expect("a transaction");
+            let head = tx.head().expect("a head").generation;
+            tx.prune_history(head).expect("pruned");
+            tx.commit().expect("a commit");
+        }
+        let mut file = remote.checkout("ann", Policy::Merge, equals("height", 1));
+        for _ in 0..2 {
+            let asked = file.header().clone();
+            let page = remote.pull(&asked).expect("a page");
+            assert!(page.more && store(&mut file, &asked, &page));
+        }
+        assert_eq!(trees(&file), [id(1), id(2)]);
+        ground.delete(1);
+        ground.update(2, set(1, 2));
+        sync(&ground, &mut remote, &mut file);
+        assert_eq!(trees(&file), [id(3), id(4)], "floor: {floor}");
+    }
+}
+
+#[test]
+fn a_row_that_came_with_one_page_and_left_before_the_next_is_removed() {
+    let ground = Ground::new();
+    ground.add(&tree(1, "oak", 1));
+    let replies = RefCell::default();
+    let mut remote = remote(&ground, &replies, 1);
+    let mut file = remote.checkout("ann", Policy::Merge, equals("height", 1));
+    sync(&ground, &mut remote, &mut file);
+    ground.add(&tree(2, "elm", 1));
+    ground.update(1, set(0, "fir"));
+    let asked = file.header().clone();
+    let page = remote.pull(&asked).expect("a page");
+    assert!(page.more && store(&mut file, &asked, &page));
+    assert_eq!(trees(&file), [id(1), id(2)]);
+    ground.delete(2);
+    ground.add(&tree(2, "elm", 2));
+    sync(&ground, &mut remote, &mut file);
+    assert_eq!(trees(&file), [id(1)]);
 }
 
 #[test]
@@ -245,6 +297,23 @@ fn attachments_follow_their_record_into_and_out_of_a_replica() {
     ground.update(1, set(1, 2));
     sync(&ground, &mut ann, &mut file);
     assert_eq!(file.rows().count(), 2, "the tree and its attachment");
+
+    // The tree leaves while everything is compared in pages, after a page that named the attachment.
+    let mut other = remote(&ground, &replies, 1);
+    let mut second = other.checkout("ann", Policy::Merge, equals("height", 2));
+    ground.add(&tree(2, "elm", 2));
+    while !second.rows().any(|((of, _), _)| *of == TREES.attachments()) {
+        let asked = second.header().clone();
+        let page = other.pull(&asked).expect("a page");
+        assert!(page.more && store(&mut second, &asked, &page));
+    }
+    ground.update(1, set(1, 3));
+    sync(&ground, &mut other, &mut second);
+    assert_eq!(second.rows().count(), 1, "the other tree");
+    ground.update(1, set(1, 2));
+    ground.delete(2);
+    sync(&ground, &mut ann, &mut file);
+    assert_eq!(file.rows().count(), 2);
     let tx = file.begin().expect("a transaction");
     assert_eq!(
         tx.blob(hash).expect("a read"),
