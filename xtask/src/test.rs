@@ -47,7 +47,7 @@ pub fn simulate(seconds: Option<&str>) -> Result<()> {
                 "-p",
                 "haversack-sync",
                 "--test",
-                "simulator",
+                "sim",
             ])
             .args(["--", "--nocapture"]),
     )
