@@ -105,21 +105,32 @@ pub struct RowDiff {
     pub reason: Option<String>,
 }
 
+/// Whether an edit was taken back. Cheap for all but plain updates, of which base and row are compared.
+fn is_reverted(file: &ReplicaFile, layer: &Layer, line: &Line) -> Result<bool> {
+    let (true, Some((no, _))) = (line.is_plain_update(), line.base) else {
+        return Ok(false);
+    };
+    let Some(base) = row::load_kept(&file.conn, layer, no)? else {
+        return Ok(false);
+    };
+    Ok(match row::load(&file.conn, layer, &base.global_id)? {
+        Some(Readable::Record(mine)) => base.same_content(&mine),
+        _ => false,
+    })
+}
+
 /// An entry with the row in the table; `None` if it turned out to be no edit.
 fn edited(
     file: &ReplicaFile,
     layer: &Layer,
     line: &Line,
 ) -> Result<Option<(OutboxEntry, Option<Readable>)>> {
+    if is_reverted(file, layer, line)? {
+        return Ok(None);
+    }
     let entry = line.entry(&file.conn, layer)?;
     let mine = row::load(&file.conn, layer, &entry.global_id)?;
-    let reverted = match (&mine, &entry.base) {
-        (Some(Readable::Record(mine)), Some((base, _))) => {
-            line.is_plain_update() && base.same_content(mine)
-        }
-        _ => false,
-    };
-    Ok((!reverted).then_some((entry, mine)))
+    Ok(Some((entry, mine)))
 }
 
 /// Counts per state of one layer.
@@ -135,13 +146,13 @@ fn layer_status(file: &ReplicaFile, layer: &Layer, lines: &[Line]) -> Result<Lay
     let mut states = BTreeMap::new();
     let (mut to_delete, mut unsettled) = (0, 0);
     for line in lines.iter().filter(|line| line.collection == layer.id()) {
-        let Some((entry, _)) = edited(file, layer, line)? else {
+        if is_reverted(file, layer, line)? {
             continue;
-        };
-        if entry.deleted {
+        }
+        if line.deleted {
             to_delete += 1;
         } else {
-            *states.entry(entry.state).or_default() += 1;
+            *states.entry(outbox::state_of(&line.state)?).or_default() += 1;
             unsettled += 1;
         }
     }

@@ -5,6 +5,7 @@
 mod capture;
 mod journal;
 mod prepare;
+mod property;
 mod repair;
 mod support;
 mod transaction;
