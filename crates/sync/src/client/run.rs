@@ -90,6 +90,10 @@ impl Run<'_> {
                     self.count(&batch, outcomes);
                     (self.progress)(Step::Uploaded(settled));
                 }
+                Err(Error::Resync { .. }) if batch.cursor != header.cursor => {
+                    // It was not stored, and everything was compared anew since it was frozen.
+                    self.write(thaw)?;
+                }
                 Err(error) => {
                     if !self.recover(&header, error, true)? {
                         return Ok(false);
