@@ -257,10 +257,10 @@ fn ranged(
     name: &str,
     range: Option<&str>,
 ) -> Result<Response> {
-    let asked = range.and_then(|text| parse_range(text, length));
+    let asked = range.map_or(Asked::Whole, |text| parse_range(text, length));
     let mut response = match asked {
-        None => stream(source, length, content_type),
-        Some(None) => {
+        Asked::Whole => stream(source, length, content_type),
+        Asked::Outside => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
             set(
@@ -270,7 +270,7 @@ fn ranged(
             );
             response
         }
-        Some(Some((first, last))) => {
+        Asked::Part(first, last) => {
             source
                 .seek(SeekFrom::Start(first))
                 .map_err(|error| Problem::io("reading a stored file", &error))?;
@@ -298,22 +298,44 @@ fn ranged(
     Ok(response)
 }
 
-/// `None`: not a single byte range, so the whole is sent. `Some(None)`: outside the content.
-fn parse_range(text: &str, length: u64) -> Option<Option<(u64, u64)>> {
+/// What a `Range` header asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Everything; also for what is not a single range of bytes.
+    Whole,
+    /// From the first to the last byte, both included.
+    Part(u64, u64),
+    /// Nothing that exists.
+    Outside,
+}
+
+fn parse_range(text: &str, length: u64) -> Asked {
+    read_range(text, length).unwrap_or(Asked::Whole)
+}
+
+fn read_range(text: &str, length: u64) -> Option<Asked> {
     let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
     let (first, last) = (first.trim(), last.trim());
+    let end = length.saturating_sub(1);
     if first.is_empty() {
         let count: u64 = last.parse().ok()?;
-        let valid = count > 0 && length > 0;
-        return Some(valid.then(|| (length.saturating_sub(count), length - 1)));
+        return Some(if count > 0 && length > 0 {
+            Asked::Part(length.saturating_sub(count), end)
+        } else {
+            Asked::Outside
+        });
     }
     let first: u64 = first.parse().ok()?;
     let last = if last.is_empty() {
-        length.saturating_sub(1)
+        end
     } else {
-        last.parse::<u64>().ok()?.min(length.saturating_sub(1))
+        last.parse::<u64>().ok()?.min(end)
     };
-    Some((first < length && first <= last).then_some((first, last)))
+    Some(if first < length && first <= last {
+        Asked::Part(first, last)
+    } else {
+        Asked::Outside
+    })
 }
 
 /// Media types that a browser shows without running anything; all others are bytes.
@@ -377,14 +399,14 @@ mod tests {
 
     #[test]
     fn ranges_are_read_as_http_defines_them() {
-        assert_eq!(parse_range("bytes=0-9", 100), Some(Some((0, 9))));
-        assert_eq!(parse_range("bytes=90-", 100), Some(Some((90, 99))));
-        assert_eq!(parse_range("bytes=-10", 100), Some(Some((90, 99))));
-        assert_eq!(parse_range("bytes=0-999", 100), Some(Some((0, 99))));
-        assert_eq!(parse_range("bytes=100-", 100), Some(None));
-        assert_eq!(parse_range("bytes=5-4", 100), Some(None));
-        assert_eq!(parse_range("bytes=0-1,4-5", 100), None);
-        assert_eq!(parse_range("bytes=-1", 0), Some(None));
+        assert_eq!(parse_range("bytes=0-9", 100), Asked::Part(0, 9));
+        assert_eq!(parse_range("bytes=90-", 100), Asked::Part(90, 99));
+        assert_eq!(parse_range("bytes=-10", 100), Asked::Part(90, 99));
+        assert_eq!(parse_range("bytes=0-999", 100), Asked::Part(0, 99));
+        assert_eq!(parse_range("bytes=100-", 100), Asked::Outside);
+        assert_eq!(parse_range("bytes=5-4", 100), Asked::Outside);
+        assert_eq!(parse_range("bytes=0-1,4-5", 100), Asked::Whole);
+        assert_eq!(parse_range("bytes=-1", 0), Asked::Outside);
     }
 
     #[test]
@@ -392,7 +414,7 @@ mod tests {
         let header = disposition("a\"; x=\r\n<b>ä.png");
         assert!(!header.contains('\r') && !header.contains('<'), "{header}");
         assert!(
-            header.starts_with("attachment; filename=\"a__ x=____b__.png\""),
+            header.starts_with("attachment; filename=\"a__ x____b__.png\""),
             "{header}"
         );
     }

@@ -84,7 +84,7 @@ pub(crate) fn url(call: &Call, service: &str, layer: CollectionId, parent: i64, 
 }
 
 /// Opens a layer with attachments.
-fn open<'a>(opened: &'a Opened, id: CollectionId) -> Result<&'a Collection> {
+fn open(opened: &Opened, id: CollectionId) -> Result<&Collection> {
     let collection = opened.collection(id)?;
     if collection.has_attachments {
         Ok(collection)
@@ -109,7 +109,7 @@ fn of_parents(
     tx: &dyn ReadTx,
     layer: CollectionId,
     parents: &[GlobalId],
-    more: Filter,
+    more: &Filter,
     visit: &mut dyn FnMut(Record) -> Result<()>,
 ) -> Result<()> {
     for some in parents.chunks(1000) {
@@ -134,7 +134,7 @@ pub(crate) fn list(call: &Call, name: &str, id: CollectionId, object_id: i64) ->
     let parent = parent(tx.as_ref(), &opened, id, object_id)?;
     let with_url = call.params.flag("returnUrl", false)?;
     let mut infos = Vec::new();
-    of_parents(tx.as_ref(), id, &[parent], Filter::All, &mut |record| {
+    of_parents(tx.as_ref(), id, &[parent], &Filter::All, &mut |record| {
         let mut told = Told(&record).to_json();
         if let (true, Some(number)) = (with_url, record.object_id) {
             told["url"] = json!(url(call, name, id, object_id, number.0));
@@ -171,7 +171,7 @@ pub(crate) fn bytes(
 fn find(tx: &dyn ReadTx, id: CollectionId, parent: &GlobalId, attachment: i64) -> Result<Record> {
     let mut found = None;
     let ids = Filter::ObjectIds(vec![ObjectId(attachment)]);
-    of_parents(tx, id, std::slice::from_ref(parent), ids, &mut |record| {
+    of_parents(tx, id, std::slice::from_ref(parent), &ids, &mut |record| {
         found = Some(record);
         Ok(())
     })?;
@@ -184,7 +184,7 @@ fn sent(call: &Call, opened: &Opened) -> Result<Content> {
     if let Some(id) = call.params.text("uploadId") {
         let (bytes, name) = uploads::content(call, opened, id, "uploadId")?;
         return Ok(Content {
-            content_type: guess_type(&name).to_owned(),
+            media_type: guess_type(&name).to_owned(),
             name,
             keywords,
             bytes: Some(bytes),
@@ -193,13 +193,13 @@ fn sent(call: &Call, opened: &Opened) -> Result<Content> {
     let part = call
         .file("attachment")
         .ok_or_else(|| Problem::parameter("attachment", "send a file, or name an uploadId"))?;
-    let content_type = match part.content_type.as_str() {
+    let media_type = match part.content_type.as_str() {
         "" | "application/octet-stream" => guess_type(&part.file_name).to_owned(),
         kind => kind.to_owned(),
     };
     Ok(Content {
         name: part.file_name.clone(),
-        content_type,
+        media_type,
         keywords,
         bytes: Some(part.content.to_vec()),
     })
@@ -233,7 +233,7 @@ fn apply(
     opened: &Opened,
     mut tx: Box<dyn WriteTx + '_>,
     layer: CollectionId,
-    planned: Vec<(Verb, Edit)>,
+    planned: &[(Verb, Edit)],
 ) -> Result<Vec<Value>> {
     let edits: Vec<_> = planned
         .iter()
@@ -289,7 +289,7 @@ pub(crate) fn add(call: &Call, name: &str, id: CollectionId, object_id: i64) -> 
         record,
         undelete: true,
     };
-    let told = apply(call, &opened, tx, id, vec![(Verb::Add, edit)])?;
+    let told = apply(call, &opened, tx, id, &[(Verb::Add, edit)])?;
     Ok(Answer::Json(json!({"addAttachmentResult": told.first()})))
 }
 
@@ -313,7 +313,7 @@ pub(crate) fn update(call: &Call, name: &str, id: CollectionId, object_id: i64) 
         mine,
         base: None,
     };
-    let told = apply(call, &opened, tx, id, vec![(Verb::Update, edit)])?;
+    let told = apply(call, &opened, tx, id, &[(Verb::Update, edit)])?;
     Ok(Answer::Json(
         json!({"updateAttachmentResult": told.first()}),
     ))
@@ -330,7 +330,7 @@ pub(crate) fn delete(call: &Call, name: &str, id: CollectionId, object_id: i64) 
     let parent = parent(&*tx as &dyn ReadTx, &opened, id, object_id)?;
     let mut found = BTreeMap::new();
     let ids = Filter::ObjectIds(wanted.clone());
-    of_parents(&*tx as &dyn ReadTx, id, &[parent], ids, &mut |record| {
+    of_parents(&*tx as &dyn ReadTx, id, &[parent], &ids, &mut |record| {
         if let Some(number) = record.object_id {
             found.insert(number, record.global_id);
         }
@@ -346,7 +346,7 @@ pub(crate) fn delete(call: &Call, name: &str, id: CollectionId, object_id: i64) 
             };
             (Verb::Delete, edit)
         });
-    let mut done = apply(call, &opened, tx, id, planned.collect())?.into_iter();
+    let mut done = apply(call, &opened, tx, id, &planned.collect::<Vec<_>>())?.into_iter();
     let results = wanted.iter().map(|number| {
         let mut told = if found.contains_key(number) {
             done.next().unwrap_or_default()
@@ -397,7 +397,7 @@ pub(crate) fn query(call: &Call, name: &str, id: CollectionId) -> Result<Answer>
     let keys: Vec<GlobalId> = numbers.keys().cloned().collect();
     let mut groups: BTreeMap<ObjectId, (GlobalId, Vec<Value>)> = BTreeMap::new();
     for some in keys.chunks(MAX_PARENTS) {
-        of_parents(tx.as_ref(), id, some, Filter::All, &mut |record| {
+        of_parents(tx.as_ref(), id, some, &Filter::All, &mut |record| {
             let told = Told(&record);
             let Some(parent) = told.parent().filter(|_| wanted.matches(&told)) else {
                 return Ok(());

@@ -1,5 +1,6 @@
 //! One request, as the operations see it: who asks, for what, from where, and what the server offers.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use haversack_model::{
@@ -137,7 +138,7 @@ pub(crate) fn encode_segment(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out

@@ -15,7 +15,7 @@ use super::{attachments, edits, extract, files, jobs, metadata, portal, query, r
 pub(crate) fn dispatch(call: &Call, path: &Path) -> Result<Answer> {
     let (segments, words) = (path.segments.as_slice(), path.words());
     match words.as_slice() {
-        [] | ["info"] | ["rest"] | ["rest", "info"] => Ok(Answer::Json(portal::info(call))),
+        [] | ["info" | "rest"] | ["rest", "info"] => Ok(Answer::Json(portal::info(call))),
         ["sharing", "rest", rest @ ..] => portal::dispatch(call, &segments[2..], rest),
         ["sharing", rest @ ..] => portal::dispatch(call, &segments[1..], rest),
         ["tokens", "generatetoken"] => portal::tokens::generate(call),

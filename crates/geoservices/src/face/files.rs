@@ -54,12 +54,12 @@ pub(crate) fn keep(
 /// Tells the host what a file is, and answers its URL.
 pub(crate) fn describe(call: &Call, file: &mut StoredFile, name: &str) -> Result<String> {
     file.name = format!("{name}.{}", file.extension);
-    file.content_type = match file.extension.as_str() {
+    let content_type = match file.extension.as_str() {
         "json" => "application/json",
         "zip" => "application/zip",
         _ => "application/octet-stream",
-    }
-    .to_owned();
+    };
+    content_type.clone_into(&mut file.content_type);
     call.host.describe_file(file)?;
     Ok(url(call, file))
 }

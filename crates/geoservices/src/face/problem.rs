@@ -167,13 +167,16 @@ fn told_of_model(error: &model::Error, request: Uuid) -> (i64, &'static str, Vec
     let text = error.to_string();
     match error {
         E::NoReplica(_) => Problem::NoReplica.told(request),
-        E::NoField { .. } | E::Invalid { .. } => (400, INVALID, vec![text]),
+        E::NoField { .. }
+        | E::Invalid { .. }
+        | E::BatchOrder { .. }
+        | E::BatchReused(_)
+        | E::Refused { .. } => (400, INVALID, vec![text]),
         E::Resync { .. } => (
             400,
             "The replica's generation is not available any more: create the replica again.",
             vec![text],
         ),
-        E::BatchOrder { .. } | E::BatchReused(_) | E::Refused { .. } => (400, INVALID, vec![text]),
         E::NoCollection(_) => (404, "Not found.", vec![text]),
         E::Timeout(_) => (504, "The operation took too long.", vec![text]),
         E::DiskFull => (

@@ -22,8 +22,6 @@ use super::problem::{Problem, Result};
 pub(crate) const EXTENSION: &str = "upload";
 /// Most parts of one upload.
 const MAX_PARTS: usize = 10_000;
-/// An upload may be this many times as large as one request.
-const MAX_BODIES: u64 = 64;
 
 /// Notes are read, changed and written back: one at a time. The host's data directory has one process.
 static NOTES: Mutex<()> = Mutex::new(());
@@ -80,7 +78,7 @@ pub(crate) fn committed(
     }
 }
 
-/// The content of a committed upload, of at most one request's size, and the name it was sent under.
+/// The content of a committed upload and the name it was sent under.
 pub(crate) fn content(
     call: &Call,
     opened: &Opened,
@@ -97,8 +95,9 @@ pub(crate) fn content(
     Ok((bytes, file.name))
 }
 
+/// An upload is used in one piece, so it may be as large as a request, however many parts it comes in.
 fn max_bytes(call: &Call) -> u64 {
-    call.host.max_body_bytes() as u64 * MAX_BODIES
+    call.host.max_body_bytes() as u64
 }
 
 fn item(file: &StoredFile, note: &Note) -> Value {

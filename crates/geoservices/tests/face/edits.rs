@@ -44,11 +44,11 @@ async fn each_edit_has_its_result_in_order() {
         ),
         (&json!("ada"), &json!("ada"))
     );
-    let updated = tree(&client, 2).await;
+    let second = tree(&client, 2).await;
     assert_eq!(
         (
-            &updated["attributes"]["height"],
-            &updated["attributes"]["name"]
+            &second["attributes"]["height"],
+            &second["attributes"]["name"]
         ),
         (&json!(22.0), &json!("tree 2"))
     );

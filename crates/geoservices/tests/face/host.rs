@@ -268,7 +268,7 @@ impl Host for TestHost {
     fn create_file(&self, owner: &Principal, extension: &str) -> Result<StoredFile> {
         let id = Uuid::new_v4();
         let path: PathBuf = self.folder.path().join(id.simple().to_string());
-        std::fs::write(&path, []).map_err(|_| Error::DiskFull)?;
+        std::fs::write(&path, []).map_err(|_io| Error::DiskFull)?;
         Ok(StoredFile {
             id,
             path,

@@ -113,3 +113,23 @@ async fn an_upload_is_its_senders_alone_and_can_be_deleted() {
         404
     );
 }
+
+#[tokio::test]
+async fn an_upload_in_parts_is_limited_like_any_other() {
+    let client = Client::new().user("ada");
+    let item = id(&client
+        .post("uploads/register", &[("itemName", "big.bin")])
+        .await);
+    let half = vec![b'x'; crate::host::MAX_BODY / 2];
+    for (number, fits) in [("1", true), ("2", true), ("3", false)] {
+        let path = format!("uploads/{item}/uploadPart");
+        let answer = client
+            .post_file(&path, &[("partId", number)], ("file", "p", &half))
+            .await;
+        assert_eq!(answer["success"] == true, fits, "part {number}: {answer}");
+    }
+    let parts = client
+        .get(&format!("{SERVICE}/uploads/{item}/parts?f=json"))
+        .await;
+    assert_eq!(parts, json!({"parts": ["1", "2"]}));
+}

@@ -1,5 +1,6 @@
 //! Requests to the face, as clients send them.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
@@ -125,9 +126,10 @@ impl Client {
 /// An urlencoded form.
 pub(crate) fn form(params: &[(&str, &str)]) -> String {
     let encode = |text: &str| {
-        text.bytes()
-            .map(|b| format!("%{b:02X}"))
-            .collect::<String>()
+        text.bytes().fold(String::new(), |mut out, byte| {
+            let _ = write!(out, "%{byte:02X}");
+            out
+        })
     };
     let pairs = params
         .iter()

@@ -21,7 +21,7 @@ pub(crate) struct Content {
     /// File name.
     pub(crate) name: String,
     /// Media type.
-    pub(crate) content_type: String,
+    pub(crate) media_type: String,
     /// Free text.
     pub(crate) keywords: Option<String>,
     /// The bytes, if they were sent.
@@ -166,7 +166,7 @@ pub(crate) fn read(
     };
     let mut content = Content {
         name: text("name").unwrap_or_default().to_owned(),
-        content_type: text("contentType").unwrap_or_default().to_owned(),
+        media_type: text("contentType").unwrap_or_default().to_owned(),
         keywords: text("keywords").map(str::to_owned),
         bytes: None,
     };
@@ -229,7 +229,7 @@ pub(crate) fn to_changes(tx: &mut dyn WriteTx, content: &Content) -> Result<Chan
     if !content.name.is_empty() {
         mine.values.insert(at::NAME, Field::Text(name_of(content)));
     }
-    if !content.content_type.is_empty() {
+    if !content.media_type.is_empty() {
         mine.values
             .insert(at::CONTENT_TYPE, Field::Text(type_of(content)));
     }
@@ -268,7 +268,7 @@ fn name_of(content: &Content) -> String {
 
 fn type_of(content: &Content) -> String {
     let kind = content
-        .content_type
+        .media_type
         .split(';')
         .next()
         .unwrap_or_default()

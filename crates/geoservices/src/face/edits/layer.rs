@@ -10,7 +10,7 @@ use super::super::problem::{Problem, Result};
 use super::super::query::filter;
 use super::super::uploads;
 use super::plan::{features, ids_of};
-use super::results::{Verdict, array};
+use super::results::{LayerResults, Verdict, array};
 use super::{LayerEdits, Options, apply};
 use crate::wire::json::{self as wire_json, member};
 
@@ -47,7 +47,7 @@ pub(crate) fn now(call: &Call, name: &str, id: CollectionId) -> Result<Answer> {
         edits.attachments = edits.attachments.or_else(|| value("attachments"));
     }
     let results = apply(call, &opened, &[edits], options)?;
-    let mut told = results.first().map_or(Value::Null, |layer| layer.to_json());
+    let mut told = results.first().map_or(Value::Null, LayerResults::to_json);
     if call.params.flag("returnEditMoment", false)? {
         told["editMoment"] = json!(call.now().0);
     }

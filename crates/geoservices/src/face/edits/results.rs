@@ -178,16 +178,15 @@ pub(crate) fn verdict(slot: &Slot, receipts: &[Receipt]) -> Verdict {
     match &slot.fate {
         Fate::Done => {}
         Fate::Failed { code, description } => told.error = Some((*code, description.clone())),
-        Fate::Receipt(at) => match receipts.get(*at) {
-            Some(receipt) => {
+        Fate::Receipt(at) => {
+            if let Some(receipt) = receipts.get(*at) {
                 told.object_id = receipt.object_id.or(slot.object_id);
                 told.error = failure(slot.verb, &receipt.outcome);
-            }
-            None => {
+            } else {
                 let missing = "the edit was not reached".to_owned();
                 told.error = Some((codes::EDIT_FAILED, missing));
             }
-        },
+        }
     }
     told
 }

@@ -26,7 +26,7 @@ use super::super::replica::document::Writer;
 /// The program that makes file geodatabases.
 const PROGRAM: &str = "ogr2ogr";
 /// Longest run for one layer.
-const MAX_TIME: Duration = Duration::from_secs(1800);
+const MAX_TIME: Duration = Duration::from_mins(30);
 /// Memory of the process in KiB, and size of one file it writes in blocks of 512 bytes.
 const LIMITS: &str = "ulimit -v 4194304; ulimit -t 1800; ulimit -c 0; exec \"$@\"";
 
@@ -48,6 +48,7 @@ fn program() -> Option<&'static PathBuf> {
         .as_ref()
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
 fn failed(error: io::Error) -> Problem {
     Problem::io("writing a file geodatabase", &error)
 }

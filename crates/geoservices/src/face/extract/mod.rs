@@ -30,6 +30,10 @@ use crate::wire::params::Params;
 
 /// What extractChanges was asked for.
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "one flag of the request each"
+)]
 struct Asked {
     /// Layers with their own filters, and the range of generations of each.
     layers: Vec<(CollectionId, Filter, Generation, Generation)>,

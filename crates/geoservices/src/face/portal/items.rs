@@ -1,5 +1,7 @@
 //! Items: one for every service that the asking principal may read.
 
+use std::fmt::Write as _;
+
 use haversack_model::{Envelope, Principal, Right};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -15,7 +17,11 @@ pub(crate) fn id_of(call: &Call, service: &str) -> String {
     hash.update(call.host.server_id().as_bytes());
     hash.update(service.as_bytes());
     let digest = hash.finalize();
-    digest.iter().take(16).map(|b| format!("{b:02x}")).collect()
+    let mut id = String::new();
+    for byte in digest.iter().take(16) {
+        let _ = write!(id, "{byte:02x}");
+    }
+    id
 }
 
 /// All items that the asking principal may see.

@@ -35,9 +35,9 @@ fn thin(points: &[Position], tolerance: f64, least: usize) -> Vec<Position> {
         return points.to_vec();
     }
     let mut keep = vec![false; points.len()];
-    let last = points.len() - 1;
-    (keep[0], keep[last]) = (true, true);
-    let mut spans = vec![(0, last)];
+    let end = points.len() - 1;
+    (keep[0], keep[end]) = (true, true);
+    let mut spans = vec![(0, end)];
     while let Some((from, to)) = spans.pop() {
         let farthest = (from + 1..to)
             .map(|at| (at, distance(&points[at], &points[from], &points[to])))

@@ -51,7 +51,7 @@ pub(crate) fn statistics(
         order,
         ..Query::records(collection.id, filter)
     };
-    rows(params, opened, collection, query, fields)
+    rows(params, opened, collection, query, &fields)
 }
 
 /// `returnDistinctValues`: the combinations of `outFields`.
@@ -94,8 +94,8 @@ pub(crate) fn distinct(
         order,
         ..Query::records(collection.id, filter)
     };
-    let fields = columns.iter().map(field).collect();
-    rows(params, opened, collection, query, fields)
+    let fields: Vec<Value> = columns.iter().map(field).collect();
+    rows(params, opened, collection, query, &fields)
 }
 
 /// Answers computed rows: their number, or one page of them.
@@ -104,7 +104,7 @@ fn rows(
     opened: &Opened,
     collection: &Collection,
     mut query: Query,
-    fields: Vec<Value>,
+    fields: &[Value],
 ) -> Result<Answer> {
     let names: Vec<String> = fields
         .iter()

@@ -29,6 +29,7 @@ pub(crate) struct Writer<'a> {
 }
 
 /// A failure to write an answer.
+#[allow(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
 pub(crate) fn io(error: std::io::Error) -> Problem {
     Problem::io("writing an answer", &error)
 }
