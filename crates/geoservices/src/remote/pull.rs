@@ -174,14 +174,22 @@ impl DocumentVisitor for Stage<'_> {
         let told = line.bytes;
         let fetched = self.blobs.fetched(self.http, line.content)?;
         let bytes = fetched.map(|(_, bytes)| bytes as i64).or(told);
+        // The dialect does not tell an empty text from none.
+        let text = |text: String| {
+            if text.is_empty() {
+                Value::Null
+            } else {
+                Value::Text(text)
+            }
+        };
         let mut values = vec![Value::Null; 6];
         values[attachment_field::PARENT] = Value::Text(line.parent.braced());
-        values[attachment_field::NAME] = Value::Text(line.name);
-        values[attachment_field::CONTENT_TYPE] = Value::Text(line.content_type);
+        values[attachment_field::NAME] = text(line.name);
+        values[attachment_field::CONTENT_TYPE] = text(line.content_type);
         values[attachment_field::SIZE] = bytes.map_or(Value::Null, Value::Integer);
         values[attachment_field::SHA256] =
             fetched.map_or(Value::Null, |(hash, _)| Value::Text(hash.to_string()));
-        values[attachment_field::KEYWORDS] = Value::Text(line.keywords);
+        values[attachment_field::KEYWORDS] = text(line.keywords);
         self.push(&RemoteChange::Put {
             collection: layer.attachments(),
             record: Record {
