@@ -1,6 +1,7 @@
 //! Finds out what a URL leads to: a Haversack, spoken to natively, or another feature service.
 
 use anyhow::{Context as _, Result, bail};
+use haversack_geoservices::remote::{self as geoservices, GeoServicesRemote};
 use haversack_model::Error as ModelError;
 use haversack_server::native::remote::{Credentials, Trust, service_in_url};
 use haversack_server::native::{Client, NativeRemote};
@@ -79,6 +80,27 @@ pub(crate) fn discover(url: &str, connect: &ConnectArgs) -> Result<Option<Native
         format!("{url:?} is not the URL of a feature service; it looks like SERVER/arcgis/rest/services/NAME/FeatureServer")
     })?;
     Ok(Some(Native { client, service }))
+}
+
+/// A feature service of any make, spoken to in its own dialect.
+///
+/// # Errors
+/// If it cannot be reached, refuses the credentials or is no feature service.
+pub(crate) fn feature_service(url: &str, connect: &ConnectArgs) -> Result<GeoServicesRemote> {
+    let credentials = match credentials::choose(connect, &origin(url)?)? {
+        Credentials::Anonymous => geoservices::Credentials::Anonymous,
+        Credentials::Token(token) => geoservices::Credentials::Token(token),
+        Credentials::Basic { user, password } => {
+            geoservices::Credentials::Password { user, password }
+        }
+    };
+    let options = geoservices::Options {
+        ca: connect.ca.clone(),
+        insecure: connect.insecure,
+        ..geoservices::Options::default()
+    };
+    GeoServicesRemote::connect(url, credentials, options)
+        .map_err(|error| explain(error.into(), url))
 }
 
 /// The sentence for what a server or the way to it said.

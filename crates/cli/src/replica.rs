@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use haversack_geoservices::remote::{self as geoservices, CheckoutRequest, GeoServicesRemote};
 use haversack_model::local::LocalReplica as _;
-use haversack_model::{Collection, Remote, ReplicaTx, Timestamp};
+use haversack_model::{Collection, Policy, Remote, ReplicaId, ReplicaTx, Timestamp};
 use haversack_server::native::remote::service_in_url;
+pub(crate) use haversack_sqlite::replica::Options;
 pub(crate) use haversack_sqlite::replica::ReplicaFile as File;
 
 use crate::args::ConnectArgs;
@@ -106,31 +108,117 @@ pub(crate) fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
 }
 
-/// The server of a replica file, as the sync core speaks to it.
-///
-/// # Errors
-/// If credentials are missing or the file's protocol is not known.
-pub(crate) fn remote(file: &File, connect: &ConnectArgs) -> Result<Box<dyn Remote>> {
-    Ok(Box::new(native(file, connect)?.remote()))
+/// The server of a replica file.
+pub(crate) enum Origin {
+    /// A Haversack.
+    Native(Native),
+    /// Another feature service.
+    GeoServices(Box<GeoServicesRemote>),
 }
 
-/// The Haversack of a replica file.
+impl Origin {
+    /// The server that a file was checked out from.
+    ///
+    /// # Errors
+    /// If credentials are missing or the file's protocol is not known.
+    pub(crate) fn of(file: &File, connect: &ConnectArgs) -> Result<Self> {
+        let header = file.header()?;
+        match header.protocol.as_str() {
+            connect::NATIVE => {
+                let service = service_in_url(&header.url).with_context(|| {
+                    format!("{:?} is not the URL of a feature service", header.url)
+                })?;
+                Ok(Self::Native(Native {
+                    client: connect::client(&header.url, connect)?,
+                    service,
+                }))
+            }
+            geoservices::PROTOCOL => Ok(Self::GeoServices(Box::new(connect::feature_service(
+                &header.url,
+                connect,
+            )?))),
+            other => bail!(
+                "{} speaks the protocol {other:?}, which this program does not know",
+                file.path().display()
+            ),
+        }
+    }
+
+    /// As the sync core speaks to it.
+    pub(crate) fn remote(self) -> Box<dyn Remote> {
+        match self {
+            Self::Native(native) => Box::new(native.remote()),
+            Self::GeoServices(remote) => remote,
+        }
+    }
+
+    /// Fetches what the file would hold if it were checked out now, into a file of its own.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(crate) fn fetch_fresh(
+        &mut self,
+        file: &File,
+        target: &Path,
+        progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    ) -> Result<File> {
+        let header = file.header()?;
+        match self {
+            Self::Native(native) => native
+                .client
+                .fetch_again(&native.service, header.id, target, progress)
+                .map_err(|error| connect::explain(error, &header.url))?,
+            Self::GeoServices(remote) => {
+                let kept: serde_json::Value = serde_json::from_str(&header.filter)
+                    .context("the header's filter is damaged")?;
+                let request = serde_json::from_value(kept["request"].clone())
+                    .context("the header's filter is damaged")?;
+                let id = take(
+                    remote,
+                    request,
+                    header.policy,
+                    (target, Options::default()),
+                    progress,
+                )?;
+                // The registration served this comparison alone; one that stays behind expires.
+                let _released = remote.unregister(id);
+            }
+        }
+        open(target)
+    }
+}
+
+/// Checks a part of a foreign feature service out into a new file.
 ///
 /// # Errors
-/// If the file was checked out from another server.
-pub(crate) fn native(file: &File, connect: &ConnectArgs) -> Result<Native> {
-    let header = file.header()?;
-    if header.protocol != connect::NATIVE {
-        bail!(
-            "{} speaks the protocol {:?}, which this program does not know",
-            file.path().display(),
-            header.protocol
-        );
+/// The server's, or the file's; no file is left behind then.
+pub(crate) fn take(
+    remote: &mut GeoServicesRemote,
+    request: CheckoutRequest,
+    policy: Policy,
+    (target, options): (&Path, Options),
+    progress: &mut dyn FnMut(&str, u64, Option<u64>),
+) -> Result<ReplicaId> {
+    let url = remote.url().to_owned();
+    let explain = |error: haversack_geoservices::Error| connect::explain(error.into(), &url);
+    let checkout = remote
+        .checkout(request, policy, &mut |phase| progress(phase, 0, None))
+        .map_err(explain)?;
+    let id = checkout.header().id;
+    let filled = File::create(target, checkout.collections(), checkout.header(), options)
+        .map_err(anyhow::Error::from)
+        .and_then(|mut file| {
+            checkout
+                .fill(remote, &mut file, &mut |done, total| {
+                    progress("writing the file", done, Some(total));
+                })
+                .map_err(explain)
+        });
+    if let Err(error) = filled {
+        // The first error is the one to tell.
+        let _removed = std::fs::remove_file(target);
+        let _released = remote.unregister(id);
+        return Err(error);
     }
-    let service = service_in_url(&header.url)
-        .with_context(|| format!("{:?} is not the URL of a feature service", header.url))?;
-    Ok(Native {
-        client: connect::client(&header.url, connect)?,
-        service,
-    })
+    Ok(id)
 }

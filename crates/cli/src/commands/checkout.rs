@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use haversack_model::{Collection, CollectionId, Direction, Policy, Service};
+use haversack_geoservices::remote::CheckoutRequest;
+use haversack_model::{Collection, CollectionId, Direction, Envelope, Policy, Service};
 use haversack_server::native::wire::{LayerRequest, ReplicaRequest};
 use serde_json::json;
 
@@ -79,11 +80,46 @@ fn from_haversack(native: &Native, args: &CheckoutArgs, out: Output) -> Result<(
     Ok(())
 }
 
-fn from_feature_service(args: &CheckoutArgs, _out: Output) -> Result<()> {
-    bail!(
-        "{} is not a Haversack, and other feature services cannot be checked out yet",
-        args.url
-    )
+fn from_feature_service(args: &CheckoutArgs, out: Output) -> Result<()> {
+    let mut remote = connect::feature_service(&args.url, &args.connect)?;
+    let wanted = layers(args, remote.service())?;
+    let area = args.bbox.as_deref().map(parse_bbox).transpose()?;
+    let request = CheckoutRequest {
+        name: args.name.clone().unwrap_or_else(|| file_name(&args.output)),
+        layers: wanted.iter().map(|layer| layer.collection).collect(),
+        conditions: wanted
+            .iter()
+            .filter_map(|layer| Some((layer.collection, layer.condition.clone()?)))
+            .collect(),
+        area: area.map(|[min_x, min_y, max_x, max_y]| {
+            (
+                Envelope {
+                    min_x,
+                    min_y,
+                    max_x,
+                    max_y,
+                },
+                DEGREES,
+            )
+        }),
+        attachments: args.attachments,
+    };
+    let options = replica::Options {
+        spatial_index: !args.no_spatial_index,
+    };
+    let bar = out.progress("asking the server", Unit::Rows);
+    replica::take(
+        &mut remote,
+        request,
+        policy(args.policy),
+        (&args.output, options),
+        &mut |phase, done, total| {
+            bar.set_message(phase.to_owned());
+            advance(&bar, Unit::Rows, done, total);
+        },
+    )?;
+    bar.finish_and_clear();
+    Ok(())
 }
 
 /// What is wanted of each layer; nothing for a whole service.

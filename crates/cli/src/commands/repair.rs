@@ -6,8 +6,7 @@ use serde_json::json;
 use crate::args::ServerFileArgs;
 use crate::exit::Outcome;
 use crate::output::{DIM, GREEN, Output, Unit, YELLOW, advance, count};
-use crate::replica::File;
-use crate::{connect, replica};
+use crate::replica::{self, Origin};
 
 /// Runs the command.
 pub(crate) fn run(args: &ServerFileArgs, out: Output) -> Result<Outcome> {
@@ -24,8 +23,7 @@ pub(crate) fn run(args: &ServerFileArgs, out: Output) -> Result<Outcome> {
         );
         return Ok(Outcome::Done);
     }
-    let header = file.header()?;
-    let native = replica::native(&file, &args.connect)?;
+    let mut origin = Origin::of(&file, &args.connect)?;
     let folder = tempfile::tempdir_in(
         args.file
             .parent()
@@ -33,22 +31,16 @@ pub(crate) fn run(args: &ServerFileArgs, out: Output) -> Result<Outcome> {
             .unwrap_or(std::path::Path::new(".")),
     )
     .context("making a folder for the comparison beside the file")?;
-    let fresh = folder.path().join("fresh.gpkg");
     let bar = out.progress("fetching the server's rows", Unit::Bytes);
-    native
-        .client
-        .fetch_again(
-            &native.service,
-            header.id,
-            &fresh,
-            &mut |phase, done, total| {
-                bar.set_message(phase.to_owned());
-                advance(&bar, Unit::Bytes, done, total);
-            },
-        )
-        .map_err(|error| connect::explain(error, &header.url))?;
+    let fresh = origin.fetch_fresh(
+        &file,
+        &folder.path().join("fresh.gpkg"),
+        &mut |phase, done, total| {
+            bar.set_message(phase.to_owned());
+            advance(&bar, Unit::Bytes, done, total);
+        },
+    )?;
     bar.finish_and_clear();
-    let fresh = File::open(&fresh)?;
     let repaired = file.repair(Some(&mut |collection, take| {
         fresh.each_confirmed(collection, take)
     }))?;

@@ -6,15 +6,13 @@ use serde_json::{Value as Json, json};
 use crate::args::{ReleaseArgs, ReplicasArgs};
 use crate::exit::Outcome;
 use crate::output::{GREEN, Output, count, time};
+use crate::replica::Origin;
 use crate::{connect, replica};
 
 /// Lists the replicas of a service.
 pub(crate) fn list(args: &ReplicasArgs, out: Output) -> Result<Outcome> {
     let Some(native) = connect::discover(&args.url, &args.connect)? else {
-        bail!(
-            "{} is not a Haversack; its replicas cannot be listed yet",
-            args.url
-        );
+        return list_foreign(args, out);
     };
     let replicas = native
         .client
@@ -58,6 +56,27 @@ pub(crate) fn list(args: &ReplicasArgs, out: Output) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Other servers tell names and ids alone.
+fn list_foreign(args: &ReplicasArgs, out: Output) -> Result<Outcome> {
+    let replicas = connect::feature_service(&args.url, &args.connect)?
+        .replicas()
+        .map_err(|error| connect::explain(error.into(), &args.url))?;
+    let documents: Vec<Json> = replicas
+        .iter()
+        .map(|r| json!({"id": r.id, "name": r.name}))
+        .collect();
+    out.result(&Json::Array(documents), |out| {
+        out.table(
+            &["id", "name"],
+            replicas
+                .iter()
+                .map(|r| vec![r.id.clone(), r.name.clone()])
+                .collect(),
+        );
+    });
+    Ok(Outcome::Done)
+}
+
 /// Unregisters a replica; the file stays.
 pub(crate) fn release(args: &ReleaseArgs, out: Output) -> Result<Outcome> {
     let mut file = replica::open_any(&args.file)?;
@@ -70,7 +89,7 @@ pub(crate) fn release(args: &ReleaseArgs, out: Output) -> Result<Outcome> {
             args.file.display()
         );
     }
-    let mut remote = replica::remote(&file, &args.connect)?;
+    let mut remote = Origin::of(&file, &args.connect)?.remote();
     remote
         .release(&header)
         .map_err(|error| connect::explain(error, &header.url))?;

@@ -10,14 +10,14 @@ use serde_json::{Value as Json, json};
 use crate::args::SyncArgs;
 use crate::exit::Outcome;
 use crate::output::{BOLD, DIM, GREEN, Output, Unit, YELLOW, count};
-use crate::replica::File;
+use crate::replica::{File, Origin};
 use crate::{connect, replica, view};
 
 /// Runs the command. Ends with [`Outcome::Attention`] if an edit was refused or met a conflict.
 pub(crate) fn run(args: &SyncArgs, out: Output) -> Result<Outcome> {
     let mut file = replica::open(&args.file)?;
     let url = file.header()?.url;
-    let mut remote = replica::remote(&file, &args.connect)?;
+    let mut remote = Origin::of(&file, &args.connect)?.remote();
     if args.dry_run {
         let preview = client::preview(&mut file, remote.as_mut())
             .map_err(|error| connect::explain(error, &url))?;

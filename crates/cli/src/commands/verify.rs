@@ -1,14 +1,14 @@
 //! `haversack verify`: proves that a replica file holds what its server says it should, row for row.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use haversack_model::record::Digest;
 use haversack_model::{Collection, CollectionId};
 use serde_json::json;
 
-use crate::args::ServerFileArgs;
+use crate::args::{ConnectArgs, ServerFileArgs};
 use crate::exit::Outcome;
 use crate::output::{DIM, GREEN, Output, Unit, YELLOW, count};
-use crate::replica::File;
+use crate::replica::{File, Origin};
 use crate::{connect, replica};
 
 /// One collection on both sides.
@@ -35,18 +35,8 @@ impl Compared {
 pub(crate) fn run(args: &ServerFileArgs, out: Output) -> Result<Outcome> {
     let mut file = replica::open(&args.file)?;
     let waiting = replica::read(&mut file, |tx| tx.entries())?.len();
-    let native = replica::native(&file, &args.connect)?;
     let bar = out.progress("comparing", Unit::Rows);
-    let header = file.header()?;
-    let digests = native
-        .client
-        .digests(&native.service, header.id)
-        .map_err(|error| connect::explain(error, &header.url))?;
-    let there: Vec<(CollectionId, Digest)> = digests
-        .collections
-        .iter()
-        .map(|c| (c.collection, c.digest))
-        .collect();
+    let there = digests(&file, &args.connect)?;
     let compared = compare(&file, &file.collections(), &there)?;
     bar.finish_and_clear();
 
@@ -75,6 +65,34 @@ pub(crate) fn run(args: &ServerFileArgs, out: Output) -> Result<Outcome> {
     } else {
         Outcome::Attention
     })
+}
+
+/// What the server's rows sum to. A server that cannot tell is asked for the rows themselves.
+fn digests(file: &File, connection: &ConnectArgs) -> Result<Vec<(CollectionId, Digest)>> {
+    let header = file.header()?;
+    let mut origin = Origin::of(file, connection)?;
+    if let Origin::Native(native) = &origin {
+        let digests = native
+            .client
+            .digests(&native.service, header.id)
+            .map_err(|error| connect::explain(error, &header.url))?;
+        return Ok(digests
+            .collections
+            .iter()
+            .map(|c| (c.collection, c.digest))
+            .collect());
+    }
+    let folder = tempfile::tempdir().context("making a folder for the comparison")?;
+    let fresh = origin.fetch_fresh(
+        file,
+        &folder.path().join("fresh.gpkg"),
+        &mut |_phase, _done, _total| {},
+    )?;
+    fresh
+        .collections()
+        .iter()
+        .map(|collection| Ok((collection.id, fresh.digest(collection.id)?)))
+        .collect()
 }
 
 /// Digests of the file beside those of the server.
