@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use rusqlite::{OptionalExtension, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use haversack_model::host::{LoginError, Token};
 use haversack_model::{Principal, Timestamp};
@@ -21,7 +21,7 @@ use crate::error::{Error, Result, while_doing};
 use crate::{Config, secret};
 
 /// An account, as listed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Its name; case does not distinguish accounts.
     pub name: String,

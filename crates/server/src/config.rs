@@ -114,10 +114,13 @@ impl Config {
         );
         for setting in self.settings() {
             if setting.value != setting.default {
-                text.push_str(&format!(
-                    "\n# {}\n{} = {}\n",
-                    setting.meaning, setting.name, setting.value
-                ));
+                let Setting {
+                    name,
+                    value,
+                    meaning,
+                    ..
+                } = setting;
+                text.extend(["\n# ", meaning, "\n", name, " = ", &value, "\n"]);
             }
         }
         text

@@ -96,6 +96,11 @@ impl DataDir {
         }
     }
 
+    /// Whether a folder is a data directory.
+    pub fn exists(root: &Path) -> bool {
+        root.join(Self::DATABASE).exists()
+    }
+
     /// Whether nothing was in it before.
     pub fn is_new(&self) -> bool {
         self.is_new

@@ -220,7 +220,7 @@ fn listen_address(config: &Config) -> Result<SocketAddr> {
 }
 
 async fn sweep_until(server: Arc<Server>, stop: CancellationToken) {
-    let mut every = tokio::time::interval(Duration::from_secs(600));
+    let mut every = tokio::time::interval(Duration::from_mins(10));
     loop {
         tokio::select! {
             () = stop.cancelled() => return,

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use haversack_model::host::{JobRunner, LoginError, StoredFile, Token};
 use haversack_model::{
-    Access, Collection, CollectionId, Filter, Host, Job, Principal, Right, Service, Store,
-    Timestamp,
+    Access, Collection, CollectionId, Filter, Generation, Host, Job, Principal, Replica, Right,
+    Service, Store, Timestamp,
 };
 
 use crate::accounts::{Accounts, OPERATOR};
@@ -40,7 +40,7 @@ pub struct Server {
     pub files: Files,
     /// The published services.
     pub services: Services,
-    server_id: Uuid,
+    id: Uuid,
     operator_token: String,
 }
 
@@ -59,9 +59,7 @@ impl Server {
         let dir = DataDir::open(root)?;
         let db = Db::open(&dir.database())?;
         Ok(Arc::new(Self {
-            server_id: Uuid::from_bytes(
-                db.value_or("server id", || *secret::random_uuid().as_bytes())?,
-            ),
+            id: Uuid::from_bytes(db.value_or("server id", || *secret::random_uuid().as_bytes())?),
             operator_token: secret::random_token(),
             accounts: Accounts::new(db.clone(), &config),
             grants: Grants::new(db.clone()),
@@ -107,10 +105,51 @@ impl Server {
             self.files.sweep(now).map(|_count| ()),
             self.accounts.sweep(now),
             self.jobs.sweep(now),
+            self.prune(now),
         ];
         for error in swept.into_iter().filter_map(Result::err) {
             tracing::error!(%error, "sweeping failed; the next sweep tries again");
         }
+    }
+
+    /// Forgets replicas that have not synchronised for long, and the history that nobody needs any more.
+    fn prune(&self, now: Timestamp) -> Result<()> {
+        const DAY_MS: i64 = 86_400_000;
+        let expiry_ms = (self.config.replica_expiry_d.max(1) as i64).saturating_mul(DAY_MS);
+        for name in self.services.names() {
+            let Some(store) = self.services.store(&name) else {
+                continue;
+            };
+            let (head, expired) = {
+                let tx = store.begin_read()?;
+                let is_expired = |r: &Replica| now.0.saturating_sub(r.synced_at.0) > expiry_ms;
+                let replicas = tx.replicas()?;
+                let expired: Vec<_> = replicas
+                    .iter()
+                    .filter(|r| is_expired(r))
+                    .map(|r| r.id)
+                    .collect();
+                (tx.head()?, expired)
+            };
+            let upto = head
+                .generation
+                .0
+                .saturating_sub(self.config.history_generations);
+            if expired.is_empty() && upto <= head.floor.0 {
+                continue;
+            }
+            let mut tx = store.begin_write(now)?;
+            for id in expired {
+                tx.remove_replica(id)?;
+                tracing::info!(service = name, replica = %id, "an abandoned replica was forgotten");
+            }
+            if upto > head.floor.0 {
+                let floor = tx.prune_history(Generation(upto))?;
+                tracing::info!(service = name, %floor, "history was pruned");
+            }
+            tx.commit()?;
+        }
+        Ok(())
     }
 
     /// Ends the work: no new jobs; running ones get until the deadline.
@@ -296,7 +335,7 @@ impl Host for Server {
         secret::random_uuid()
     }
     fn server_id(&self) -> Uuid {
-        self.server_id
+        self.id
     }
     fn base_url(&self) -> Option<String> {
         let url = self.config.base_url.trim_end_matches('/');

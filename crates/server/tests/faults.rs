@@ -1,5 +1,7 @@
 //! Cut, swallowed and reset connections: whatever the network does, every edit arrives exactly once.
 
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
 mod support;
 
 use std::sync::Arc;

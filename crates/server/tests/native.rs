@@ -1,5 +1,7 @@
 //! The native protocol end to end: two replica files, a real listener, edits by plain SQL.
 
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
 mod support;
 
 use haversack_model::{Error, Value};

@@ -1,5 +1,7 @@
 //! A real listener, asked by a real client: one port for https and http, health, log in, shutdown, slow and hostile clients.
 
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -144,4 +146,89 @@ fn the_data_directory_is_free_after_the_end_and_knows_its_users() {
     assert!(again.first_login.is_none());
     let login = again.server.login("editor", "secret", "127.0.0.1").unwrap();
     assert_eq!(login.unwrap().name, "editor");
+}
+
+#[test]
+fn commands_on_a_data_directory_go_through_the_server_that_holds_it() {
+    use haversack_server::native::Client;
+    use haversack_server::native::remote::{Credentials, Trust};
+    use serde_json::json;
+
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir);
+    let running = haversack_server::DataDir::running(&dir.path().join("data")).unwrap();
+    let token = Credentials::Token(running.token);
+    let operator = Client::new(&running.url, token, &Trust::default()).unwrap();
+    let file = dir.path().join("wells.geojson");
+    std::fs::write(&file, r#"{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {"depth": 7}, "geometry": {"type": "Point", "coordinates": [1, 2]}}]}"#).unwrap();
+    let job = operator
+        .import("Wells", &file, "geojson", None, None)
+        .unwrap();
+    let report = operator.wait_for(job, &mut |_, _, _| {}).unwrap();
+    assert_eq!(report["layers"][0]["records"], 1, "{report}");
+    let bob = json!({ "name": "bob", "password": "builder1" });
+    operator.send("POST", "/v1/users", Some(&bob)).unwrap();
+    assert!(operator.send("POST", "/v1/users", Some(&bob)).is_err());
+    let mut grant = json!({ "principal": "bob", "service": "wells", "rights": ["Edit", "Read"], "filters": [[0, "depth > 5"]] });
+    operator.send("PUT", "/v1/grants", Some(&grant)).unwrap();
+    grant["filters"][0][1] = json!("width > 5");
+    let refused = operator
+        .send("PUT", "/v1/grants", Some(&grant))
+        .unwrap_err();
+    assert!(refused.to_string().contains("width"), "{refused}");
+    let login = handle.server.login("bob", "builder1", "127.0.0.1").unwrap();
+    let access = handle.server.access(&login.unwrap(), "Wells");
+    assert_eq!((access.rights.len(), access.filters.len()), (2, 1));
+}
+
+#[test]
+fn the_native_api_asks_who_it_is_and_describes_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir);
+    let client = client(&handle);
+    let url = |path: &str| format!("{}{path}", handle.http_url());
+    let status =
+        |request: reqwest::blocking::RequestBuilder| request.send().unwrap().status().as_u16();
+    assert_eq!(status(client.get(url("/v1"))), 200);
+    assert_eq!(status(client.get(url("/v1/openapi.json"))), 200);
+    assert_eq!(status(client.get(url("/v1/users"))), 401);
+    assert_eq!(
+        status(
+            client
+                .get(url("/v1/users"))
+                .basic_auth("editor", Some("secret"))
+        ),
+        200
+    );
+    assert_eq!(
+        status(
+            client
+                .get(url("/v1/users"))
+                .basic_auth("editor", Some("wrong"))
+        ),
+        401
+    );
+    assert_eq!(
+        status(client.get(url("/v1/users")).bearer_auth("made-up")),
+        401
+    );
+    let login = r#"{"user": "editor", "password": "secret"}"#;
+    let answer = client.post(url("/v1/login")).body(login).send().unwrap();
+    let answer: serde_json::Value = answer.json().unwrap();
+    let token = answer["token"].as_str().unwrap().to_owned();
+    assert_eq!(
+        status(client.get(url("/v1/users")).bearer_auth(&token)),
+        200
+    );
+    assert_eq!(
+        status(client.post(url("/v1/logout")).bearer_auth(&token)),
+        204
+    );
+    assert_eq!(
+        status(client.get(url("/v1/users")).bearer_auth(&token)),
+        401
+    );
+    let twice = r#"{"user": "editor", "password": "secret", "user": "x"}"#;
+    assert_eq!(status(client.post(url("/v1/login")).body(twice)), 400);
+    assert_eq!(status(client.get(url("/arcgis/rest/info?f=json"))), 200);
 }

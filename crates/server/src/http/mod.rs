@@ -167,6 +167,10 @@ async fn observe(request: Request, next: Next) -> Response {
     response
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that the layer calls"
+)]
 fn after_panic(panic: Box<dyn Any + Send>) -> Response<Body> {
     let text = panic
         .downcast_ref::<String>()

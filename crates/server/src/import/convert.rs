@@ -22,15 +22,15 @@ pub(super) fn value(kind: FieldType, json: &Json) -> Option<Value> {
         (FieldType::Single | FieldType::Double, Json::Number(n)) => Value::Real(n.as_f64()?),
         (FieldType::Date, Json::String(text)) => Value::Integer(infer::instant(text)?),
         (FieldType::Date, Json::Number(n)) => Value::Integer(n.as_i64()?),
-        (FieldType::String, Json::String(text)) => Value::Text(text.clone()),
-        (FieldType::String, other) => Value::Text(other.to_string()),
         (
-            FieldType::DateOnly
+            FieldType::String
+            | FieldType::DateOnly
             | FieldType::TimeOnly
             | FieldType::TimestampOffset
             | FieldType::Guid,
             Json::String(text),
         ) => Value::Text(text.clone()),
+        (FieldType::String, other) => Value::Text(other.to_string()),
         _ => return None,
     })
 }

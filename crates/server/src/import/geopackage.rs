@@ -123,6 +123,9 @@ impl<'a> GeoPackage<'a> {
             })
             .map_err(no_gpkg)?;
         for (table, name) in found {
+            if is_about_layers(&table) {
+                continue;
+            }
             let is_table: i64 = self
                 .connection
                 .query_row(
@@ -413,6 +416,12 @@ impl Reader for GeoPackage<'_> {
         }
         Ok(())
     }
+}
+
+/// Tables that programs keep beside layers and list as attributes: our own, and the styles of QGIS.
+fn is_about_layers(table: &str) -> bool {
+    let table = table.to_ascii_lowercase();
+    table.starts_with("haversack_") || table == "layer_styles"
 }
 
 fn value_of(kind: FieldType, stored: ValueRef<'_>) -> Value {

@@ -6,6 +6,10 @@ use serde_json::Value as Json;
 use haversack_sqlite::gpkg::datetime;
 
 /// What has been seen of one field.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one mark for each kind of value"
+)]
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     flags: bool,

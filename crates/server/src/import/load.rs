@@ -96,19 +96,16 @@ fn prepare(
     };
     let mut tx = store.begin_write(clock::now())?;
     let mut service = tx.service()?;
-    let plans = match request.layer {
-        Some(id) => {
-            let plan = append_to(tx.collection(id)?, &layers[0])?;
-            drop(tx);
-            vec![plan]
-        }
-        None => {
-            let plans = add_layers(&mut service, layers);
-            service.schema_version += 1;
-            tx.store_service(&service)?;
-            tx.commit()?;
-            plans
-        }
+    let plans = if let Some(id) = request.layer {
+        let plan = append_to(tx.collection(id)?, &layers[0])?;
+        drop(tx);
+        vec![plan]
+    } else {
+        let plans = add_layers(&mut service, layers);
+        service.schema_version += 1;
+        tx.store_service(&service)?;
+        tx.commit()?;
+        plans
     };
     Ok((store, plans))
 }

@@ -60,7 +60,7 @@ fn unique(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
     if !is_taken(name) {
         return name.to_owned();
     }
-    (1..)
+    (1..u32::MAX)
         .map(|n| format!("{name}_{n}"))
         .find(|candidate| !is_taken(candidate))
         .expect("numbers do not end")

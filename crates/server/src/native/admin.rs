@@ -36,9 +36,9 @@ pub(super) fn log_in(call: &Call, address: &str, body: &Bytes) -> Result<Respons
 
 /// Ends the token of this request.
 pub(super) fn log_out(call: &Call) -> Result<Response> {
-    if let Some(token) = crate::http::bearer(&call.headers) {
-        call.server.revoke_token(token);
-    }
+    let token = crate::http::bearer(&call.headers)
+        .ok_or_else(|| Problem::bad("authorization", "there is no token to end"))?;
+    call.server.revoke_token(token);
     Ok(done())
 }
 

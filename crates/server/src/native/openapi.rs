@@ -10,16 +10,15 @@ fn shapes(route: &Route) -> (Option<&'static str>, Option<&'static str>) {
         ("get", "/v1") => (None, Some("Discovery")),
         ("post", "/v1/login") => (Some("Login"), Some("LoggedIn")),
         ("post", "/v1/services/{service}/replicas") => (Some("ReplicaRequest"), Some("Registered")),
-        (_, path) if path.ends_with("/file") => (None, Some("Registered")),
+        ("post", path) if path.ends_with("/file") => (None, Some("Registered")),
         (_, path) if path.ends_with("/pull") => (Some("PullRequest"), Some("Page")),
         (_, path) if path.ends_with("/batches/{batch}") => {
             (Some("FrozenBatch"), Some("BatchReply"))
         }
         (_, path) if path.ends_with("/digest") => (None, Some("Digests")),
         ("post", path) if path.ends_with("/conflicts/{conflict}") => (Some("Decision"), None),
-        (_, "/v1/jobs/{job}") | (_, "/v1/services/{service}/import") => (None, Some("Job")),
-        ("post", "/v1/users") => (Some("NewUser"), None),
-        ("put", "/v1/users/{user}/password") => (Some("NewUser"), None),
+        (_, "/v1/jobs/{job}" | "/v1/services/{service}/import") => (None, Some("Job")),
+        ("post", "/v1/users") | ("put", "/v1/users/{user}/password") => (Some("NewUser"), None),
         ("put", "/v1/grants") => (Some("Grant"), None),
         _ => (None, None),
     }
@@ -86,7 +85,7 @@ fn operation(route: &Route) -> Value {
     operation
 }
 
-fn object(properties: Value, required: &[&str]) -> Value {
+fn object(properties: &Value, required: &[&str]) -> Value {
     json!({ "type": "object", "properties": properties, "required": required })
 }
 
@@ -99,31 +98,31 @@ fn schemas() -> Value {
     let any = || json!({});
     let list = |of: Value| json!({ "type": "array", "items": of });
     json!({
-        "Problem": object(json!({ "code": text(), "message": text(), "what": text(), "detail": any() }), &["code", "message", "what"]),
-        "Discovery": object(json!({ "product": text(), "version": text(), "api": number(), "user": text() }), &["product", "api"]),
-        "Login": object(json!({ "user": text(), "password": text(), "lifetime_ms": number() }), &["user", "password"]),
-        "LoggedIn": object(json!({ "token": text(), "expires_at": number(), "user": text(), "is_admin": flag() }), &["token", "expires_at"]),
-        "Cursor": object(json!({ "history": uuid(), "generation": number() }), &["history", "generation"]),
-        "LayerRequest": object(json!({ "collection": number(), "where": text(), "bbox": list(json!({ "type": "number" })), "bbox_srid": number() }), &["collection"]),
-        "ReplicaRequest": object(json!({
+        "Problem": object(&json!({ "code": text(), "message": text(), "what": text(), "detail": any() }), &["code", "message", "what"]),
+        "Discovery": object(&json!({ "product": text(), "version": text(), "api": number(), "user": text() }), &["product", "api"]),
+        "Login": object(&json!({ "user": text(), "password": text(), "lifetime_ms": number() }), &["user", "password"]),
+        "LoggedIn": object(&json!({ "token": text(), "expires_at": number(), "user": text(), "is_admin": flag() }), &["token", "expires_at"]),
+        "Cursor": object(&json!({ "history": uuid(), "generation": number() }), &["history", "generation"]),
+        "LayerRequest": object(&json!({ "collection": number(), "where": text(), "bbox": list(json!({ "type": "number" })), "bbox_srid": number() }), &["collection"]),
+        "ReplicaRequest": object(&json!({
             "name": text(), "url": text(), "layers": list(json!({ "$ref": "#/components/schemas/LayerRequest" })),
             "policy": { "enum": ["Merge", "Client", "Server"] },
             "direction": { "enum": ["Bidirectional", "Upload", "Download"] },
             "attachments": flag(), "spatial_index": flag(),
         }), &["name", "url"]),
-        "Registered": object(json!({ "replica": uuid(), "job": uuid() }), &["replica", "job"]),
-        "PullRequest": object(json!({ "cursor": cursor(), "download": any(), "schema_version": number(), "max_changes": number() }), &["cursor", "schema_version"]),
-        "Page": object(json!({ "schema": any(), "changes": list(any()), "cursor": cursor(), "layer_cursors": list(any()), "more": flag(), "download": any() }), &["changes", "cursor", "more"]),
-        "FrozenBatch": object(json!({ "number": number(), "edits": list(any()), "cursor": cursor() }), &["number", "edits", "cursor"]),
-        "BatchReply": object(json!({ "receipts": list(any()), "conflicts": list(any()), "generation": number() }), &["receipts", "conflicts", "generation"]),
-        "Digests": object(json!({ "cursor": cursor(), "collections": list(any()) }), &["cursor", "collections"]),
-        "Decision": object(json!({ "keep": { "enum": ["mine", "theirs", "base", "stored", "edited"] }, "record": any() }), &["keep"]),
-        "Job": object(json!({
+        "Registered": object(&json!({ "replica": uuid(), "job": uuid() }), &["replica", "job"]),
+        "PullRequest": object(&json!({ "cursor": cursor(), "download": any(), "schema_version": number(), "max_changes": number() }), &["cursor", "schema_version"]),
+        "Page": object(&json!({ "schema": any(), "changes": list(any()), "cursor": cursor(), "layer_cursors": list(any()), "more": flag(), "download": any() }), &["changes", "cursor", "more"]),
+        "FrozenBatch": object(&json!({ "number": number(), "edits": list(any()), "cursor": cursor() }), &["number", "edits", "cursor"]),
+        "BatchReply": object(&json!({ "receipts": list(any()), "conflicts": list(any()), "generation": number() }), &["receipts", "conflicts", "generation"]),
+        "Digests": object(&json!({ "cursor": cursor(), "collections": list(any()) }), &["cursor", "collections"]),
+        "Decision": object(&json!({ "keep": { "enum": ["mine", "theirs", "base", "stored", "edited"] }, "record": any() }), &["keep"]),
+        "Job": object(&json!({
             "id": uuid(), "kind": text(), "status": { "enum": ["Pending", "Running", "Completed", "Failed"] },
             "phase": text(), "done": number(), "total": number(), "result": any(),
         }), &["id", "status"]),
-        "NewUser": object(json!({ "name": text(), "password": text(), "is_admin": flag() }), &["password"]),
-        "Grant": object(json!({ "principal": text(), "service": text(), "rights": list(text()), "filters": list(any()) }), &["principal", "service", "rights"]),
+        "NewUser": object(&json!({ "name": text(), "password": text(), "is_admin": flag() }), &["password"]),
+        "Grant": object(&json!({ "principal": text(), "service": text(), "rights": list(text()), "filters": list(any()) }), &["principal", "service", "rights"]),
     })
 }
 

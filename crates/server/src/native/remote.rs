@@ -27,12 +27,12 @@ use super::wire::{
 };
 
 const CONNECT: Duration = Duration::from_secs(15);
-const SHORT: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_mins(1);
 /// A batch waits for the server's write lock and the commit.
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 /// Files come in parts of this size, so that a connection that stands still is noticed and little is fetched again.
 const PART_BYTES: u64 = 16 * 1024 * 1024;
-const PART: Duration = Duration::from_secs(300);
+const PART: Duration = Duration::from_mins(5);
 const TRIES_WITHOUT_PROGRESS: u32 = 5;
 const LEVEL: i32 = 1;
 
@@ -362,7 +362,7 @@ impl Client {
             Credentials::Token(token) => request.bearer_auth(token),
         })
     }
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         json_of(answered(self.request(Method::GET, path)?.timeout(SHORT))?)
     }
     fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {

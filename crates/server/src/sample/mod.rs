@@ -32,18 +32,17 @@ pub(crate) fn publish(server: &Server) -> Result<()> {
         (ports::service(), ports::fill, vec![Right::Read]),
     ] {
         let name = service.name.clone();
-        let store = match server.services.store(&name) {
-            Some(store) => store,
-            None => {
-                let store = server.services.create(&service)?;
-                server.grants.set(&Grant {
-                    principal: "anonymous".to_owned(),
-                    service: name.clone(),
-                    rights,
-                    filters: Vec::new(),
-                })?;
-                store
-            }
+        let store = if let Some(store) = server.services.store(&name) {
+            store
+        } else {
+            let store = server.services.create(&service)?;
+            server.grants.set(&Grant {
+                principal: "anonymous".to_owned(),
+                service: name.clone(),
+                rights,
+                filters: Vec::new(),
+            })?;
+            store
         };
         fill_once(store.as_ref(), fill)?;
     }

@@ -1,6 +1,7 @@
 //! What the tests with a real listener share: a server on the sample, clients, and a proxy that breaks connections.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 pub(crate) mod proxy;
 
