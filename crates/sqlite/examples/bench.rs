@@ -20,7 +20,7 @@ use haversack_model::{
     GlobalId, Position, Record, Service, Shape, Timestamp, Value,
 };
 use haversack_sqlite::SqliteStore;
-use haversack_sqlite::gpkg::{blob, column, core, functions, layer};
+use haversack_sqlite::gpkg::{blob, column, core, datetime, functions, layer};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params_from_iter};
 use uuid::Uuid;
@@ -277,58 +277,76 @@ fn upload(rows: u64) {
     let edited: Vec<u64> = (0..EDITS)
         .map(|n| n * (rows / EDITS).max(1) % rows)
         .collect();
-    let (mut plain, mut put, mut read_and_put) = (Vec::new(), Vec::new(), Vec::new());
-    for version in 1..6 {
-        let records: Vec<Record> = edited.iter().map(|n| record(*n, version)).collect();
-        let keys: Vec<String> = records.iter().map(|r| r.global_id.braced()).collect();
-        let began = Instant::now();
+    let by_sql = |version: i64, records: &[Record]| {
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-        for (record, key) in records.iter().zip(&keys) {
+        for record in records {
             connection
                 .prepare_cached(
                     "UPDATE points SET f2 = ?2, f3 = ?3, f7 = ?4, f9 = ?5 WHERE GlobalID = ?1",
                 )
                 .unwrap()
                 .execute((
-                    key,
+                    record.global_id.braced(),
                     record.values[2].as_text(),
                     version,
                     version as f64 / 3.0,
-                    haversack_sqlite::gpkg::datetime::to_text(1_700_000_000_000 + version),
+                    datetime::to_text(1_700_000_000_000 + version),
                 ))
                 .unwrap();
         }
         connection.execute_batch("COMMIT").unwrap();
-        plain.push(began.elapsed().as_secs_f64());
-
-        let began = Instant::now();
+    };
+    let by_store = |read: bool, records: &[Record]| {
         let mut tx = store.begin_write(Timestamp(1_700_000_000_000)).unwrap();
-        for record in &records {
+        for record in records {
+            if read {
+                let present = tx.record(LAYER, &record.global_id).unwrap().unwrap();
+                assert_eq!(present.record.values.len(), record.values.len());
+            }
             tx.put(LAYER, record, None).unwrap();
         }
         tx.commit().unwrap();
-        put.push(began.elapsed().as_secs_f64());
-
-        let began = Instant::now();
-        let mut tx = store.begin_write(Timestamp(1_700_000_000_000)).unwrap();
-        for record in &records {
-            let present = tx.record(LAYER, &record.global_id).unwrap().unwrap();
-            assert_eq!(present.record.values.len(), record.values.len());
-            tx.put(LAYER, record, None).unwrap();
+    };
+    // In turns, so that none always runs first or last.
+    let mut wall: [Vec<f64>; 3] = Default::default();
+    let mut busy: [Vec<f64>; 3] = Default::default();
+    for round in 0..9 {
+        let version = round as i64 + 1;
+        let records: Vec<Record> = edited.iter().map(|n| record(*n, version)).collect();
+        let which = round % 3;
+        let (began, before) = (Instant::now(), cpu());
+        match which {
+            0 => by_sql(version, &records),
+            1 => by_store(false, &records),
+            _ => by_store(true, &records),
         }
-        tx.commit().unwrap();
-        read_and_put.push(began.elapsed().as_secs_f64());
+        wall[which].push(began.elapsed().as_secs_f64());
+        busy[which].push(cpu().saturating_sub(before).as_secs_f64());
     }
-    let rate = |seconds: f64| EDITS as f64 / seconds;
-    let (plain, put, read_and_put) = (median(plain), median(put), median(read_and_put));
-    report("upload", "plain updates", rate(plain), "rows/s");
-    report("upload", "put", rate(put), "rows/s");
-    report("upload", "read and put", rate(read_and_put), "rows/s");
-    report("upload", "put over plain", plain / put, "of the rate");
+    let names = ["plain updates", "put", "read and put"];
+    let (wall, busy) = (wall.map(median), busy.map(median));
+    for (name, seconds) in names.iter().zip(wall) {
+        report("upload", name, EDITS as f64 / seconds, "rows/s");
+    }
+    for (name, seconds) in names.iter().zip(busy) {
+        report(
+            "upload",
+            name,
+            seconds * 1e6 / EDITS as f64,
+            "µs CPU per row",
+        );
+    }
+    report("upload", "put over plain", wall[0] / wall[1], "of the rate");
     report(
         "upload",
         "read and put over plain",
-        plain / read_and_put,
+        wall[0] / wall[2],
+        "of the rate",
+    );
+    report(
+        "upload",
+        "read and put over plain, CPU",
+        busy[0] / busy[2],
         "of the rate",
     );
 }

@@ -31,40 +31,40 @@ fn check(held: &Held) {
 
 #[test]
 fn an_update_in_plain_sql_is_a_change_with_history() {
-    let (held, since) = held();
-    let before = held.begin_read().unwrap().head().unwrap();
+    let (file, since) = held();
+    let before = file.begin_read().unwrap().head().unwrap();
     // Not even the spatial functions: attribute updates need none.
-    Connection::open(&held.path)
+    Connection::open(&file.path)
         .unwrap()
         .execute("UPDATE places SET name = 'yew' WHERE name = 'ash'", [])
         .unwrap();
-    let tx = held.begin_read().unwrap();
-    let head = tx.head().unwrap();
-    assert_eq!(head.generation.0, since.0 + 1);
-    assert!(head.stamp > before.stamp && head.revision > before.revision);
+    let tx = file.begin_read().unwrap();
+    let after = tx.head().unwrap();
+    assert_eq!(after.generation.0, since.0 + 1);
+    assert!(after.stamp > before.stamp && after.revision > before.revision);
     let found = changes(&*tx, since, &Filter::All, &Filter::All).unwrap();
     assert_eq!(seen(&found), [(2, true, true, true)]);
-    assert_eq!(found[0].track.revision, head.revision);
-    assert_eq!(found[0].track.stamp, head.stamp);
+    assert_eq!(found[0].track.revision, after.revision);
+    assert_eq!(found[0].track.stamp, after.stamp);
     let then = tx.record_as_of(PLACES, &id(2), since).unwrap().unwrap();
     assert!(then.record.same_content(&place(2, "ash")));
-    check(&held);
+    check(&file);
 }
 
 #[test]
 fn an_update_that_changes_nothing_takes_nothing() {
-    let (held, since) = held();
-    Connection::open(&held.path)
+    let (file, since) = held();
+    Connection::open(&file.path)
         .unwrap()
         .execute("UPDATE places SET name = name, count = count", [])
         .unwrap();
-    assert_eq!(held.begin_read().unwrap().head().unwrap().generation, since);
+    assert_eq!(file.begin_read().unwrap().head().unwrap().generation, since);
 }
 
 #[test]
 fn a_row_without_a_global_id_gets_one() {
-    let (held, since) = held();
-    let plain = stranger(&held);
+    let (file, since) = held();
+    let plain = stranger(&file);
     plain
         .execute_batch(
             "INSERT INTO places (name, geom) SELECT 'new', geom FROM places WHERE OBJECTID = 1; \
@@ -74,7 +74,7 @@ fn a_row_without_a_global_id_gets_one() {
              FROM places WHERE OBJECTID = 1;",
         )
         .unwrap();
-    let tx = held.begin_read().unwrap();
+    let tx = file.begin_read().unwrap();
     let found = changes(&*tx, since, &Filter::All, &Filter::All).unwrap();
     let names: Vec<&Value> = found
         .iter()
@@ -92,31 +92,31 @@ fn a_row_without_a_global_id_gets_one() {
         assert_eq!(uuid.get_version_num(), 4, "{uuid}");
     }
     assert_ne!(found[0].global_id, found[2].global_id);
-    check(&held);
+    check(&file);
 }
 
 #[test]
 fn a_deletion_leaves_a_tombstone() {
-    let (held, since) = held();
-    Connection::open(&held.path)
+    let (file, since) = held();
+    Connection::open(&file.path)
         .unwrap()
         .execute("DELETE FROM places WHERE OBJECTID <> 2", [])
         .unwrap();
-    let tx = held.begin_read().unwrap();
+    let tx = file.begin_read().unwrap();
     let found = changes(&*tx, since, &Filter::All, &Filter::All).unwrap();
     assert_eq!(
         seen(&found),
         [(1, false, false, true), (3, false, false, true)]
     );
-    assert_eq!(matching(&held, Filter::All), [2]);
-    check(&held);
+    assert_eq!(matching(&file, Filter::All), [2]);
+    check(&file);
 }
 
 #[test]
 fn an_upsert_of_a_row_keeps_its_identity() {
     for recursive in ["ON", "OFF"] {
-        let (held, since) = held();
-        let plain = stranger(&held);
+        let (file, since) = held();
+        let plain = stranger(&file);
         plain
             .execute_batch(&format!(
                 "PRAGMA recursive_triggers = {recursive}; \
@@ -124,7 +124,7 @@ fn an_upsert_of_a_row_keeps_its_identity() {
                  SELECT 2, 'upserted', geom FROM places WHERE OBJECTID = 1"
             ))
             .unwrap();
-        let tx = held.begin_read().unwrap();
+        let tx = file.begin_read().unwrap();
         let found = changes(&*tx, since, &Filter::All, &Filter::All).unwrap();
         assert_eq!(
             seen(&found),
@@ -133,22 +133,22 @@ fn an_upsert_of_a_row_keeps_its_identity() {
         );
         let then = tx.record_as_of(PLACES, &id(2), since).unwrap().unwrap();
         assert!(then.record.same_content(&place(2, "ash")));
-        check(&held);
+        check(&file);
     }
 }
 
 #[test]
 fn a_replaced_row_of_the_same_identity_is_an_update() {
     for recursive in ["ON", "OFF"] {
-        let (held, since) = held();
-        stranger(&held)
+        let (file, since) = held();
+        stranger(&file)
             .execute_batch(&format!(
                 "PRAGMA recursive_triggers = {recursive}; \
                  INSERT OR REPLACE INTO places (GlobalID, name, geom) \
                  SELECT GlobalID, 'again', geom FROM places WHERE OBJECTID = 2"
             ))
             .unwrap();
-        let tx = held.begin_read().unwrap();
+        let tx = file.begin_read().unwrap();
         let found = changes(&*tx, since, &Filter::All, &Filter::All).unwrap();
         assert_eq!(
             seen(&found),
@@ -156,15 +156,15 @@ fn a_replaced_row_of_the_same_identity_is_an_update() {
             "recursive {recursive}"
         );
         assert_eq!(found[0].record.as_ref().unwrap().values[0], "again".into());
-        check(&held);
+        check(&file);
     }
 }
 
 #[test]
 fn a_row_in_the_place_of_another_record_deletes_that_one() {
     for recursive in ["ON", "OFF"] {
-        let (held, since) = held();
-        stranger(&held)
+        let (file, since) = held();
+        stranger(&file)
             .execute_batch(&format!(
                 "PRAGMA recursive_triggers = {recursive}; \
                  INSERT OR REPLACE INTO places (OBJECTID, GlobalID, name, geom) \
@@ -172,7 +172,7 @@ fn a_row_in_the_place_of_another_record_deletes_that_one() {
                  FROM places WHERE OBJECTID = 1"
             ))
             .unwrap();
-        let tx = held.begin_read().unwrap();
+        let tx = file.begin_read().unwrap();
         let found = changes(&*tx, since, &Filter::All, &Filter::All).unwrap();
         assert_eq!(
             seen(&found),
@@ -180,54 +180,54 @@ fn a_row_in_the_place_of_another_record_deletes_that_one() {
             "recursive {recursive}"
         );
         drop(tx);
-        check(&held);
+        check(&file);
         // The displaced record can come back.
-        put_places(&held, &[place(2, "back")]);
-        check(&held);
+        put_places(&file, &[place(2, "back")]);
+        check(&file);
     }
 }
 
 #[test]
 fn an_ignored_insert_changes_nothing() {
-    let (held, since) = held();
-    stranger(&held)
+    let (file, since) = held();
+    stranger(&file)
         .execute_batch(
             "INSERT OR IGNORE INTO places (OBJECTID, name, geom) \
              SELECT 2, 'ignored', geom FROM places WHERE OBJECTID = 1",
         )
         .unwrap();
-    assert_eq!(held.begin_read().unwrap().head().unwrap().generation, since);
-    assert_eq!(matching(&held, Filter::All), [1, 2, 3]);
+    assert_eq!(file.begin_read().unwrap().head().unwrap().generation, since);
+    assert_eq!(matching(&file, Filter::All), [1, 2, 3]);
     // What was kept aside does no harm to the next edit.
-    put_places(&held, &[place(2, "later")]);
-    stranger(&held)
+    put_places(&file, &[place(2, "later")]);
+    stranger(&file)
         .execute_batch("UPDATE places SET name = 'x' WHERE OBJECTID = 2")
         .unwrap();
-    let tx = held.begin_read().unwrap();
+    let tx = file.begin_read().unwrap();
     let then = tx.record_as_of(PLACES, &id(2), since).unwrap().unwrap();
     assert!(then.record.same_content(&place(2, "ash")));
 }
 
 #[test]
 fn a_deleted_row_put_back_under_its_old_key_is_the_same_record() {
-    let (held, since) = held();
-    stranger(&held)
+    let (file, since) = held();
+    stranger(&file)
         .execute_batch(
             "CREATE TEMP TABLE cut AS SELECT * FROM places WHERE OBJECTID = 2; \
              DELETE FROM places WHERE OBJECTID = 2; \
              INSERT INTO places (OBJECTID, name, geom) SELECT OBJECTID, name, geom FROM cut",
         )
         .unwrap();
-    let tx = held.begin_read().unwrap();
+    let tx = file.begin_read().unwrap();
     let found = changes(&*tx, since, &Filter::All, &Filter::All).unwrap();
     assert_eq!(seen(&found), [(2, true, true, true)]);
-    check(&held);
+    check(&file);
 }
 
 #[test]
 fn an_edited_global_id_is_set_back() {
-    let (held, since) = held();
-    Connection::open(&held.path)
+    let (file, since) = held();
+    Connection::open(&file.path)
         .unwrap()
         .execute_batch(
             "UPDATE places SET GlobalID = NULL WHERE OBJECTID = 1; \
@@ -235,42 +235,42 @@ fn an_edited_global_id_is_set_back() {
              WHERE OBJECTID = 2",
         )
         .unwrap();
-    let tx = held.begin_read().unwrap();
+    let tx = file.begin_read().unwrap();
     let found = changes(&*tx, since, &Filter::All, &Filter::All).unwrap();
     assert_eq!(seen(&found), [(2, true, true, true)]);
-    assert_eq!(matching(&held, Filter::All), [1, 2, 3]);
-    check(&held);
+    assert_eq!(matching(&file, Filter::All), [1, 2, 3]);
+    check(&file);
 }
 
 #[test]
 fn a_moved_key_keeps_the_record() {
-    let (held, since) = held();
-    stranger(&held)
+    let (file, since) = held();
+    stranger(&file)
         .execute("UPDATE places SET OBJECTID = 77 WHERE OBJECTID = 2", [])
         .unwrap();
-    let tx = held.begin_read().unwrap();
+    let tx = file.begin_read().unwrap();
     let found = changes(&*tx, since, &Filter::All, &Filter::All).unwrap();
     assert_eq!(seen(&found), [(2, true, true, true)]);
     assert_eq!(found[0].record.as_ref().unwrap().object_id.unwrap().0, 77);
-    check(&held);
+    check(&file);
 }
 
 #[test]
 fn an_edit_that_is_rolled_back_was_never_there() {
-    let (held, since) = held();
-    let mut plain = stranger(&held);
+    let (file, since) = held();
+    let mut plain = stranger(&file);
     let tx = plain.transaction().unwrap();
     tx.execute_batch("DELETE FROM places; UPDATE haversack_counter SET stamp = 9e15")
         .unwrap();
     tx.rollback().unwrap();
-    assert_eq!(held.begin_read().unwrap().head().unwrap().generation, since);
-    check(&held);
+    assert_eq!(file.begin_read().unwrap().head().unwrap().generation, since);
+    check(&file);
 }
 
 #[test]
 fn deleting_a_row_deletes_its_attachments() {
-    let (held, _) = held();
-    let mut tx = held.begin_write(Timestamp(2)).unwrap();
+    let (file, _) = held();
+    let mut tx = file.begin_write(Timestamp(2)).unwrap();
     let mut record = place(50, "");
     record.values = vec![
         id(2).braced().into(),
@@ -283,11 +283,11 @@ fn deleting_a_row_deletes_its_attachments() {
     record.geometry = None;
     tx.put(PLACES.attachments(), &record, None).unwrap();
     tx.commit().unwrap();
-    Connection::open(&held.path)
+    Connection::open(&file.path)
         .unwrap()
         .execute("DELETE FROM places WHERE OBJECTID = 2", [])
         .unwrap();
-    let tx = held.begin_read().unwrap();
+    let tx = file.begin_read().unwrap();
     assert!(
         tx.track(PLACES.attachments(), &id(50))
             .unwrap()
@@ -298,56 +298,56 @@ fn deleting_a_row_deletes_its_attachments() {
 
 #[test]
 fn triggers_that_were_dropped_come_back_and_rows_are_accounted_for() {
-    let (held, since) = held();
-    let version = |held: &Held| -> i64 {
-        Connection::open(&held.path)
+    let (file, since) = held();
+    let version = |file: &Held| -> i64 {
+        Connection::open(&file.path)
             .unwrap()
             .query_row("PRAGMA schema_version", [], |row| row.get(0))
             .unwrap()
     };
-    let before = version(&held);
-    let held = held.reopened();
+    let before = version(&file);
+    let file = file.reopened();
     assert_eq!(
-        version(&held),
+        version(&file),
         before,
         "opening an intact file changes nothing"
     );
-    stranger(&held)
+    stranger(&file)
         .execute_batch(
             "DROP TRIGGER haversack_insert_places; DROP TRIGGER haversack_delete_places; \
              DELETE FROM places WHERE OBJECTID = 2; \
              INSERT INTO places (name, geom) SELECT 'unseen', geom FROM places WHERE OBJECTID = 1",
         )
         .unwrap();
-    let held = held.reopened();
-    let tx = held.begin_read().unwrap();
+    let file = file.reopened();
+    let tx = file.begin_read().unwrap();
     let found = changes(&*tx, since, &Filter::All, &Filter::All).unwrap();
     assert_eq!(found.len(), 2);
     assert!(found[0].record.is_none() && found[1].record.is_some());
-    check(&held);
-    stranger(&held).execute("DELETE FROM places", []).unwrap();
-    check(&held);
-    assert!(matching(&held, Filter::All).is_empty());
+    check(&file);
+    stranger(&file).execute("DELETE FROM places", []).unwrap();
+    check(&file);
+    assert!(matching(&file, Filter::All).is_empty());
 }
 
 #[test]
 fn a_new_column_is_captured_too() {
-    let (held, since) = held();
+    let (file, since) = held();
     let mut service = fixture::service();
     service.collections[0]
         .fields
         .push(fixture::field("height", haversack_model::FieldType::Double));
-    let mut tx = held.begin_write(Timestamp(2)).unwrap();
+    let mut tx = file.begin_write(Timestamp(2)).unwrap();
     tx.store_service(&service).unwrap();
     tx.commit().unwrap();
-    let plain = Connection::open(&held.path).unwrap();
+    let plain = Connection::open(&file.path).unwrap();
     plain
         .execute("UPDATE places SET height = 2.5 WHERE OBJECTID = 1", [])
         .unwrap();
     plain
         .execute("UPDATE places SET height = 3.5 WHERE OBJECTID = 1", [])
         .unwrap();
-    let tx = held.begin_read().unwrap();
+    let tx = file.begin_read().unwrap();
     let found = changes(&*tx, since, &Filter::All, &Filter::All).unwrap();
     assert_eq!(found.len(), 1);
     let past = tx.history(PLACES, &id(1)).unwrap();

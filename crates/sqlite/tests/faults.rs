@@ -94,7 +94,7 @@ fn last_transaction(store: &SqliteStore, file: &Path) -> u32 {
     check(file);
     let tx = store.begin_read().unwrap();
     let known = |n: u32| tx.track(PLACES, &id(u128::from(n))).unwrap().is_some();
-    let last = (1..).take_while(|n| known(*n)).last().unwrap_or(0);
+    let last = (1..u32::MAX).take_while(|n| known(*n)).last().unwrap_or(0);
     assert!(
         !known(last + 1) && !known(last + 2),
         "a transaction is missing in between"
@@ -151,8 +151,8 @@ fn a_writer_killed_at_any_point_loses_nothing_acknowledged() {
             last >= acknowledged.0,
             "round {round}: {last} < {acknowledged:?}"
         );
-        let head = store.begin_read().unwrap().head().unwrap();
-        assert!(head.generation.0 >= acknowledged.1);
+        let reached = store.begin_read().unwrap().head().unwrap();
+        assert!(reached.generation.0 >= acknowledged.1);
         next = last + 1;
     }
     drop(keep);
@@ -287,8 +287,8 @@ fn a_transaction_that_fails_half_way_leaves_no_trace() {
         std::panic::resume_unwind(Box::new("the caller's own failure"));
     }));
     assert!(panicked.is_err());
-    let head = held.begin_read().unwrap().head().unwrap();
-    assert_eq!(head.generation, before);
+    let after = held.begin_read().unwrap().head().unwrap();
+    assert_eq!(after.generation, before);
     check(&held.path);
     put_places(&held, &[place(3, "goes on")]);
     check(&held.path);

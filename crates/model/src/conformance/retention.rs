@@ -79,7 +79,7 @@ pub fn pruning_stops_at_a_replicas_cursor(store: &dyn Store) {
     delete(store, 1);
     let head = put_places(store, &[place(2, "b")]);
     commit(store, 3, |tx| {
-        tx.store_replica(&replica(1, cursor)).unwrap()
+        tx.store_replica(&replica(1, cursor)).unwrap();
     });
     assert_eq!(prune(store, head), cursor);
     commit(store, 4, |tx| {

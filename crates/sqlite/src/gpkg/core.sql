@@ -68,3 +68,6 @@ CREATE TABLE gpkg_data_column_constraints (
 INSERT INTO gpkg_extensions VALUES
   ('gpkg_data_columns', NULL, 'gpkg_schema', 'http://www.geopackage.org/spec121/#extension_schema', 'read-write'),
   ('gpkg_data_column_constraints', NULL, 'gpkg_schema', 'http://www.geopackage.org/spec121/#extension_schema', 'read-write');
+-- Without this, or a table of attributes, GDAL offers every table of the file as a layer.
+INSERT INTO gpkg_extensions VALUES
+  (NULL, NULL, 'gdal_aspatial', 'http://gdal.org/geopackage_aspatial.html', 'read-write');

@@ -51,9 +51,25 @@ pub fn parts(ms: i64) -> [i64; 7] {
 /// The text of a time; `None` outside the years 0 to 9999, which the format cannot hold.
 pub fn to_text(ms: i64) -> Option<String> {
     let [year, month, day, hour, minute, second, milli] = parts(ms);
-    (0..=9999).contains(&year).then(|| {
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
-    })
+    if !(0..=9999).contains(&year) {
+        return None;
+    }
+    // By hand: with `format!` this was a fourteenth of an upload's time.
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let mut put = |end: usize, mut number: i64, digits: usize| {
+        for at in (end - digits..end).rev() {
+            text[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+    };
+    put(4, year, 4);
+    put(7, month, 2);
+    put(10, day, 2);
+    put(13, hour, 2);
+    put(16, minute, 2);
+    put(19, second, 2);
+    put(23, milli, 3);
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Reads digits from the front.

@@ -1,20 +1,22 @@
 //! What can be read of a service in one snapshot: records, tracking, past versions, digests.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use haversack_model::record::Digest;
 use haversack_model::store::{Flow, Head};
 use haversack_model::{
-    CollectionId, Error, Filter, Generation, GlobalId, Record, Result, Revision, Timestamp, Track,
-    Versioned,
+    CollectionId, Envelope, Error, Filter, Generation, GlobalId, Record, Result, Revision,
+    Timestamp, Track, Versioned,
 };
+use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::connection::Deadline;
 use super::schema::{Layer, Schema, record_at, track_at};
 use crate::error::{corrupt, from_sqlite, is_interrupted, while_doing};
 use crate::gpkg::filter::Printer;
-use crate::gpkg::{Sql, column};
+use crate::gpkg::{Sql, blob, column};
 
 /// One snapshot of a service. Cheap to copy.
 #[derive(Clone, Copy)]
@@ -24,6 +26,26 @@ pub(super) struct View<'a> {
     pub(super) schema: &'a Schema,
     pub(super) head: Head,
     pub(super) limit: Duration,
+    /// Where a write transaction remembers the record that was looked up last, since its change comes next.
+    pub(super) seen: Option<&'a RefCell<Option<Seen>>>,
+}
+
+/// The present row of a record, as a change of it needs it.
+#[derive(Clone, Debug)]
+pub(super) struct Located {
+    pub(super) object_id: i64,
+    pub(super) track: Track,
+    /// Since when the content stands.
+    pub(super) content_generation: Generation,
+    pub(super) envelope: Option<Envelope>,
+}
+
+/// A record that was looked up, and what was found.
+#[derive(Debug)]
+pub(super) struct Seen {
+    collection: CollectionId,
+    key: String,
+    located: Option<Located>,
 }
 
 /// Reads the counter row, and with it the version of the schema.
@@ -122,14 +144,65 @@ impl<'a> View<'a> {
         let key = column::global_id_text(global_id)?;
         let doing = "reading a record";
         let mut statement = self.prepare(&layer.select_by_id, doing)?;
-        let mut rows = statement.query([key]).map_err(while_doing(doing))?;
+        let mut rows = statement.query([&key]).map_err(while_doing(doing))?;
         let Some(row) = rows.next().map_err(while_doing(doing))? else {
+            self.remember(id, key, None);
             return Ok(None);
         };
-        Ok(Some(Versioned {
-            record: record_at(row, layer, 0)?,
-            track: track_at(row, layer.width()).map_err(while_doing(doing))?.0,
-        }))
+        let record = record_at(row, layer, 0)?;
+        let (track, content_generation) =
+            track_at(row, layer.width()).map_err(while_doing(doing))?;
+        if let (Some(_), Some(object_id)) = (self.seen, record.object_id) {
+            let located = Located {
+                object_id: object_id.0,
+                track,
+                content_generation,
+                envelope: match row.get_ref(2).map_err(while_doing(doing))? {
+                    ValueRef::Blob(bytes) => blob::envelope(bytes),
+                    _ => None,
+                },
+            };
+            self.remember(id, key, Some(located));
+        }
+        Ok(Some(Versioned { record, track }))
+    }
+
+    fn remember(&self, collection: CollectionId, key: String, located: Option<Located>) {
+        if let Some(seen) = self.seen {
+            *seen.borrow_mut() = Some(Seen {
+                collection,
+                key,
+                located,
+            });
+        }
+    }
+
+    /// The present row of a record, from memory if it was looked up last.
+    pub(super) fn locate(&self, layer: &Layer, key: &str) -> Result<Option<Located>> {
+        if let Some(seen) = self.seen
+            && let Some(seen) = &*seen.borrow()
+            && seen.collection == layer.collection.id
+            && seen.key == key
+        {
+            return Ok(seen.located.clone());
+        }
+        let doing = "looking for a record";
+        self.prepare(&layer.locate, doing)?
+            .query_row([key], |row| {
+                let (track, content_generation) = track_at(row, 1)?;
+                let envelope = match row.get_ref(7)? {
+                    ValueRef::Blob(bytes) => blob::envelope(bytes),
+                    _ => None,
+                };
+                Ok(Located {
+                    object_id: row.get(0)?,
+                    track,
+                    content_generation,
+                    envelope,
+                })
+            })
+            .optional()
+            .map_err(while_doing(doing))
     }
 
     /// The tracking of a record and the generation since which its content stands.
@@ -141,13 +214,8 @@ impl<'a> View<'a> {
         let layer = self.layer(id)?;
         let key = column::global_id_text(global_id)?;
         let doing = "reading the tracking of a record";
-        let live = self
-            .prepare(&layer.locate, doing)?
-            .query_row([&key], |row| track_at(row, 1))
-            .optional()
-            .map_err(while_doing(doing))?;
-        if live.is_some() {
-            return Ok(live);
+        if let Some(live) = self.locate(layer, &key)? {
+            return Ok(Some((live.track, live.content_generation)));
         }
         self.prepare(
             "SELECT k.generation, k.stamp, k.revision, k.deleted, k.origin, k.content_generation \

@@ -4,6 +4,7 @@
 //! under the generation that it will have: the next of the block that [`WriteTx::seal`] takes from the counter row
 //! in one step when all data is written. Nobody sees any of it before the commit.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard};
 
@@ -23,7 +24,7 @@ use super::SqliteStore;
 use super::connection::Linked;
 use super::read::read_through_view;
 use super::schema::{Layer, Schema, origin_bytes, track_at};
-use super::view::View;
+use super::view::{Located, Seen, View};
 use crate::error::{invalid, while_doing};
 use crate::gpkg::{blob, column, datetime};
 
@@ -37,6 +38,8 @@ pub(super) struct SqliteWrite<'a> {
     now: Timestamp,
     state: State,
     saved: Option<State>,
+    /// The record that was looked up last.
+    seen: RefCell<Option<Seen>>,
     finished: bool,
 }
 
@@ -49,14 +52,6 @@ struct State {
     /// Collections whose rows changed.
     changed: BTreeSet<CollectionId>,
     sealed: bool,
-}
-
-/// The present row of a record.
-struct Located {
-    object_id: i64,
-    track: Track,
-    content_generation: Generation,
-    envelope: Option<Envelope>,
 }
 
 impl<'a> SqliteWrite<'a> {
@@ -79,6 +74,7 @@ impl<'a> SqliteWrite<'a> {
                 sealed: false,
             },
             saved: None,
+            seen: RefCell::default(),
             finished: false,
         }
     }
@@ -90,6 +86,7 @@ impl<'a> SqliteWrite<'a> {
             schema: &self.state.schema,
             head: self.state.head,
             limit: self.store.query_limit(),
+            seen: Some(&self.seen),
         }
     }
 
@@ -119,25 +116,9 @@ impl<'a> SqliteWrite<'a> {
         revision
     }
 
+    /// The present row of a record; what the caller read of it just before is not read again.
     fn locate(&self, layer: &Layer, key: &str) -> Result<Option<Located>> {
-        let doing = "looking for a record";
-        self.view()
-            .prepare(&layer.locate, doing)?
-            .query_row([key], |row| {
-                let (track, content_generation) = track_at(row, 1)?;
-                let envelope = match row.get_ref(7)? {
-                    rusqlite::types::ValueRef::Blob(bytes) => blob::envelope(bytes),
-                    _ => None,
-                };
-                Ok(Located {
-                    object_id: row.get(0)?,
-                    track,
-                    content_generation,
-                    envelope,
-                })
-            })
-            .optional()
-            .map_err(while_doing(doing))
+        self.view().locate(layer, key)
     }
 
     fn tombstone(&self, collection: CollectionId, key: &str) -> Result<Option<(i64, Track)>> {
@@ -431,7 +412,9 @@ impl<'a> SqliteWrite<'a> {
         let schema = Arc::clone(&self.state.schema);
         let layer = schema.layer(collection)?;
         let before = self.state.head;
-        let done = change(self, layer).map_err(|error| {
+        let done = change(self, layer);
+        *self.seen.borrow_mut() = None;
+        let done = done.map_err(|error| {
             let error = self.store.note(error);
             self.forget(layer, before)
                 .map_or_else(|worse| worse, |()| error)
@@ -572,6 +555,7 @@ impl WriteTx for SqliteWrite<'_> {
         };
         self.batch("ROLLBACK TO haversack", "returning to a savepoint")?;
         self.state = saved.clone();
+        *self.seen.borrow_mut() = None;
         Ok(())
     }
     fn commit(mut self: Box<Self>) -> Result<Head> {
