@@ -62,11 +62,13 @@ impl Changes {
     }
     /// What must be set on `from` to get `to`.
     pub fn between(from: &Record, to: &Record) -> Self {
-        let values = from.values.iter().zip(&to.values).enumerate();
+        // A version of an older shape has nulls where fields were added since.
+        let was = |at: usize| from.values.get(at).unwrap_or(&Value::Null);
+        let values = to.values.iter().enumerate();
         Self {
             values: values
-                .filter(|(_, (a, b))| a != b)
-                .map(|(at, (_, b))| (at, b.clone()))
+                .filter(|(at, value)| was(*at) != *value)
+                .map(|(at, value)| (at, value.clone()))
                 .collect(),
             geometry: (from.geometry != to.geometry).then(|| to.geometry.clone()),
         }

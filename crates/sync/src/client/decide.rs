@@ -7,7 +7,7 @@ use haversack_model::{
 };
 
 use super::Choice;
-use super::freeze::install_theirs;
+use super::freeze::{install_theirs, widen};
 use crate::states::{self, Event, Step};
 
 /// Closes a conflict. Where the choice is not what is stored, it becomes a new local edit, sent with the next sync.
@@ -68,7 +68,13 @@ fn edit_to(tx: &mut dyn ReplicaTx, conflict: &Conflict, wanted: Option<Record>) 
         Some(row) if !conflict.fields.is_empty() => only_fields(tx, conflict, row, &chosen),
         _ => Ok(chosen),
     });
-    let wanted = wanted.transpose()?;
+    let mut wanted = wanted.transpose()?;
+    if let Some(wanted) = &mut wanted
+        && let Some(shape) = tx.collections()?.iter().find(|c| c.id == collection)
+    {
+        // The version may be of an older shape.
+        widen(wanted, shape);
+    }
     let is_same = match (&row, &wanted) {
         (Some(row), Some(wanted)) => row.same_content(wanted),
         (None, None) => true,

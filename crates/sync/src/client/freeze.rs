@@ -264,7 +264,7 @@ fn freeze_one(
 }
 
 /// Gives a version of an older schema the fields that it lacks.
-fn widen(record: &mut Record, collection: &Collection) {
+pub(super) fn widen(record: &mut Record, collection: &Collection) {
     for field in collection.fields.iter().skip(record.values.len()) {
         record.values.push(field.default.clone());
     }
@@ -273,13 +273,23 @@ fn widen(record: &mut Record, collection: &Collection) {
 /// Settles a record without local changes on the newest version that is known of the server.
 pub(super) fn install_theirs(tx: &mut dyn ReplicaTx, entry: &OutboxEntry) -> Result<()> {
     let (collection, id) = (entry.collection, &entry.global_id);
+    let shape = tx.collections()?.into_iter().find(|c| c.id == collection);
+    let wide = |record: &Record| {
+        let mut record = record.clone();
+        if let Some(shape) = &shape {
+            widen(&mut record, shape);
+        }
+        record
+    };
     match (&entry.theirs, &entry.base) {
-        (Theirs::Row { record, version }, _) => put_confirmed(tx, collection, record, *version)?,
+        (Theirs::Row { record, version }, _) => {
+            put_confirmed(tx, collection, &wide(record), *version)?;
+        }
         (Theirs::Removed(_), _) | (Theirs::Unchanged, None) => {
             remove_confirmed(tx, collection, id)?;
         }
         (Theirs::Unchanged, Some((base, version))) => {
-            put_confirmed(tx, collection, base, *version)?;
+            put_confirmed(tx, collection, &wide(base), *version)?;
         }
     }
     tx.remove_entry(collection, id)

@@ -38,6 +38,7 @@ pub fn apply_page(tx: &mut dyn ReplicaTx, asked: &ReplicaHeader, page: &Page) ->
             } => remove(tx, *collection, global_id, *removal)?,
         }
     }
+    leave_behind(tx, &header, page)?;
     header.cursor = page.cursor;
     header.download = page.download;
     for (collection, generation) in &page.layer_cursors {
@@ -56,6 +57,48 @@ pub fn apply_page(tx: &mut dyn ReplicaTx, asked: &ReplicaHeader, page: &Page) ->
     }
     tx.store_header(&header)?;
     Ok(true)
+}
+
+/// An answer to an upload brings versions ahead of the cursor. A download that passes such a version without naming
+/// the record tells that it has gone again: the feed knows nothing of what came and went between two cursors.
+fn leave_behind(tx: &mut dyn ReplicaTx, before: &ReplicaHeader, page: &Page) -> Result<()> {
+    let (from, upto) = (before.cursor.generation, page.cursor.generation);
+    if upto == from || before.cursor.history != page.cursor.history {
+        return Ok(());
+    }
+    for (collection, edit) in tx.receipts_above(from)? {
+        let id = edit.global_id();
+        let is_named = page.changes.iter().any(|change| match change {
+            RemoteChange::Put {
+                collection: of,
+                record,
+                ..
+            } => *of == collection && record.global_id == *id,
+            RemoteChange::Remove {
+                collection: of,
+                global_id,
+                ..
+            } => *of == collection && global_id == id,
+        });
+        let Some(version) = tx.version(collection, id)?.filter(|_| !is_named) else {
+            continue;
+        };
+        if version.generation <= from || version.generation > upto {
+            continue;
+        }
+        if page.more {
+            // It may have changed once more: a later page will name it.
+            let version = RowVersion {
+                generation: upto.next(),
+                ..version
+            };
+            tx.store_version(collection, id, Some(version))?;
+        } else {
+            tx.store_version(collection, id, None)?;
+            remove(tx, collection, id, Removal::Left)?;
+        }
+    }
+    Ok(())
 }
 
 fn apply_schema(tx: &mut dyn ReplicaTx, service: &Service) -> Result<()> {

@@ -155,6 +155,12 @@ fn edited_again(entry: &OutboxEntry) -> bool {
     entry.frozen_no.is_none_or(|frozen| entry.edit_no > frozen)
 }
 
+/// The version of something sent that the server does not name: its content decides.
+const UNKNOWN: RowVersion = RowVersion {
+    revision: Revision(0),
+    generation: Generation::ZERO,
+};
+
 /// What the server has of a record.
 enum Truth {
     Row(Record, RowVersion),
@@ -212,6 +218,16 @@ fn newer(truth: Truth, entry: &OutboxEntry, generation: Generation, cursor: Curs
         {
             Truth::Gone(*removal)
         }
+        // Pages passed that version and did not name the record: it had gone again.
+        (Theirs::Unchanged, Truth::Row(_, known))
+            if cursor.generation >= known.generation
+                && entry
+                    .base
+                    .as_ref()
+                    .is_none_or(|(_, base)| base.generation < known.generation) =>
+        {
+            Truth::Gone(Removal::Left)
+        }
         _ => truth,
     }
 }
@@ -255,6 +271,14 @@ fn settle(tx: &mut dyn ReplicaTx, mut entry: OutboxEntry, truth: Truth) -> Resul
             entry.base = Some((server, version));
             entry.theirs = Theirs::Unchanged;
         }
+        (Truth::Gone(removal @ (Removal::Left | Removal::Revoked)), None)
+            if sent.as_ref().is_some_and(Option::is_some) =>
+        {
+            // It lives, outside of this part, and was deleted here since: that is still to be told.
+            tx.store_version(collection, &id, None)?;
+            entry.base = sent.flatten().map(|sent| (sent, UNKNOWN));
+            entry.theirs = Theirs::Removed(removal);
+        }
         (Truth::Gone(_), None) => {
             remove_confirmed(tx, collection, &id)?;
             return tx.remove_entry(collection, &id);
@@ -264,13 +288,7 @@ fn settle(tx: &mut dyn ReplicaTx, mut entry: OutboxEntry, truth: Truth) -> Resul
             // Edited since what was sent: the next upload meets a deletion and is a conflict. Made anew after a
             // deletion that was sent: that is meant, and brings the record back.
             entry.base = sent.flatten().map(|sent| {
-                let version = entry.base.as_ref().map_or(
-                    RowVersion {
-                        revision: Revision(0),
-                        generation: Generation::ZERO,
-                    },
-                    |(_, version)| *version,
-                );
+                let version = entry.base.as_ref().map_or(UNKNOWN, |(_, version)| *version);
                 (sent, version)
             });
             entry.theirs = Theirs::Removed(removal);
