@@ -1,7 +1,4 @@
-//! The GeoServices dialect: feature services with Sync, spoken in both directions.
-//!
-//! [`wire`] holds the types and codecs that both directions share. [`remote`] is the client of such a server, a
-//! [`haversack_model::Remote`].
+#![doc = include_str!("../README.md")]
 
 pub mod error;
 pub mod face;
