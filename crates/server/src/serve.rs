@@ -37,6 +37,8 @@ pub struct Options {
     pub log_level: Option<String>,
     /// More origins of web pages that may call.
     pub cors_origins: Vec<String>,
+    /// More endpoints that the server itself may connect to.
+    pub allow_endpoints: Vec<String>,
 }
 
 /// A server that runs in this process.
@@ -136,6 +138,9 @@ fn effective_config(options: &Options) -> Result<Config> {
     }
     config.insecure_http |= options.insecure_http;
     config.cors_origins.extend(options.cors_origins.clone());
+    config
+        .allow_endpoints
+        .extend(options.allow_endpoints.clone());
     if options.sample {
         for origin in [
             "http://localhost:*",

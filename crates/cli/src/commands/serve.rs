@@ -22,6 +22,7 @@ pub(crate) fn run(args: &ServeArgs, out: Output) -> Result<Outcome> {
             LogFormat::Text => "text".to_owned(),
             LogFormat::Json => "json".to_owned(),
         }),
+        allow_endpoints: args.allow_endpoint.clone(),
         ..Options::default()
     };
     haversack_server::serve(&options, &mut |handle| announce(handle, out))?;

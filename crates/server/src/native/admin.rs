@@ -19,7 +19,7 @@ const YEAR_MS: u64 = 366 * 24 * HOUR_MS;
 
 /// Exchanges user name and password for a token.
 pub(super) fn log_in(call: &Call, address: &str, body: &Bytes) -> Result<Response> {
-    let login: Login = parse(body)?;
+    let login: Login = parse(&unpack(&call.headers, body, call.max_json())?)?;
     let who = call
         .server
         .login(&login.user, &login.password, address)?
