@@ -231,3 +231,104 @@ fn after_a_stop_the_files_are_whole_and_replicas_go_on_with_the_next_server() {
     assert_eq!(sync(&mut file, &mut remote).unwrap().applied, 1);
     assert!(is_equal(&file, &remote));
 }
+
+/// A user with a grant on the points of one status.
+fn bob(handle: &haversack_server::Handle, rows: &str) -> Credentials {
+    use haversack_server::grants::{Grant, parse_rights};
+    let accounts = &handle.server.accounts;
+    if !accounts.exists("bob").unwrap() {
+        let now = haversack_server::clock::now();
+        accounts.add("bob", "builder1", false, now).unwrap();
+    }
+    let grant = Grant {
+        principal: "bob".to_owned(),
+        service: "WildfireSync".to_owned(),
+        rights: parse_rights("edit,sync").unwrap(),
+        filters: vec![(POINTS, rows.to_owned())],
+    };
+    handle.server.grant(&grant).unwrap();
+    Credentials::Basic {
+        user: "bob".to_owned(),
+        password: "builder1".to_owned(),
+    }
+}
+
+#[test]
+fn a_row_filter_of_a_grant_bounds_the_replica_and_a_narrower_one_takes_rows_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir);
+    let wide = bob(&handle, "severity >= 3");
+    let mut remote =
+        haversack_server::native::NativeRemote::new(client(&handle, wide), "WildfireSync");
+    let path = dir.path().join("bob.gpkg");
+    let mut file = checkout(&remote, "bob", &path);
+    let table = file.table(POINTS).unwrap().to_owned();
+    let count = |condition: &str| -> i64 {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let sql = format!("SELECT count(*) FROM {table} WHERE {condition}");
+        connection.query_row(&sql, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(count("severity < 3"), 0);
+    let before = count("severity = 3");
+    assert!(before > 10, "{before}");
+    bob(&handle, "severity >= 4");
+    sync(&mut file, &mut remote).unwrap();
+    assert_eq!(
+        count("severity = 3"),
+        0,
+        "what may not be read any more is gone"
+    );
+    assert!(count("severity >= 4") > 10);
+    assert!(is_equal(&file, &remote));
+    // A row may not be moved out of the part that its editor may see.
+    edit_with_sql(
+        &path,
+        &format!(
+            "UPDATE {table} SET severity = 1 WHERE OBJECTID = (SELECT min(OBJECTID) FROM {table})"
+        ),
+    );
+    let summary = sync(&mut file, &mut remote).unwrap();
+    assert_eq!(
+        (summary.applied, summary.rejected.len()),
+        (0, 1),
+        "{summary:?}"
+    );
+}
+
+#[test]
+fn a_service_that_was_rewound_to_a_backup_gets_the_lost_edits_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir);
+    let path = dir.path().join("one.gpkg");
+    let mut file = checkout(&remote(&handle), "one", &path);
+    handle.stop();
+    let service = dir.path().join("data/services/WildfireSync.gpkg");
+    let backup = dir.path().join("backup.gpkg");
+    std::fs::copy(&service, &backup).unwrap();
+    let handle = start(&dir);
+    let mut remote_one = remote(&handle);
+    edit_with_sql(
+        &path,
+        "INSERT INTO inspections (name, score) VALUES ('after the backup', 1)",
+    );
+    assert_eq!(sync(&mut file, &mut remote_one).unwrap().applied, 1);
+    handle.stop();
+    std::fs::copy(&backup, &service).unwrap();
+    let handle = start(&dir);
+    let mut remote_two = remote(&handle);
+    // More than one round may be needed: the new history is noticed, what was sent is sent again, all is read anew.
+    for _ in 0..3 {
+        sync(&mut file, &mut remote_two).unwrap();
+    }
+    assert!(is_equal(&file, &remote_two));
+    let store = handle.server.services.store("WildfireSync").unwrap();
+    let count: i64 = rusqlite::Connection::open(store.path())
+        .unwrap()
+        .query_row(
+            "SELECT count(*) FROM inspections WHERE name = 'after the backup'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(count, 1, "the edit that the backup had lost is back");
+}

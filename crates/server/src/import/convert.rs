@@ -2,6 +2,7 @@
 
 use serde_json::Value as Json;
 
+use haversack_geoservices::wire::geometry::normalised;
 use haversack_model::schema::GeometryKind;
 use haversack_model::{FieldType, Geometry, Position, Shape, Value};
 
@@ -116,7 +117,8 @@ fn position(list: &[Json]) -> Result<Position, String> {
     })
 }
 
-/// The shape as the layer wants it: points as multi-points where the layer holds several, heights where it has them.
+/// The shape as the layer wants it: points as multi-points where the layer holds several, heights where it has them; lines
+/// and areas in the one form in which feature services tell them, so that an unchanged geometry that comes back is equal.
 pub(super) fn fit(shape: &Shape, kind: GeometryKind, has_z: bool, has_m: bool) -> Geometry {
     let shape = match (kind, shape) {
         (GeometryKind::Multipoint, Shape::Point(point)) => {
@@ -124,9 +126,10 @@ pub(super) fn fit(shape: &Shape, kind: GeometryKind, has_z: bool, has_m: bool) -
         }
         (_, shape) => shape.clone(),
     };
-    Geometry::from_shape(&shape.map_positions(&mut |p| Position {
+    let fitted = shape.map_positions(&mut |p| Position {
         z: has_z.then(|| p.z.unwrap_or(0.0)),
         m: has_m.then(|| p.m.unwrap_or(0.0)),
         ..*p
-    }))
+    });
+    normalised(&Geometry::from_shape(&fitted))
 }

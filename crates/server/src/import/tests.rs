@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use haversack_geoservices::wire::geometry::normalised;
 use haversack_model::store::Flow;
 use haversack_model::{Filter, Query, QueryRow, Record, Shape, Store as _};
 
@@ -92,10 +93,10 @@ fn single_and_multi_geometries_nulls_and_names_in_many_scripts_are_kept() {
         ]
     );
     assert!(found[2].values.iter().all(Value::is_null) && found[2].geometry.is_none());
-    let Shape::Polygon(rings) = found[0].geometry.as_ref().unwrap().shape() else {
+    let Shape::MultiPolygon(parts) = found[0].geometry.as_ref().unwrap().shape() else {
         panic!("{:?}", found[0].geometry);
     };
-    assert_eq!(rings.len(), 2, "the hole is kept");
+    assert_eq!((parts.len(), parts[0].len()), (1, 2), "the hole is kept");
     let Shape::MultiPolygon(parts) = found[1].geometry.as_ref().unwrap().shape() else {
         panic!("{:?}", found[1].geometry);
     };
@@ -243,7 +244,8 @@ fn the_real_data_loads_and_comes_back_as_it_was() {
                 assert_eq!(*value, fits, "{}: {}", path.display(), field.name);
             }
             let shape = convert::geometry(&feature["geometry"]).unwrap();
-            assert_eq!(record.geometry.as_ref().map(Geometry::shape), shape);
+            let written = shape.map(|s| normalised(&Geometry::from_shape(&s)));
+            assert_eq!(record.geometry, written);
         }
     }
     assert_eq!(files, 6);
@@ -292,4 +294,70 @@ fn a_hostile_file_is_refused_and_runs_nothing() {
     assert!(server.services.names().is_empty());
     let left = std::fs::read_dir(server.dir.files()).unwrap().count();
     assert_eq!(left, 0, "copies are removed");
+}
+
+#[test]
+fn a_file_that_gdal_wrote_loads_with_its_types() {
+    let (dir, server) = server();
+    let text = r#"{"type": "FeatureCollection", "features": [
+        {"type": "Feature", "properties": {"name": "ä", "n": 7, "big": 5000000000, "x": 1.5, "day": "2026-02-28", "ok": true}, "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}},
+        {"type": "Feature", "properties": {"name": null, "n": null, "big": null, "x": null, "day": null, "ok": null}, "geometry": {"type": "MultiPolygon", "coordinates": [[[[2, 2], [3, 2], [3, 3], [2, 2]]]]}}]}"#;
+    let (from, to) = (dir.path().join("from.geojson"), dir.path().join("to.gpkg"));
+    std::fs::write(&from, text).unwrap();
+    let made = std::process::Command::new("ogr2ogr")
+        .args([
+            "-f",
+            "GPKG",
+            "-a_srs",
+            "EPSG:4326",
+            "-nln",
+            "lands",
+            "-nlt",
+            "PROMOTE_TO_MULTI",
+        ])
+        .args([&to, &from])
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: ogr2ogr is not installed");
+        return;
+    }
+    let report = import(&server, &to, &request("Lands", Source::Gpkg)).unwrap();
+    assert_eq!((report.layers.len(), report.layers[0].records), (1, 2));
+    assert_eq!(report.layers[0].name, "lands");
+    let store = server.services.store("Lands").unwrap();
+    let collection = store
+        .begin_read()
+        .unwrap()
+        .collection(CollectionId(0))
+        .unwrap();
+    let kinds: Vec<_> = collection
+        .fields
+        .iter()
+        .map(|f| (f.name.as_str(), f.kind))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("name", FieldType::String),
+            ("n", FieldType::Integer),
+            ("big", FieldType::BigInteger),
+            ("x", FieldType::Double),
+            ("day", FieldType::DateOnly),
+            ("ok", FieldType::SmallInteger),
+        ]
+    );
+    let found = records(&server, "Lands", 0);
+    assert_eq!(
+        found[0].values,
+        [
+            Value::from("ä"),
+            Value::Integer(7),
+            Value::Integer(5_000_000_000),
+            Value::Real(1.5),
+            Value::from("2026-02-28"),
+            Value::Integer(1)
+        ]
+    );
+    assert!(found[1].values.iter().all(Value::is_null));
+    assert_eq!(collection.geometry.unwrap().srid, 4326);
 }

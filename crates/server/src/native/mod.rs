@@ -11,6 +11,7 @@ mod admin;
 mod answer;
 mod call;
 mod conflicts;
+mod download;
 mod face;
 mod files;
 mod openapi;

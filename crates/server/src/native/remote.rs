@@ -2,8 +2,7 @@
 //!
 //! Blocking. What may be repeated safely is: a batch has its number, a page its cursor, a file its ranges.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Seek as _, SeekFrom};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -30,10 +29,6 @@ const CONNECT: Duration = Duration::from_secs(15);
 const SHORT: Duration = Duration::from_mins(1);
 /// A batch waits for the server's write lock and the commit.
 const LONG: Duration = Duration::from_mins(10);
-/// Files come in parts of this size, so that a connection that stands still is noticed and little is fetched again.
-const PART_BYTES: u64 = 16 * 1024 * 1024;
-const PART: Duration = Duration::from_mins(5);
-const TRIES_WITHOUT_PROGRESS: u32 = 5;
 const LEVEL: i32 = 1;
 
 /// Who logs in.
@@ -273,84 +268,7 @@ impl Client {
         }
     }
 
-    /// Fetches a file in parts into `target`. A connection that is cut continues where it was.
-    pub fn download(
-        &self,
-        path: &str,
-        target: &Path,
-        progress: &mut dyn FnMut(&str, u64, Option<u64>),
-    ) -> Result<()> {
-        let part = beside(target, "part");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .open(&part)
-            .map_err(|e| write_failed(&e))?;
-        let mut fetch = Fetch {
-            done: 0,
-            total: None,
-            etag: None,
-        };
-        let mut failures = 0;
-        while fetch.total.is_none_or(|total| fetch.done < total) {
-            let before = fetch.done;
-            match self.fetch_part(path, &mut file, &mut fetch) {
-                Ok(()) => failures = 0,
-                Err(error @ Error::Network(_)) => {
-                    failures = if fetch.done > before { 0 } else { failures + 1 };
-                    if failures >= TRIES_WITHOUT_PROGRESS {
-                        return Err(error);
-                    }
-                    std::thread::sleep(Duration::from_millis(100 << failures));
-                }
-                Err(error) => return Err(error),
-            }
-            progress("downloading", fetch.done, fetch.total);
-        }
-        file.sync_all()
-            .and_then(|()| std::fs::rename(&part, target))
-            .map_err(|e| write_failed(&e))
-    }
-
-    fn fetch_part(&self, path: &str, file: &mut File, fetch: &mut Fetch) -> Result<()> {
-        let last = fetch.done + PART_BYTES - 1;
-        let mut request = self
-            .request(Method::GET, path)?
-            .timeout(PART)
-            .header("range", format!("bytes={}-{last}", fetch.done));
-        if let Some(etag) = &fetch.etag {
-            request = request.header("if-range", etag);
-        }
-        let mut response = answered(request)?;
-        let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
-        let etag = header("etag").map(str::to_owned);
-        let total = if response.status() == StatusCode::PARTIAL_CONTENT {
-            header("content-range")
-                .and_then(|range| range.rsplit_once('/'))
-                .and_then(|(_, total)| total.parse().ok())
-        } else {
-            // The whole file, or another version of it: from the beginning.
-            fetch.done = 0;
-            response.content_length()
-        };
-        fetch.total = total;
-        fetch.etag = etag;
-        file.set_len(fetch.done)
-            .and_then(|()| file.seek(SeekFrom::Start(fetch.done)).map(|_at| ()))
-            .map_err(|e| write_failed(&e))?;
-        let begun = fetch.done;
-        let mut counted = Counted { file, count: 0 };
-        let copied = response.copy_to(&mut counted);
-        fetch.done = begun + counted.count;
-        copied.map_err(network)?;
-        if fetch.total.is_none() {
-            fetch.total = Some(fetch.done);
-        }
-        Ok(())
-    }
-
-    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder> {
+    pub(super) fn request(&self, method: Method, path: &str) -> Result<RequestBuilder> {
         let url = self
             .origin
             .join(path)
@@ -389,29 +307,6 @@ impl Client {
         }
         serde_json::from_slice(&bytes)
             .map_err(|e| Error::Corrupt(format!("the server's answer is not understood: {e}")))
-    }
-}
-
-struct Fetch {
-    done: u64,
-    total: Option<u64>,
-    etag: Option<String>,
-}
-
-/// Counts what reached the file, so that a cut transfer continues there.
-struct Counted<'a> {
-    file: &'a mut File,
-    count: u64,
-}
-
-impl std::io::Write for Counted<'_> {
-    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
-        let written = self.file.write(buf)?;
-        self.count += written as u64;
-        Ok(written)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
     }
 }
 
@@ -536,30 +431,16 @@ fn origin_of(url: &str) -> Result<Url> {
     Ok(origin)
 }
 
-fn beside(target: &Path, extension: &str) -> PathBuf {
-    let mut name = target.as_os_str().to_owned();
-    name.push(".");
-    name.push(extension);
-    name.into()
-}
-
-fn invalid(what: &str, problem: String) -> Error {
+pub(super) fn invalid(what: &str, problem: String) -> Error {
     Error::Invalid {
         what: what.to_owned(),
         problem,
     }
 }
 
-fn network(error: reqwest::Error) -> Error {
+pub(super) fn network(error: reqwest::Error) -> Error {
     // Without the URL, which may hold what is nobody's business in a log.
     Error::Network(Box::new(error.without_url()))
-}
-
-fn write_failed(error: &std::io::Error) -> Error {
-    if error.kind() == std::io::ErrorKind::StorageFull {
-        return Error::DiskFull;
-    }
-    invalid("file", error.to_string())
 }
 
 fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
@@ -571,7 +452,7 @@ fn packed(request: RequestBuilder, bytes: &[u8]) -> Result<RequestBuilder> {
     Ok(request.header("content-encoding", "zstd").body(packed))
 }
 
-fn answered(request: RequestBuilder) -> Result<Response> {
+pub(super) fn answered(request: RequestBuilder) -> Result<Response> {
     let response = request.send().map_err(network)?;
     if response.status().is_success() {
         return Ok(response);

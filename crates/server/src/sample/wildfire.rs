@@ -1,5 +1,6 @@
 //! `WildfireSync`: points, lines and areas of a wildfire response, and inspections that belong to the points.
 
+use haversack_geoservices::wire::geometry::normalised;
 use haversack_model::schema::{GeometryKind, Relationship, attachment_field};
 use haversack_model::{
     BlobHash, Collection, CollectionId, Domain, Field, FieldType, Geometry, GlobalId, Record,
@@ -305,7 +306,11 @@ impl Season {
         } else {
             Shape::LineString(first)
         };
-        Self::record(values, finished, Some(Geometry::from_shape(&shape)))
+        Self::record(
+            values,
+            finished,
+            Some(normalised(&Geometry::from_shape(&shape))),
+        )
     }
 
     fn area(&mut self) -> Record {
@@ -330,7 +335,11 @@ impl Season {
         } else {
             Shape::Polygon(first)
         };
-        Self::record(values, mapped, Some(Geometry::from_shape(&shape)))
+        Self::record(
+            values,
+            mapped,
+            Some(normalised(&Geometry::from_shape(&shape))),
+        )
     }
 
     fn inspection(&mut self, points: &[GlobalId]) -> Record {
