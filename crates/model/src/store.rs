@@ -233,6 +233,7 @@ pub trait WriteTx: ReadTx {
     /// shape are refused.
     fn store_service(&mut self, service: &Service) -> Result<()>;
     /// Removes tombstones and history at or below a generation, never past a replica's cursor; the floor follows.
+    /// Blobs that nothing names are removed too, once they are a week old: they arrive before the batch that names them.
     fn prune_history(&mut self, upto: Generation) -> Result<Generation>;
     /// Begins a new history: forks at the present head and jumps to the next multiple of 2^40.
     fn start_history(&mut self, id: HistoryId) -> Result<Head>;

@@ -10,6 +10,13 @@ pub fn while_doing(doing: &'static str) -> impl Fn(rusqlite::Error) -> Error {
 
 /// The model's error for one of SQLite.
 pub fn from_sqlite(doing: &'static str, source: rusqlite::Error) -> Error {
+    let source = match source {
+        // It would print the whole statement, which may be a megabyte.
+        rusqlite::Error::SqlInputError { error, msg, .. } => {
+            rusqlite::Error::SqliteFailure(error, Some(msg))
+        }
+        other => other,
+    };
     match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => Error::DiskFull,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
@@ -21,11 +28,29 @@ pub fn from_sqlite(doing: &'static str, source: rusqlite::Error) -> Error {
                 problem: "the sum is larger than a 64-bit integer".to_owned(),
             }
         }
+        Some(ErrorCode::Unknown) if is_too_large(&source) => Error::Invalid {
+            what: "filter".to_owned(),
+            problem: "it is too large: use fewer conditions or shorter lists".to_owned(),
+        },
         _ => Error::Store {
             doing,
             source: Box::new(source),
         },
     }
+}
+
+/// Whether a statement is over one of SQLite's limits.
+fn is_too_large(error: &rusqlite::Error) -> bool {
+    let text = error.to_string();
+    [
+        "variable number must be between",
+        "too many SQL variables",
+        "Expression tree is too large",
+        "too many terms",
+        "parser stack",
+    ]
+    .iter()
+    .any(|limit| text.contains(limit))
 }
 
 /// Whether the statement was stopped by the progress handler.

@@ -129,6 +129,54 @@ fn a_slow_reader_of_the_answer_is_not_a_slow_query() {
 }
 
 #[test]
+fn a_spatial_index_that_a_program_removed_is_there_again() {
+    let held = Held::new(&fixture::service());
+    put_places(&held, &[place(1, "a"), place(2, "b")]);
+    let path = held.path.clone();
+    let keep = held.closed();
+    let plain = rusqlite::Connection::open(&path).unwrap();
+    let triggers: Vec<String> = plain
+        .prepare(
+            "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'rtree_places%'",
+        )
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(triggers.len(), 6);
+    for name in triggers {
+        plain
+            .execute_batch(&format!("DROP TRIGGER {name}"))
+            .unwrap();
+    }
+    plain.execute_batch("DROP TABLE rtree_places_geom").unwrap();
+    drop(plain);
+    let store = SqliteStore::open(&path).unwrap();
+    put_places(&store, &[place(3, "c")]);
+    let near = Filter::Spatial {
+        relation: haversack_model::filter::SpatialRelation::Intersects,
+        geometry: fixture::point(2.0, 2.0),
+    };
+    assert_eq!(fixture::matching(&store, near), [2]);
+    common::check(&path);
+    drop(keep);
+}
+
+#[test]
+fn a_filter_beyond_the_limits_is_bad_input() {
+    let held = Held::new(&fixture::service());
+    put_places(&held, &[place(1, "a")]);
+    let huge = Filter::In {
+        expr: Expr::Field("count".into()),
+        list: vec![Expr::Negate(Box::new(Expr::Literal(Value::Integer(1)))); 40_000],
+    };
+    let tx = held.begin_read().unwrap();
+    let error = rows(&*tx, &Query::records(PLACES, huge)).unwrap_err();
+    assert!(matches!(error, Error::Invalid { .. }), "{error}");
+}
+
+#[test]
 fn an_export_sees_one_snapshot_and_writes_its_target() {
     let held = Held::new(&fixture::service());
     put_places(&held, &[place(1, "a"), place(2, "b")]);

@@ -222,11 +222,35 @@ pub fn create_rtree(
     ))?;
     connection.execute_batch(&rtree_triggers(collection, geometry))?;
     connection.execute(
-        "INSERT INTO gpkg_extensions VALUES \
+        "INSERT OR IGNORE INTO gpkg_extensions VALUES \
          (?1, ?2, 'gpkg_rtree_index', 'http://www.geopackage.org/spec120/#extension_rtree', 'write-only')",
         params![collection.table, geometry.name],
     )?;
     Ok(())
+}
+
+/// Creates the R-tree of a layer again, with all rows, if a program removed it. Returns whether it was missing.
+///
+/// # Errors
+/// The database's.
+pub fn restore_rtree(connection: &Connection, collection: &Collection) -> rusqlite::Result<bool> {
+    let Some(geometry) = &collection.geometry else {
+        return Ok(false);
+    };
+    let rtree = rtree_name(&collection.table, &geometry.name);
+    if core::has_table(connection, &rtree)? {
+        return Ok(false);
+    }
+    create_rtree(connection, collection, geometry)?;
+    let column = quote_ident(&geometry.name);
+    connection.execute_batch(&format!(
+        "INSERT INTO {} SELECT {}, ST_MinX({column}), ST_MaxX({column}), ST_MinY({column}), \
+         ST_MaxY({column}) FROM {} WHERE ST_IsEmpty({column}) = 0",
+        quote_ident(&rtree),
+        quote_ident(&collection.object_id_field),
+        quote_ident(&collection.table),
+    ))?;
+    Ok(true)
 }
 
 /// The triggers that keep an R-tree when other programs write.

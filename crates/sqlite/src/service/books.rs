@@ -311,13 +311,14 @@ impl View<'_> {
         .map_err(while_doing(doing))
     }
 
-    pub(super) fn store_blob(&self, hash: BlobHash, content: &[u8]) -> Result<()> {
+    pub(super) fn store_blob(&self, hash: BlobHash, content: &[u8], now: Timestamp) -> Result<()> {
         let doing = "keeping a blob";
         self.prepare(
-            "INSERT OR IGNORE INTO haversack_blobs VALUES (?1, ?2, ?3)",
+            "INSERT INTO haversack_blobs VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT (hash) DO UPDATE SET stored_at = max(stored_at, excluded.stored_at)",
             doing,
         )?
-        .execute(params![hash.0, content.len() as i64, content])
+        .execute(params![hash.0, now.0, content.len() as i64, content])
         .map(|_| ())
         .map_err(while_doing(doing))
     }

@@ -36,7 +36,7 @@ use self::reserve::Reserve;
 use self::schema::Schema;
 use self::write::SqliteWrite;
 use crate::error::{corrupt, invalid, while_doing};
-use crate::gpkg::core;
+use crate::gpkg::{core, layer};
 
 /// Read connections kept open when nobody uses them.
 const IDLE_READERS: usize = 16;
@@ -104,6 +104,14 @@ impl SqliteStore {
             migrate::run(connection)?;
             let (_, version) = view::read_counter(connection)?;
             for layer in load_schema(connection, version)?.layers() {
+                let indexed = layer::restore_rtree(connection, &layer.collection)
+                    .map_err(while_doing("restoring a spatial index"))?;
+                if indexed {
+                    tracing::warn!(
+                        layer = layer.collection.table,
+                        "a spatial index was missing and is there again"
+                    );
+                }
                 if !capture::ensure(connection, &layer.collection)? {
                     let found = capture::reconcile(connection, &layer.collection)?;
                     tracing::warn!(

@@ -9,12 +9,14 @@ use crate::error::{corrupt, while_doing};
 
 /// A new history starts at the next multiple of this.
 const JUMP: u64 = 1 << 40;
+/// How long a blob may wait for the attachment that names it: seven days.
+const UNNAMED_MS: i64 = 7 * 86_400_000;
 /// Integers up to here survive clients that read numbers as doubles.
 const LARGEST: u64 = 1 << 53;
 
 impl View<'_> {
     /// Removes tombstones and versions at or below `upto`, never past a replica's cursor. Returns the floor.
-    pub(super) fn prune(&self, upto: Generation) -> Result<Generation> {
+    pub(super) fn prune(&self, upto: Generation, now: Timestamp) -> Result<Generation> {
         let doing = "pruning history";
         let failed = while_doing(doing);
         let pinned = self
@@ -43,7 +45,7 @@ impl View<'_> {
             .execute(params![layer.collection.id.0, floor.0 as i64])
             .map_err(&failed)?;
         }
-        self.prune_blobs()?;
+        self.prune_blobs(now)?;
         self.prepare(
             "UPDATE haversack_counter SET floor = ?1 WHERE id = 1",
             doing,
@@ -53,8 +55,9 @@ impl View<'_> {
         Ok(floor)
     }
 
-    /// Removes blobs that no attachment names, now or in the retained history.
-    fn prune_blobs(&self) -> Result<()> {
+    /// Removes blobs that no attachment names, now or in the retained history. Young ones stay: blobs arrive before
+    /// the batch that names them.
+    fn prune_blobs(&self, now: Timestamp) -> Result<()> {
         let doing = "collecting blobs";
         let mut named = Vec::new();
         for layer in self.schema.layers() {
@@ -71,12 +74,12 @@ impl View<'_> {
         }
         self.prepare(
             &format!(
-                "DELETE FROM haversack_blobs WHERE lower(hex(hash)) NOT IN ({})",
+                "DELETE FROM haversack_blobs WHERE stored_at < ?1 AND lower(hex(hash)) NOT IN ({})",
                 named.join(" UNION ALL ")
             ),
             doing,
         )?
-        .execute([])
+        .execute([now.0 - UNNAMED_MS])
         .map(|_| ())
         .map_err(while_doing(doing))
     }

@@ -594,7 +594,7 @@ impl WriteTx for SqliteWrite<'_> {
         self.view().store_conflict(conflict)
     }
     fn store_blob(&mut self, hash: BlobHash, content: &[u8]) -> Result<()> {
-        self.view().store_blob(hash, content)
+        self.view().store_blob(hash, content, self.now)
     }
     fn store_service(&mut self, service: &Service) -> Result<()> {
         let stored = self.view().alter(service)?;
@@ -602,7 +602,7 @@ impl WriteTx for SqliteWrite<'_> {
         Ok(())
     }
     fn prune_history(&mut self, upto: Generation) -> Result<Generation> {
-        let floor = self.view().prune(upto)?;
+        let floor = self.view().prune(upto, self.now)?;
         self.state.head.floor = floor;
         Ok(floor)
     }

@@ -99,6 +99,7 @@ VALUES ('haversack_conflicts', 'attributes', 'haversack_conflicts', 'Edits that 
 
 CREATE TABLE haversack_blobs (
   hash BLOB PRIMARY KEY,
+  stored_at INTEGER NOT NULL,
   size INTEGER NOT NULL,
   content BLOB NOT NULL
 );
