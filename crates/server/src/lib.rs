@@ -23,6 +23,7 @@ mod db;
 mod http;
 mod listener;
 mod logging;
+mod marks;
 mod sample;
 mod stall;
 mod state;

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::grants::{ALL_RIGHTS, Grant, Grants};
 use crate::jobs::Jobs;
+use crate::marks::Marks;
 use crate::services::Services;
 use crate::{Config, secret};
 
@@ -40,6 +41,7 @@ pub struct Server {
     pub files: Files,
     /// The published services.
     pub services: Services,
+    marks: Marks,
     id: Uuid,
     operator_token: String,
 }
@@ -58,6 +60,9 @@ impl Server {
     pub fn open_with(root: &Path, config: Config) -> Result<Arc<Self>> {
         let dir = DataDir::open(root)?;
         let db = Db::open(&dir.database())?;
+        let services = Services::open(dir.services())?;
+        let marks = Marks::new(db.clone());
+        marks.check(&services)?;
         Ok(Arc::new(Self {
             id: Uuid::from_bytes(db.value_or("server id", || *secret::random_uuid().as_bytes())?),
             operator_token: secret::random_token(),
@@ -65,7 +70,8 @@ impl Server {
             grants: Grants::new(db.clone()),
             jobs: Arc::new(Jobs::new(db.clone(), &config)),
             files: Files::new(db, dir.files(), &config),
-            services: Services::open(dir.services())?,
+            services,
+            marks,
             dir,
             config,
         }))
@@ -106,6 +112,7 @@ impl Server {
             self.accounts.sweep(now),
             self.jobs.sweep(now),
             self.prune(now),
+            self.marks.set(&self.services),
         ];
         for error in swept.into_iter().filter_map(Result::err) {
             tracing::error!(%error, "sweeping failed; the next sweep tries again");
@@ -155,6 +162,9 @@ impl Server {
     /// Ends the work: no new jobs; running ones get until the deadline.
     pub(crate) fn stop(&self, deadline: Instant) {
         self.jobs.stop(deadline);
+        if let Err(error) = self.marks.set(&self.services) {
+            tracing::warn!(%error, "it could not be noted how far the services are");
+        }
         self.services.close();
         self.dir.withdraw();
     }

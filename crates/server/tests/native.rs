@@ -295,40 +295,69 @@ fn a_row_filter_of_a_grant_bounds_the_replica_and_a_narrower_one_takes_rows_away
     );
 }
 
-#[test]
-fn a_service_that_was_rewound_to_a_backup_gets_the_lost_edits_again() {
+/// Checks a replica out, puts back what `kept` names as it was before its edit, and gives how often the edit is there in the
+/// end: once, whatever was put back and whoever synchronises.
+fn edits_after_a_restore(kept: &str, credentials: &Credentials) -> i64 {
     let dir = tempfile::tempdir().unwrap();
-    let handle = start(&dir);
+    let data = dir.path().join("data");
+    let named = |handle: &haversack_server::Handle| {
+        let client = client(handle, credentials.clone());
+        haversack_server::native::NativeRemote::new(client, "WildfireSync")
+    };
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        std::fs::copy(from, to).unwrap();
+    };
+    let service = data.join("services/WildfireSync.gpkg");
+    let database = data.join("haversack.db");
+    let (old_service, old_database) = (dir.path().join("a"), dir.path().join("b"));
     let path = dir.path().join("one.gpkg");
-    let mut file = checkout(&remote(&handle), "one", &path);
-    handle.stop();
-    let service = dir.path().join("data/services/WildfireSync.gpkg");
-    let backup = dir.path().join("backup.gpkg");
-    std::fs::copy(&service, &backup).unwrap();
     let handle = start(&dir);
-    let mut remote_one = remote(&handle);
+    let mut file = checkout(&named(&handle), "one", &path);
+    handle.stop();
+    copy(&service, &old_service);
+    copy(&database, &old_database);
+    let handle = start(&dir);
     edit_with_sql(
         &path,
         "INSERT INTO inspections (name, score) VALUES ('after the backup', 1)",
     );
-    assert_eq!(sync(&mut file, &mut remote_one).unwrap().applied, 1);
+    let summary = sync(&mut file, &mut named(&handle)).unwrap();
+    assert_eq!(summary.applied, 1);
     handle.stop();
-    std::fs::copy(&backup, &service).unwrap();
+    copy(&old_service, &service);
+    if kept == "everything" {
+        for suffix in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(data.join(format!("haversack.db{suffix}")));
+        }
+        copy(&old_database, &database);
+    }
     let handle = start(&dir);
-    let mut remote_two = remote(&handle);
+    let mut remote = named(&handle);
     // More than one round may be needed: the new history is noticed, what was sent is sent again, all is read anew.
     for _ in 0..3 {
-        sync(&mut file, &mut remote_two).unwrap();
+        sync(&mut file, &mut remote).unwrap();
     }
-    assert!(is_equal(&file, &remote_two));
+    assert!(is_equal(&file, &remote));
     let store = handle.server.services.store("WildfireSync").unwrap();
-    let count: i64 = rusqlite::Connection::open(store.path())
+    rusqlite::Connection::open(store.path())
         .unwrap()
         .query_row(
             "SELECT count(*) FROM inspections WHERE name = 'after the backup'",
             [],
             |row| row.get(0),
         )
-        .unwrap();
-    assert_eq!(count, 1, "the edit that the backup had lost is back");
+        .unwrap()
+}
+
+#[test]
+fn a_service_file_that_was_put_back_is_noticed_at_the_start_and_gets_the_lost_edits_again() {
+    assert_eq!(
+        edits_after_a_restore("the service", &Credentials::Anonymous),
+        1
+    );
+}
+
+#[test]
+fn a_data_directory_that_was_put_back_is_noticed_by_a_replica_that_is_ahead() {
+    assert_eq!(edits_after_a_restore("everything", &editor()), 1);
 }
