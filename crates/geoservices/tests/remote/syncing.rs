@@ -1,3 +1,5 @@
+//! Checkout, edits on both sides and sync by the remote, against our own face over real HTTP.
+
 use haversack_geoservices::remote::CheckoutRequest;
 use haversack_model::local::LocalReplica as _;
 use haversack_model::remote::Remote as _;

@@ -1,3 +1,5 @@
+//! What goes wrong on the way to a foreign server: silence, cuts, lies, redirects. The server is a stand-in that must misbehave.
+
 use haversack_model::Policy;
 use haversack_model::remote::Remote as _;
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Downloads, uploads and merges against scripted answers of a foreign server; the server is a stand-in.
+
 use haversack_model::edit::Base;
 use haversack_model::local::{FrozenBatch, LocalReplica as _};
 use haversack_model::remote::{Remote as _, RemoteChange};
