@@ -351,6 +351,9 @@ impl Host for Server {
         let url = self.config.base_url.trim_end_matches('/');
         (!url.is_empty()).then(|| url.to_owned())
     }
+    fn allows_origin(&self, origin: &str) -> bool {
+        crate::http::cors::is_listed(&self.config.cors_origins, origin)
+    }
     fn max_body_bytes(&self) -> usize {
         self.config.max_body_bytes as usize
     }

@@ -105,6 +105,15 @@ fn an_origin_is_allowed_only_if_it_is_listed() {
         "https://map.example.org"
     );
     assert_eq!(allowed("https://evil.example"), None);
+    let of_face = client
+        .get(format!("{}/arcgis/rest/info?f=json", handle.http_url()))
+        .header("origin", "https://map.example.org")
+        .send()
+        .unwrap();
+    let named = of_face.headers().get_all("access-control-allow-origin");
+    assert_eq!(named.iter().count(), 1, "browsers refuse two");
+    assert!(handle.server.allows_origin("https://map.example.org"));
+    assert!(!handle.server.allows_origin("https://evil.example"));
     let (name, password) = handle.first_login.clone().unwrap();
     assert_eq!((name.as_str(), password.len()), ("admin", 20));
     let login = handle.server.login(&name, &password, "127.0.0.1").unwrap();

@@ -14,7 +14,7 @@ pub(super) fn layer(config: &Config) -> Option<CorsLayer> {
     let allowed = AllowOrigin::predicate(move |origin: &HeaderValue, _request| {
         origin
             .to_str()
-            .is_ok_and(|origin| origins.iter().any(|listed| fits(listed, origin)))
+            .is_ok_and(|origin| is_listed(&origins, origin))
     });
     let headers = [
         "authorization",
@@ -30,6 +30,11 @@ pub(super) fn layer(config: &Config) -> Option<CorsLayer> {
             .allow_headers(headers.map(HeaderName::from_static))
             .max_age(std::time::Duration::from_mins(10)),
     )
+}
+
+/// Whether an origin is among the listed ones.
+pub(crate) fn is_listed(origins: &[String], origin: &str) -> bool {
+    origins.iter().any(|listed| fits(listed, origin))
 }
 
 /// Whether an origin is the listed one; a listed `:*` stands for any port.

@@ -25,7 +25,7 @@ use haversack_model::host::Connection;
 
 use crate::{Config, Server, secret};
 
-mod cors;
+pub(crate) mod cors;
 mod route;
 pub(crate) use route::redacted;
 
