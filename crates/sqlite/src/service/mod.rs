@@ -16,6 +16,7 @@ mod read;
 mod readable;
 mod reserve;
 mod retention;
+mod rows;
 mod schema;
 mod view;
 mod write;
