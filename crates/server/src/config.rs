@@ -57,7 +57,7 @@ settings! {
     port: u16 = 8080, "Port to listen on, for https and http alike; 0 takes a free one and prints it.";
     base_url: String = String::new(), "Public URL (scheme, host, port) in links that the server writes; empty takes the request's own.";
     insecure_http: bool = false, "Accept plain http from other machines: passwords and tokens then travel readably.";
-    cors_origins: Vec<String> = Vec::new(), "Origins of web pages that may call this server, such as https://map.example.org; http://localhost:* allows any port.";
+    cors_origins: Vec<String> = Vec::new(), "Origins of web pages that may call this server, such as `https://map.example.org`; http://localhost:* allows any port.";
     allow_endpoints: Vec<String> = Vec::new(), "Endpoints that the server itself may connect to when a client names one, such as tcp://127.0.0.1:*; none unless listed.";
     log_format: String = "text".to_owned(), "text or json.";
     log_level: String = "info".to_owned(), "Filter of the log: error, warn, info, debug, trace, or target=level pairs.";

@@ -1,6 +1,6 @@
 //! The Haversack server: listener, users and access, jobs, files, our own API, and the faces that it mounts.
 //!
-//! [`serve`](serve::serve) runs one as a process, [`start`](serve::start) within another program. Commands on a data directory
+//! [`serve()`] runs one as a process, [`start`] within another program. Commands on a data directory
 //! either go through the server that holds it ([`DataDir::running`]) or open it as a [`Server`] without a listener.
 
 pub mod accounts;

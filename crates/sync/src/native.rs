@@ -125,7 +125,7 @@ pub fn note_cursor(replica: &mut Replica, generation: Generation) {
 /// The page of changes after a cursor, in generation order over all layers of the replica.
 ///
 /// A download of several pages is judged by where it began: the feed is compact, so a record that has left may be
-/// missing on the page on which it left, and the cursor of a later page no longer tells that the replica had it [M].
+/// missing on the page on which it left, and the cursor of a later page no longer tells that the replica had it.
 /// Rows that enter or leave because the filter changed come on the last page.
 ///
 /// # Errors

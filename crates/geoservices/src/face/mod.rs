@@ -4,9 +4,9 @@
 //! ([`crate::wire`]), the rules of sync (`haversack-sync`), users, jobs and files (the [`Host`]). The server mounts it:
 //! `Router::new().nest("/arcgis", face::router(host))`.
 //!
-//! Every request takes one way: [`route::Path`] decodes its path once, [`body`] reads its parameters within the size
-//! limit, [`login`] finds who asks, [`dispatch`] runs one operation on a thread for blocking work, and
-//! [`problem`] turns what went wrong into the dialect's error. Source: `spec/geoservices.md`.
+//! Every request takes one way: `route::Path` decodes its path once, `body` reads its parameters within the size
+//! limit, `login` finds who asks, `dispatch` runs one operation on a thread for blocking work, and
+//! `problem` turns what went wrong into the dialect's error. Source: `spec/geoservices.md`.
 
 mod answer;
 mod attachments;

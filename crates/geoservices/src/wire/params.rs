@@ -1,6 +1,6 @@
 //! The parameters of one request, merged from query string, form and multipart body.
 //!
-//! Names are matched ignoring case and through [`ALIASES`], because clients spell one parameter differently in
+//! Names are matched ignoring case and through `ALIASES`, because clients spell one parameter differently in
 //! different calls. An empty value means "absent". Errors name the parameter and the legal values.
 //! Source: `spec/geoservices.md` sections 0.6, 0.7 and 1.
 
