@@ -124,9 +124,9 @@ fn put(
 ) -> Result<()> {
     let id = &record.global_id;
     let Some(mut entry) = tx.entry(collection, id)? else {
-        // An answer to an upload may have brought a newer version than a page that was read before it.
+        // An answer to an upload brings its versions ahead of the pages, which may be older or tell the same again.
         let known = tx.version(collection, id)?;
-        if known.is_some_and(|known| known.generation > version.generation) {
+        if known.is_some_and(|known| known.generation >= version.generation) {
             return Ok(());
         }
         return put_confirmed(tx, collection, record, version);
