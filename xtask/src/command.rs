@@ -15,9 +15,18 @@ pub fn root() -> PathBuf {
 }
 
 /// The cargo that runs us.
+///
+/// What it told us about our own package must not reach the builds that it does for us: build scripts (ring's) watch
+/// those variables, and half of the workspace would be compiled again.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 
