@@ -129,13 +129,20 @@ pub(crate) fn apply_with_cursors(
             Outcome::Rejected { .. } => None,
             _ => tx.record(*collection, &global_id)?,
         };
+        let is_stored = match outcome {
+            Outcome::Applied | Outcome::Merged => !matches!(edit, Edit::Delete { .. }),
+            Outcome::Conflict { mine_won, .. } => mine_won && !matches!(edit, Edit::Delete { .. }),
+            Outcome::Rejected { .. } => false,
+        };
         receipts.push(Receipt {
             collection: *collection,
             global_id,
             outcome,
             object_id: after.as_ref().and_then(|after| after.record.object_id),
+            // What was stored and is not here went with its parent, later in the same request. No download tells of
+            // it: the receipt must.
+            left: is_stored && after.is_none(),
             after,
-            left: false,
         });
     }
     Ok(Applied {

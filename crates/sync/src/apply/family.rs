@@ -239,7 +239,10 @@ impl Applying<'_, '_, '_> {
             let mut watches = Vec::new();
             for replica in self.tx.replicas()? {
                 for layer in &replica.layers {
-                    collect_watches(layer.collection, layer.filter_now(), &mut watches);
+                    // Former filters too: a cursor may still stand where one held.
+                    for (_, filter) in &layer.filters {
+                        collect_watches(layer.collection, filter, &mut watches);
+                    }
                 }
             }
             self.watched = Some(watches);

@@ -97,11 +97,42 @@ fn in_order(
         }
     }
     // Deletions last: a child may have been given to another parent before the old one, which takes its children
-    // along, was deleted.
-    ordered.sort_by_key(|entry| entry.deleted);
+    // along, was deleted. Of those the children first: each meets what others did to it as a conflict.
+    ordered.sort_by_key(|entry| {
+        let depth = if entry.deleted {
+            depth(collections, entry.collection, 0)
+        } else {
+            0
+        };
+        (entry.deleted, usize::MAX - depth)
+    });
     // Parents that came along may exceed the limit; what is cut off stays pending. A prefix keeps parents first.
     ordered.truncate(MAX_BATCH);
     Ok(ordered)
+}
+
+/// How many collections up the records of one belong to others. Circles are cut.
+fn depth(
+    collections: &BTreeMap<CollectionId, Collection>,
+    of: CollectionId,
+    below: usize,
+) -> usize {
+    let Some(collection) = collections.get(&of).filter(|_| below < collections.len()) else {
+        return 0;
+    };
+    if let CollectionKind::Attachments { parent } = collection.kind {
+        return 1 + depth(collections, parent, below + 1);
+    }
+    let ends = collection.relationships.iter().filter(|end| !end.is_origin);
+    ends.filter(|end| {
+        collections.get(&end.related).is_some_and(|origin| {
+            let mut others = origin.relationships.iter();
+            others.any(|other| other.id == end.id && other.is_origin && other.composite)
+        })
+    })
+    .map(|end| 1 + depth(collections, end.related, below + 1))
+    .max()
+    .unwrap_or(0)
 }
 
 fn set_aside(tx: &mut dyn ReplicaTx, mut entry: OutboxEntry) -> Result<()> {

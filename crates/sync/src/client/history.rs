@@ -63,6 +63,10 @@ pub fn start_new_history(
     thaw(tx)?;
     let mut lost: BTreeMap<(CollectionId, GlobalId), Vec<Edit>> = BTreeMap::new();
     for (collection, edit) in tx.receipts_above(fork)? {
+        if matches!(&edit, Edit::Update { mine, .. } if mine.is_empty()) {
+            // It had no effect.
+            continue;
+        }
         let key = (collection, edit.global_id().clone());
         lost.entry(key).or_default().push(edit);
     }

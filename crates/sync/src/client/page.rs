@@ -63,10 +63,12 @@ pub fn apply_page(tx: &mut dyn ReplicaTx, asked: &ReplicaHeader, page: &Page) ->
 /// the record tells that it has gone again: the feed knows nothing of what came and went between two cursors.
 fn leave_behind(tx: &mut dyn ReplicaTx, before: &ReplicaHeader, page: &Page) -> Result<()> {
     let (from, upto) = (before.cursor.generation, page.cursor.generation);
-    if upto == from || before.cursor.history != page.cursor.history {
+    let begun = before.download.map_or(from, |download| download.from);
+    // The pages of a full comparison tell of all that went.
+    if upto == from || begun == Generation::ZERO || before.cursor.history != page.cursor.history {
         return Ok(());
     }
-    for (collection, edit) in tx.receipts_above(from)? {
+    for (collection, edit) in tx.receipts_above(begun)? {
         let id = edit.global_id();
         let is_named = page.changes.iter().any(|change| match change {
             RemoteChange::Put {
@@ -135,10 +137,13 @@ fn put(
         // Seen: the end of the resync must not take it for gone.
         tx.store_version(collection, id, Some(version))?;
     }
-    let is_news = entry
-        .base
-        .as_ref()
-        .is_none_or(|(_, base)| base.generation < version.generation);
+    let base = entry.base.as_ref().map(|(_, base)| base.generation);
+    if matches!(entry.theirs, Theirs::Removed(_)) && base == Some(version.generation) {
+        // It had left, and is back as it was.
+        entry.theirs = Theirs::Unchanged;
+        return tx.store_entry(&entry);
+    }
+    let is_news = base.is_none_or(|base| base < version.generation);
     if states::step(Event::Downloaded, Some(entry.state)) != Step::Beside || !is_news {
         return Ok(());
     }

@@ -36,7 +36,8 @@ pub fn apply_reply(
         return Ok(Vec::new());
     };
     check_receipts(&batch, reply)?;
-    let cursor = tx.header()?.cursor;
+    let header = tx.header()?;
+    let cursor = header.cursor;
     let collections = tx.collections()?.into_iter().map(|c| (c.id, c)).collect();
     for conflict in &reply.conflicts {
         let entry = tx.entry(conflict.collection, &conflict.global_id)?;
@@ -62,19 +63,31 @@ pub fn apply_reply(
             reject(tx, entry, if waits { WAITS_FOR_PARENT } else { reason })?;
             continue;
         }
-        if took_effect(&receipt.outcome) {
-            keep_receipt(tx, reply.generation, edit, receipt, &entry)?;
-        }
+        keep_receipt(tx, reply.generation, edit, receipt, &entry)?;
         released |= matches!(edit, Edit::Add { .. });
         let truth = truth(edit, receipt, &entry, reply.generation);
         let truth = newer(truth, &entry, reply.generation, cursor);
+        let ahead = matches!(&truth, Truth::Row(_, known) if known.generation > cursor.generation);
         settle(tx, entry, truth)?;
+        if header.resyncing && ahead {
+            // The comparison that is under way has yet to name it.
+            unsee(tx, receipt)?;
+        }
     }
     tx.remove_batch(number)?;
     if released {
         release_children(tx, &collections, &batch)?;
     }
     Ok(outcomes)
+}
+
+fn unsee(tx: &mut dyn ReplicaTx, receipt: &Receipt) -> Result<()> {
+    let (collection, id) = (receipt.collection, &receipt.global_id);
+    let unseen = tx.version(collection, id)?.map(|version| RowVersion {
+        generation: Generation::ZERO,
+        ..version
+    });
+    tx.store_version(collection, id, unseen)
 }
 
 fn check_receipts(batch: &FrozenBatch, reply: &BatchReply) -> Result<()> {
@@ -118,7 +131,8 @@ fn took_effect(outcome: &Outcome) -> bool {
     }
 }
 
-/// Keeps what was sent, with all of its base: after a rewind of the server it is sent again.
+/// Keeps what was sent, with all of its base: after a rewind of the server it is sent again. Of what had no effect it
+/// is kept that an answer told of the record.
 fn keep_receipt(
     tx: &mut dyn ReplicaTx,
     generation: Generation,
@@ -126,6 +140,14 @@ fn keep_receipt(
     receipt: &Receipt,
     entry: &OutboxEntry,
 ) -> Result<()> {
+    if !took_effect(&receipt.outcome) {
+        let nothing = Edit::Update {
+            global_id: receipt.global_id.clone(),
+            mine: Changes::default(),
+            base: None,
+        };
+        return tx.store_receipt(generation, &nothing, receipt);
+    }
     let mut edit = edit.clone();
     if let (Edit::Update { base, .. }, Some((record, version))) = (&mut edit, &entry.base) {
         *base = Some(Base {

@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use haversack_model::local::{FrozenBatch, LocalReplica, ReplicaHeader, Theirs};
-use haversack_model::remote::{BatchReply, Page};
+use haversack_model::local::{FrozenBatch, LocalReplica, Removal, ReplicaHeader, Theirs};
+use haversack_model::remote::{BatchReply, Page, RemoteChange};
 use haversack_model::{FieldType, Filter, Policy, Remote, Store, SyncState, Value};
 use haversack_sync::client;
 
@@ -221,4 +221,63 @@ fn an_edit_of_a_new_column_counts_though_its_base_is_older() {
         [&stored.values[0], &stored.values[3]],
         [&"elm".into(), &"rough".into()]
     );
+}
+
+#[test]
+fn what_came_and_went_between_two_downloads_does_not_stay() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_insert(TREES, tree(9, "birch", 1));
+    let batch = scene.freeze();
+    let reply = scene.push(&batch);
+    scene.store_reply(&batch, &reply);
+    ground.delete(9);
+
+    let page = scene.pull();
+    scene.store_page(&page);
+
+    assert!(!scene.file.rows().any(|((_, of), _)| *of == id(9)));
+}
+
+#[test]
+fn a_late_answer_brings_nothing_back_that_has_gone_since() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_insert(TREES, tree(9, "birch", 1));
+    let batch = scene.freeze();
+    let reply = scene.push(&batch);
+    ground.delete(9);
+    let page = scene.pull();
+    scene.store_page(&page);
+
+    scene.store_reply(&batch, &reply);
+
+    assert!(!scene.file.rows().any(|((_, of), _)| *of == id(9)));
+    assert_eq!(scene.file.outbox().count(), 0);
+}
+
+#[test]
+fn a_record_that_left_and_is_back_as_it_was_is_known_beside_the_edit() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let (asked, mut page) = scene.pull();
+    let base = scene.file.outbox().next().and_then(|e| e.base.clone());
+    let (record, version) = base.expect("a base");
+    page.changes = vec![RemoteChange::Remove {
+        collection: TREES,
+        global_id: id(7),
+        removal: Removal::Left,
+    }];
+    scene.store_page(&(asked, page));
+    let (asked, mut page) = scene.pull();
+    page.changes = vec![RemoteChange::Put {
+        collection: TREES,
+        record,
+        version,
+    }];
+    scene.store_page(&(asked, page));
+
+    let entry = scene.file.outbox().next().expect("an entry");
+    assert_eq!(entry.theirs, Theirs::Unchanged);
 }
