@@ -15,7 +15,7 @@ cargo xtask <recipe>
   check            format, lints, docs, walls between crates, licences, text rules
   test             installs what the tests need, then runs all of them, real clients included
   e2e [NAME ..]    only the tests with real clients (those whose file name contains NAME)
-  sim [SECONDS]    the simulator of the sync core (default 60 s; HAVERSACK_SIM_SEED replays one case)
+  sim [SECONDS]    the simulator of the sync core: fixed seeds, then more for so long (HAVERSACK_SIM_SEED replays one case)
   bench [NAME]     measures, prints a table and writes docs/benchmarks.md (NAME: only that measurement, nothing written)
   bless            accepts changed snapshots of protocol answers
   prepare          only installs what the tests need";

@@ -8,9 +8,6 @@ use anyhow::Result;
 use crate::command::{cargo, step};
 use crate::{e2e, prepare};
 
-/// How long the simulator runs inside `cargo xtask test`.
-const SIMULATOR_SECONDS: &str = "60";
-
 /// Installs what is needed, then runs every test.
 ///
 /// # Errors
@@ -29,28 +26,28 @@ pub fn run() -> Result<()> {
     e2e::run(&tools, &[])
 }
 
-/// Runs the simulator of the sync core for some seconds.
+/// Runs the simulator of the sync core: its fixed seeds, then more of them until the time is up.
 ///
 /// # Errors
 /// If a case fails; its seed is printed.
 pub fn simulate(seconds: Option<&str>) -> Result<()> {
-    let seconds = seconds.unwrap_or(SIMULATOR_SECONDS);
-    step(
-        &format!("simulator for {seconds} s"),
-        cargo()
-            .env("HAVERSACK_SIM_SECONDS", seconds)
-            .args([
-                "test",
-                "--release",
-                "--locked",
-                "--quiet",
-                "-p",
-                "haversack-sync",
-                "--test",
-                "sim",
-            ])
-            .args(["--", "--nocapture"]),
-    )
+    let mut command = cargo();
+    command.args([
+        "test",
+        "--release",
+        "--locked",
+        "--quiet",
+        "-p",
+        "haversack-sync",
+        "--test",
+        "sim",
+        "--",
+        "--nocapture",
+    ]);
+    if let Some(seconds) = seconds {
+        command.env("HAVERSACK_SIM_SECONDS", seconds);
+    }
+    step("simulator", &mut command)
 }
 
 /// Runs the tests and accepts every changed snapshot; review the diff before you commit it.

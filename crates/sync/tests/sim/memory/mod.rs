@@ -2,9 +2,12 @@
 //!
 //! They keep the promises of the traits and nothing more, in ordered maps, so that a seed replays exactly.
 
+pub mod bug;
 mod replica;
+mod spoil;
 mod state;
 mod store;
 
-pub use replica::MemoryReplica;
-pub use store::{MemoryStore, StoreFault};
+pub use replica::{File, FileEvent, MemoryReplica, SharedReplica};
+pub use state::State;
+pub use store::MemoryStore;

@@ -1,36 +1,57 @@
 //! A replica file in memory, with the capture that triggers do in a real one.
 
+use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use haversack_model::conflict::ConflictId;
 use haversack_model::local::{FrozenBatch, LocalReplica, ReplicaHeader};
 use haversack_model::{
-    BatchNumber, BlobHash, Changes, Collection, CollectionId, Conflict, Edit, Generation, GlobalId,
-    OutboxEntry, Receipt, Record, ReplicaTx, Result, RowVersion, SyncState, Theirs,
+    BatchNumber, BlobHash, Changes, Collection, CollectionId, Conflict, Edit, Error, Generation,
+    GlobalId, OutboxEntry, Receipt, Record, ReplicaTx, Result, RowVersion, SyncState, Theirs,
 };
 
+use super::bug::Bug;
+use super::spoil::spoil;
 use super::state::Key;
 
 /// Everything in the file. A clone is a copy of the file.
 #[derive(Clone, Debug)]
-struct File {
-    header: ReplicaHeader,
-    collections: Arc<Vec<Collection>>,
+pub struct File {
+    pub header: ReplicaHeader,
+    pub collections: Arc<Vec<Collection>>,
     edit_no: u64,
-    rows: BTreeMap<Key, Arc<Record>>,
-    versions: BTreeMap<Key, RowVersion>,
-    outbox: BTreeMap<Key, OutboxEntry>,
-    batches: BTreeMap<BatchNumber, Arc<FrozenBatch>>,
-    receipts: Vec<(Generation, CollectionId, Edit)>,
-    conflicts: BTreeMap<ConflictId, Conflict>,
-    blobs: BTreeMap<BlobHash, Arc<[u8]>>,
+    pub rows: BTreeMap<Key, Arc<Record>>,
+    pub versions: BTreeMap<Key, RowVersion>,
+    pub outbox: BTreeMap<Key, OutboxEntry>,
+    pub batches: BTreeMap<BatchNumber, Arc<FrozenBatch>>,
+    pub receipts: Vec<(Generation, CollectionId, Edit)>,
+    pub conflicts: BTreeMap<ConflictId, Conflict>,
+    pub blobs: BTreeMap<BlobHash, Arc<[u8]>>,
 }
 
-/// A replica file in memory.
+/// What happened to a file, for the oracle.
+#[derive(Clone, Debug)]
+pub enum FileEvent {
+    /// A batch was frozen.
+    Frozen(Arc<FrozenBatch>),
+    /// A batch is no longer waiting for an answer.
+    Unfrozen(Arc<FrozenBatch>),
+}
+
+/// A replica file in memory. A clone is a copy of the file.
 #[derive(Clone, Debug)]
 pub struct MemoryReplica {
     file: File,
+    /// Grows with every change, so that a transaction held across one is noticed.
+    serial: u64,
+    /// So many commits later one fails, as in a crash.
+    crash_in: Option<u32>,
+    bug: Option<Bug>,
+    /// Counts the occasions of a bug that strikes now and then.
+    occasions: u32,
+    events: Vec<FileEvent>,
 }
 
 impl MemoryReplica {
@@ -47,7 +68,14 @@ impl MemoryReplica {
             conflicts: BTreeMap::new(),
             blobs: BTreeMap::new(),
         };
-        Self { file }
+        Self {
+            file,
+            serial: 0,
+            crash_in: None,
+            bug: None,
+            occasions: 0,
+            events: Vec::new(),
+        }
     }
 
     /// All rows in the file.
@@ -66,19 +94,8 @@ impl MemoryReplica {
 
     /// Someone adds a row, as the insert trigger sees it.
     pub fn edit_insert(&mut self, collection: CollectionId, record: Record) {
-        let key = (collection, record.global_id.clone());
-        let undone_delete = self
-            .file
-            .outbox
-            .get(&key)
-            .is_some_and(|entry| entry.deleted);
-        self.file.rows.insert(key.clone(), Arc::new(record));
-        if undone_delete {
-            let entry = self.captured(&key, None);
-            entry.deleted = false;
-        } else {
-            self.captured(&key, None).state = SyncState::ToPost;
-        }
+        self.serial += 1;
+        self.file.edit_insert(collection, record);
     }
 
     /// Someone sets fields of a row, as the update trigger sees it. `false` if there is no such row.
@@ -88,41 +105,153 @@ impl MemoryReplica {
         id: &GlobalId,
         changes: &Changes,
     ) -> bool {
-        let key = (collection, id.clone());
-        let Some(old) = self.file.rows.get(&key).cloned() else {
-            return false;
-        };
-        let mut record = (*old).clone();
-        changes.apply_to(&mut record);
-        self.file.rows.insert(key.clone(), Arc::new(record));
-        self.captured(&key, Some(&old));
-        true
+        self.serial += 1;
+        self.file.edit_update(collection, id, changes)
     }
 
     /// Someone deletes a row, as the delete trigger sees it. `false` if there is no such row.
     pub fn edit_delete(&mut self, collection: CollectionId, id: &GlobalId) -> bool {
+        self.serial += 1;
+        self.file.edit_delete(collection, id)
+    }
+
+    /// Makes what a transaction did durable, unless the program is killed.
+    fn store(&mut self, serial: u64, mut work: File) -> Result<()> {
+        if self.serial != serial {
+            return Err(Error::Corrupt(
+                "a transaction was held while the file was changed".to_owned(),
+            ));
+        }
+        match self.crash_in {
+            Some(0) => {
+                self.crash_in = None;
+                return Err(crash());
+            }
+            Some(more) => self.crash_in = Some(more - 1),
+            None => {}
+        }
+        if let Some(bug) = self.bug {
+            self.occasions += 1;
+            let strikes = self.occasions.is_multiple_of(2);
+            if spoil(bug, &mut self.file, &mut work, strikes) {
+                return Err(crash());
+            }
+        }
+        for (number, batch) in &self.file.batches {
+            if !work.batches.contains_key(number) {
+                self.events.push(FileEvent::Unfrozen(Arc::clone(batch)));
+            }
+        }
+        for (number, batch) in &work.batches {
+            if !self.file.batches.contains_key(number) {
+                self.events.push(FileEvent::Frozen(Arc::clone(batch)));
+            }
+        }
+        self.file = work;
+        self.serial += 1;
+        Ok(())
+    }
+}
+
+/// A replica file that several programs have open.
+#[derive(Debug)]
+pub struct SharedReplica(Rc<RefCell<MemoryReplica>>);
+
+impl SharedReplica {
+    pub fn new(replica: MemoryReplica, bug: Option<Bug>) -> Self {
+        Self(Rc::new(RefCell::new(MemoryReplica { bug, ..replica })))
+    }
+
+    /// The same file, opened once more.
+    pub fn handle(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+
+    /// A copy of the file as it is.
+    pub fn copy(&self) -> Self {
+        let replica = self.0.borrow().clone();
+        Self(Rc::new(RefCell::new(MemoryReplica {
+            crash_in: None,
+            events: Vec::new(),
+            ..replica
+        })))
+    }
+
+    /// What the file holds.
+    pub fn file(&self) -> Ref<'_, File> {
+        Ref::map(self.0.borrow(), |replica| &replica.file)
+    }
+
+    /// Someone works on the file with another program.
+    pub fn edit<T>(&self, work: impl FnOnce(&mut MemoryReplica) -> T) -> T {
+        work(&mut self.0.borrow_mut())
+    }
+
+    /// Someone puts the content of a picture into the file.
+    pub fn put_blob(&self, hash: BlobHash, content: &[u8]) {
+        let mut replica = self.0.borrow_mut();
+        replica.serial += 1;
+        replica.file.blobs.insert(hash, content.into());
+    }
+
+    /// Lets a commit fail: the next one, or one after it.
+    pub fn crash_in(&self, commits: Option<u32>) {
+        self.0.borrow_mut().crash_in = commits;
+    }
+
+    /// What happened since the last call.
+    pub fn take_events(&self) -> Vec<FileEvent> {
+        std::mem::take(&mut self.0.borrow_mut().events)
+    }
+}
+
+impl File {
+    fn edit_insert(&mut self, collection: CollectionId, record: Record) {
+        let key = (collection, record.global_id.clone());
+        let undone_delete = self.outbox.get(&key).is_some_and(|entry| entry.deleted);
+        self.rows.insert(key.clone(), Arc::new(record));
+        if undone_delete {
+            let entry = self.captured(&key, None);
+            entry.deleted = false;
+        } else {
+            self.captured(&key, None).state = SyncState::ToPost;
+        }
+    }
+
+    fn edit_update(&mut self, collection: CollectionId, id: &GlobalId, changes: &Changes) -> bool {
         let key = (collection, id.clone());
-        let Some(old) = self.file.rows.remove(&key) else {
+        let Some(old) = self.rows.get(&key).cloned() else {
+            return false;
+        };
+        let mut record = (*old).clone();
+        changes.apply_to(&mut record);
+        self.rows.insert(key.clone(), Arc::new(record));
+        self.captured(&key, Some(&old));
+        true
+    }
+
+    fn edit_delete(&mut self, collection: CollectionId, id: &GlobalId) -> bool {
+        let key = (collection, id.clone());
+        let Some(old) = self.rows.remove(&key) else {
             return false;
         };
         let entry = self.captured(&key, Some(&old));
         entry.deleted = true;
         let never_sent = entry.base.is_none() && entry.frozen_no.is_none();
         if never_sent {
-            self.file.outbox.remove(&key);
+            self.outbox.remove(&key);
         }
         true
     }
 
     /// The outbox entry of an edit: the first one keeps the base version, a later one does not replace it.
     fn captured(&mut self, key: &Key, old: Option<&Arc<Record>>) -> &mut OutboxEntry {
-        self.file.edit_no += 1;
-        let version = self.file.versions.get(key).copied();
+        self.edit_no += 1;
+        let version = self.versions.get(key).copied();
         let base = old
             .zip(version)
             .map(|(record, version)| ((**record).clone(), version));
         let entry = self
-            .file
             .outbox
             .entry(key.clone())
             .or_insert_with(|| OutboxEntry {
@@ -142,7 +271,7 @@ impl MemoryReplica {
                 sent: None,
                 reason: None,
             });
-        entry.edit_no = self.file.edit_no;
+        entry.edit_no = self.edit_no;
         if entry.state != SyncState::ToPost {
             entry.state = SyncState::ToUpdate;
         }
@@ -152,17 +281,42 @@ impl MemoryReplica {
 
 impl LocalReplica for MemoryReplica {
     fn begin(&mut self) -> Result<Box<dyn ReplicaTx + '_>> {
-        let work = self.file.clone();
         Ok(Box::new(Transaction {
-            replica: self,
-            work,
+            serial: self.serial,
+            work: self.file.clone(),
+            home: Home::Own(self),
         }))
     }
 }
 
+impl LocalReplica for SharedReplica {
+    fn begin(&mut self) -> Result<Box<dyn ReplicaTx + '_>> {
+        let replica = self.0.borrow();
+        Ok(Box::new(Transaction {
+            serial: replica.serial,
+            work: replica.file.clone(),
+            home: Home::Shared(&self.0),
+        }))
+    }
+}
+
+/// Where a transaction's work goes.
+enum Home<'a> {
+    Own(&'a mut MemoryReplica),
+    Shared(&'a RefCell<MemoryReplica>),
+}
+
 struct Transaction<'a> {
-    replica: &'a mut MemoryReplica,
+    home: Home<'a>,
+    serial: u64,
     work: File,
+}
+
+fn crash() -> Error {
+    Error::Store {
+        doing: "commit",
+        source: "the program was killed".into(),
+    }
 }
 
 impl ReplicaTx for Transaction<'_> {
@@ -359,7 +513,9 @@ impl ReplicaTx for Transaction<'_> {
     }
 
     fn commit(self: Box<Self>) -> Result<()> {
-        self.replica.file = self.work;
-        Ok(())
+        match self.home {
+            Home::Own(replica) => replica.store(self.serial, self.work),
+            Home::Shared(replica) => replica.borrow_mut().store(self.serial, self.work),
+        }
     }
 }

@@ -140,6 +140,19 @@ impl State {
         }))
     }
 
+    /// Versions that were replaced, newest first.
+    pub fn history(&self, collection: CollectionId, id: &GlobalId) -> Result<Vec<Versioned>> {
+        let shape = self.collection(collection)?;
+        let versions = self.history.get(&(collection, id.clone()));
+        let newest_first = versions.into_iter().flatten().rev();
+        Ok(newest_first
+            .map(|old| Versioned {
+                record: fill(&shape, &old.record),
+                track: old.track,
+            })
+            .collect())
+    }
+
     pub fn is_match(&self, shape: &Collection, record: &Record, filter: &Filter) -> bool {
         filter.matches(shape, record, self)
     }

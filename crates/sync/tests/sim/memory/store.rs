@@ -18,23 +18,13 @@ use haversack_model::{
     Timestamp, Track, Versioned,
 };
 
+use super::bug::Bug;
 use super::state::{Key, OldVersion, Row, State};
-
-/// A deliberate bug of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreFault {
-    /// Generations come from a sequence when a record is written, not when the transaction commits.
-    GenerationAtStart,
-    /// Deletions leave no tombstone.
-    NoTombstones,
-    /// History is pruned past the cursors of replicas and the floor stays where it was.
-    PruneWithoutFloor,
-}
 
 #[derive(Debug)]
 struct Shared {
     state: Arc<State>,
-    /// The sequence of [`StoreFault::GenerationAtStart`].
+    /// The sequence of [`Bug::GenerationAtStart`].
     sequence: u64,
 }
 
@@ -42,15 +32,15 @@ struct Shared {
 #[derive(Debug)]
 pub struct MemoryStore {
     shared: Mutex<Shared>,
-    fault: Option<StoreFault>,
+    bug: Option<Bug>,
 }
 
 impl MemoryStore {
-    pub fn new(service: Service, history: HistoryId, fault: Option<StoreFault>) -> Self {
+    pub fn new(service: Service, history: HistoryId, bug: Option<Bug>) -> Self {
         let state = Arc::new(State::new(service, history));
         Self {
             shared: Mutex::new(Shared { state, sequence: 0 }),
-            fault,
+            bug,
         }
     }
 
@@ -155,8 +145,8 @@ impl Transaction<'_> {
 
     /// The track of a row that is written now; its generation is settled by `seal`.
     fn provisional(&mut self, key: &Key, deleted: bool, origin: Option<ReplicaId>) -> Track {
-        let generation = match self.store.fault {
-            Some(StoreFault::GenerationAtStart) => {
+        let generation = match self.store.bug {
+            Some(Bug::GenerationAtStart) => {
                 let mut shared = self.store.shared();
                 shared.sequence = shared.sequence.max(shared.state.head.generation.0) + 1;
                 Generation(shared.sequence)
@@ -252,8 +242,7 @@ impl Transaction<'_> {
                 copy(&mut state.rows, &self.base.rows, &key);
                 continue;
             }
-            if self.store.fault == Some(StoreFault::GenerationAtStart)
-                && row.track.generation.0 != u64::MAX
+            if self.store.bug == Some(Bug::GenerationAtStart) && row.track.generation.0 != u64::MAX
             {
                 generation = generation.max(row.track.generation.0);
             } else {
@@ -267,7 +256,7 @@ impl Transaction<'_> {
                 row.content_since = row.track.generation;
             }
             let until = row.track.generation;
-            if row.record.is_none() && self.store.fault == Some(StoreFault::NoTombstones) {
+            if row.record.is_none() && self.store.bug == Some(Bug::NoTombstones) {
                 state.rows.remove(&key);
             }
             if let Some(Row {
@@ -382,9 +371,7 @@ macro_rules! read_through {
             Ok($state.blobs.contains_key(&hash))
         }
         fn history(&$self, collection: CollectionId, id: &GlobalId) -> Result<Vec<Versioned>> {
-            let versions = $state.history.get(&(collection, id.clone()));
-            let newest_first = versions.into_iter().flatten().rev();
-            Ok(newest_first.map(|old| Versioned { record: (*old.record).clone(), track: old.track }).collect())
+            $state.history(collection, id)
         }
     };
 }
@@ -462,6 +449,9 @@ impl WriteTx for Transaction<'_> {
 
     fn touch(&mut self, collection: CollectionId, id: &GlobalId) -> Result<()> {
         self.must_be_open()?;
+        if self.store.bug == Some(Bug::NoTouch) {
+            return Ok(());
+        }
         let key = (collection, id.clone());
         if self.state().record(collection, id)?.is_some()
             && !self.work.changed.records.contains(&key)
@@ -513,7 +503,7 @@ impl WriteTx for Transaction<'_> {
             .clone()
             .unwrap_or_else(|| Arc::clone(&newest));
         if !Arc::ptr_eq(&newest, &sealed_on) {
-            if self.store.fault != Some(StoreFault::GenerationAtStart) {
+            if self.store.bug != Some(Bug::GenerationAtStart) {
                 return Err(refused("commit"));
             }
             // The faulty store lets a transaction commit below what others have already seen.
@@ -575,6 +565,9 @@ impl WriteTx for Transaction<'_> {
         id: &GlobalId,
         edit: &LastEdit,
     ) -> Result<()> {
+        if self.store.bug == Some(Bug::LastEditForgotten) {
+            return Ok(());
+        }
         let key = (replica, collection, id.clone());
         self.work.changed.last_edits.insert(key.clone());
         self.work
@@ -602,6 +595,9 @@ impl WriteTx for Transaction<'_> {
     }
 
     fn store_conflict(&mut self, conflict: &Conflict) -> Result<()> {
+        if self.store.bug == Some(Bug::LosingEditNotStored) {
+            return Ok(());
+        }
         self.work.changed.conflicts.insert(conflict.id);
         self.work
             .state
@@ -624,7 +620,7 @@ impl WriteTx for Transaction<'_> {
 
     fn prune_history(&mut self, upto: Generation) -> Result<Generation> {
         self.work.changed.everything = true;
-        let is_faulty = self.store.fault == Some(StoreFault::PruneWithoutFloor);
+        let is_faulty = self.store.bug == Some(Bug::PruneWithoutFloor);
         let floor_before = self.state().head.floor;
         let floor = self.work.state.prune(upto, is_faulty);
         if is_faulty {
@@ -642,6 +638,8 @@ impl WriteTx for Transaction<'_> {
             .push((state.head.history, state.head.generation));
         state.head.history = id;
         state.head.generation = Generation((state.head.generation.0 / STEP + 1) * STEP);
+        // Bare generations that foreign clients kept are below it.
+        state.head.floor = state.head.generation;
         Ok(state.head)
     }
 }

@@ -1,0 +1,86 @@
+//! One case from its seed to its end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use haversack_model::HistoryId;
+
+use crate::chance::Chance;
+use crate::ground;
+use crate::memory::bug::Bug;
+use crate::memory::{MemoryStore, State};
+use crate::oracle::Check;
+use crate::server::SimStore;
+use crate::sometimes::Sometimes;
+use crate::trace::Trace;
+use crate::world::World;
+
+/// A case to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    pub seed: u64,
+    pub bug: Option<Bug>,
+    pub print: bool,
+}
+
+/// What became of a case.
+#[derive(Debug)]
+pub struct Done {
+    pub failure: Option<String>,
+    pub seen: Sometimes,
+    pub hash: u64,
+    pub events: u64,
+}
+
+/// How to see a failure again.
+pub fn replay(seed: u64) -> String {
+    format!("replay with: HAVERSACK_SIM_SEED={seed} cargo xtask sim")
+}
+
+impl SimStore for MemoryStore {
+    fn backup(&self) -> Option<Arc<State>> {
+        Some(Self::backup(self))
+    }
+    fn restore(&self, backup: Arc<State>) {
+        Self::restore(self, backup);
+    }
+    fn is_concurrent(&self) -> bool {
+        true
+    }
+}
+
+impl Case {
+    pub fn run(self) -> Done {
+        let mut chance = Chance::new(self.seed);
+        let service = ground::service(chance.percent(50));
+        let history = HistoryId(chance.uuid());
+        let store = MemoryStore::new(service, history, self.bug);
+        self.run_on(&store, chance)
+    }
+
+    pub fn run_on(self, store: &dyn SimStore, chance: Chance) -> Done {
+        let mut world = World::new(store, chance, self.bug, Trace::new(self.print));
+        let outcome = catch_unwind(AssertUnwindSafe(|| drive(&mut world)));
+        let failure = match outcome {
+            Ok(checked) => checked.err(),
+            Err(panic) => Some(match panic.downcast_ref::<String>() {
+                Some(text) => format!("panic: {text}"),
+                None => "panic".to_owned(),
+            }),
+        };
+        Done {
+            failure,
+            seen: std::mem::take(&mut world.seen),
+            hash: world.trace.hash(),
+            events: world.trace.count(),
+        }
+    }
+}
+
+fn drive(world: &mut World<'_>) -> Check {
+    world.populate()?;
+    for _ in 0..80 + world.chance.below(160) {
+        world.act()?;
+    }
+    world.come_to_rest()
+}

@@ -1,0 +1,570 @@
+//! Native clients: files that people edit, and the core's steps with messages between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use haversack_model::local::{FrozenBatch, LocalReplica, ReplicaHeader};
+use haversack_model::remote::{BatchReply, RemoteChange};
+use haversack_model::{
+    BatchNumber, BlobHash, CollectionId, Edit, Error, GlobalId, Outcome, Record, ReplicaTx, Result,
+    SyncState, Theirs, Timestamp,
+};
+use haversack_sync::client::{self, Choice};
+
+use crate::ground::{Key, short, tokens};
+use crate::memory::SharedReplica;
+use crate::memory::bug::Bug;
+use crate::message::{Message, Party, Refusal, Reply, Request};
+use crate::oracle::{Check, Local};
+use crate::people::{Deed, Habits, deed};
+use crate::sometimes::Rare;
+use crate::world::World;
+
+/// A native client.
+#[derive(Debug)]
+pub struct Native {
+    pub file: SharedReplica,
+    pub local: Local,
+    pub clock: i64,
+    /// Grows when the file is replaced: who waited for answers is gone.
+    pub session: u64,
+    /// Records that people here saw deleted.
+    pub graves: Vec<Key>,
+    /// Old copies of the file.
+    pub backups: Vec<(SharedReplica, Local)>,
+    /// The file was copied: conflicts may have been told to the other one.
+    pub is_copied: bool,
+    /// The server was restored after this client had begun.
+    pub conflicts_lost: bool,
+}
+
+impl Native {
+    pub fn new(file: SharedReplica) -> Self {
+        Self {
+            file,
+            local: Local::default(),
+            clock: 1_700_000_000_000,
+            session: 0,
+            graves: Vec::new(),
+            backups: Vec::new(),
+            is_copied: false,
+            conflicts_lost: false,
+        }
+    }
+
+    pub fn rows(&self) -> BTreeMap<Key, Record> {
+        let file = self.file.file();
+        let rows = file.rows.iter();
+        rows.map(|(key, row)| (key.clone(), (**row).clone()))
+            .collect()
+    }
+}
+
+/// A page's changes, for the trace.
+pub fn told(page: &haversack_model::remote::Page) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    for change in &page.changes {
+        let (sign, key) = match change {
+            RemoteChange::Put {
+                collection, record, ..
+            } => ('+', (*collection, record.global_id.clone())),
+            RemoteChange::Remove {
+                collection,
+                global_id,
+                ..
+            } => ('-', (*collection, global_id.clone())),
+        };
+        let _written = write!(text, " {sign}{}", short(&key));
+    }
+    text
+}
+
+/// What a step in a transaction came to.
+pub enum Stepped<T> {
+    Done(T),
+    /// The program was killed before the commit.
+    Killed,
+}
+
+/// The pictures that a batch names, with their contents as far as they are in the file.
+pub fn blobs_of(
+    edits: &[(CollectionId, Edit)],
+    blob: impl Fn(BlobHash) -> Option<Vec<u8>>,
+) -> Vec<(BlobHash, Vec<u8>)> {
+    let mut found = Vec::new();
+    for (collection, edit) in edits {
+        if let (Some(_), Edit::Add { record, .. }) = (collection.attachments_of(), edit) {
+            let hash = record.values[haversack_model::schema::attachment_field::SHA256]
+                .as_text()
+                .and_then(BlobHash::from_hex);
+            if let Some(hash) = hash
+                && let Some(content) = blob(hash)
+            {
+                found.push((hash, content));
+            }
+        }
+    }
+    found
+}
+
+pub fn refused_in(reply: &BatchReply) -> BTreeSet<(CollectionId, GlobalId)> {
+    let refused = reply
+        .receipts
+        .iter()
+        .filter(|receipt| matches!(receipt.outcome, Outcome::Rejected { .. }));
+    refused
+        .map(|receipt| (receipt.collection, receipt.global_id.clone()))
+        .collect()
+}
+
+impl World<'_> {
+    /// One step of a native client in one transaction. Errors of the core are failures.
+    pub fn step<T>(
+        &mut self,
+        at: usize,
+        work: impl FnOnce(&mut dyn ReplicaTx, Timestamp) -> Result<T>,
+    ) -> Check<Stepped<T>> {
+        let native = &mut self.natives[at];
+        let now = Timestamp(self.chance.tick(&mut native.clock));
+        let mut file = native.file.handle();
+        let mut tx = file.begin().map_err(|error| error.to_string())?;
+        let done = work(&mut *tx, now).map_err(|error| format!("n{at}: {error}"))?;
+        let kill = !self.calm && self.chance.percent(self.faults.client_crash);
+        if kill {
+            drop(tx);
+            self.seen.saw(Rare::ClientCrash);
+            self.trace.note(&format!("n{at} is killed"));
+            return Ok(Stepped::Killed);
+        }
+        match tx.commit() {
+            Ok(()) => {}
+            Err(Error::Store { .. }) => return Ok(Stepped::Killed),
+            Err(error) => return Err(format!("n{at}: {error}")),
+        }
+        self.observe(at)?;
+        Ok(Stepped::Done(done))
+    }
+
+    /// Lets the oracle look at a file.
+    pub fn observe(&mut self, at: usize) -> Check {
+        let native = &mut self.natives[at];
+        let events = native.file.take_events();
+        let file = native.file.file();
+        native
+            .local
+            .observe(&mut self.oracle, &file, &events)
+            .map_err(|found| format!("n{at}: {found}"))
+    }
+
+    /// Someone edits the file with any program.
+    pub fn native_edit(&mut self, at: usize) -> Check {
+        let rows = self.natives[at].rows();
+        let native = &mut self.natives[at];
+        let shapes = native.file.file().collections.clone();
+        let party = Party::Native(at);
+        let habits = Habits {
+            undeletes: 0,
+            ..self.habits
+        };
+        let done = deed(
+            &mut self.chance,
+            &mut self.oracle,
+            party,
+            habits,
+            &shapes,
+            &rows,
+            &native.graves,
+        );
+        let Some(done) = done else { return Ok(()) };
+        if !native.file.file().batches.is_empty() {
+            self.seen.saw(Rare::EditedInFlight);
+        }
+        match done {
+            Deed::Add {
+                key,
+                record,
+                marks,
+                blob,
+            } => {
+                self.trace
+                    .note(&format!("n{at} adds {} {:?}", short(&key), record.values));
+                if let Some(hash) = blob {
+                    native.file.put_blob(hash, &hash.0);
+                }
+                native.file.edit(|file| file.edit_insert(key.0, record));
+                native
+                    .local
+                    .set(&mut self.oracle, &native.file.file(), &key, &marks);
+            }
+            Deed::Update {
+                key,
+                changes,
+                marks,
+            } => {
+                self.trace.note(&format!(
+                    "n{at} sets {} {:?}{}",
+                    short(&key),
+                    changes.values,
+                    if changes.geometry.is_some() {
+                        " moved"
+                    } else {
+                        ""
+                    }
+                ));
+                native
+                    .file
+                    .edit(|file| file.edit_update(key.0, &key.1, &changes));
+                native
+                    .local
+                    .set(&mut self.oracle, &native.file.file(), &key, &marks);
+            }
+            Deed::Delete { key } => {
+                self.trace.note(&format!("n{at} deletes {}", short(&key)));
+                native.file.edit(|file| file.edit_delete(key.0, &key.1));
+                native
+                    .local
+                    .delete(&mut self.oracle, &native.file.file(), &key, party);
+                native.graves.push(key);
+            }
+        }
+        self.observe(at)
+    }
+
+    /// Freezes what is pending and sends it, or sends the unanswered batch again.
+    pub fn native_send(&mut self, at: usize) -> Check {
+        if self.natives[at].file.file().header.resyncing {
+            return Ok(());
+        }
+        let frozen = self.step(at, |tx, now| {
+            let Some(batch) = client::freeze(tx, now)? else {
+                return Ok(None);
+            };
+            let blobs = blobs_of(&batch.edits, |hash| tx.blob(hash).ok().flatten());
+            Ok(Some((tx.header()?, batch, blobs)))
+        })?;
+        let Stepped::Done(Some((header, batch, blobs))) = frozen else {
+            return Ok(());
+        };
+        self.trace.note(&format!(
+            "n{at} sends batch {} of {} edits: {}",
+            batch.number,
+            batch.edits.len(),
+            batch
+                .edits
+                .iter()
+                .map(|(c, e)| short(&(*c, e.global_id().clone())))
+                .collect::<Vec<_>>()
+                .join(" ")
+        ));
+        let request = Request::Push {
+            header,
+            batch,
+            blobs,
+        };
+        self.up(Party::Native(at), request);
+        Ok(())
+    }
+
+    pub fn native_pull(&mut self, at: usize) {
+        let header = self.natives[at].file.file().header.clone();
+        self.trace.note(&format!(
+            "n{at} asks for changes after {}",
+            header.cursor.generation
+        ));
+        let most = self.page_size;
+        self.up(Party::Native(at), Request::Pull { header, most });
+    }
+
+    pub fn native_receive(&mut self, at: usize, reply: Reply) -> Check {
+        match reply {
+            Reply::Pushed {
+                replica,
+                number,
+                reply,
+            } => self.native_answered(at, replica, number, &reply),
+            Reply::Page { asked, page } => {
+                self.native_page(at, &asked, &page)?;
+                Ok(())
+            }
+            Reply::Renewed { asked, renewed } => {
+                if self.natives[at].file.file().header.id != asked.id {
+                    return Ok(());
+                }
+                self.seen.saw(Rare::FileRenewed);
+                self.trace.note(&format!("n{at} gets a new identity"));
+                self.forget_own(at);
+                self.step(at, |tx, _| client::renewed(tx, renewed))?;
+                Ok(())
+            }
+            Reply::Refused {
+                asked,
+                refusal,
+                batch,
+            } => self.native_refused(at, &asked, refusal, batch.as_ref()),
+            Reply::Exchanged(_) | Reply::Outdated { .. } | Reply::Done => Ok(()),
+        }
+    }
+
+    /// What is pending in a copied file may take effect in the name of both copies.
+    pub fn forget_own(&mut self, at: usize) {
+        let pending: Vec<u64> = self.natives[at].local.pending().collect();
+        for token in pending {
+            self.oracle.change(token, |mark| mark.exempt = true);
+        }
+    }
+
+    fn native_answered(
+        &mut self,
+        at: usize,
+        replica: haversack_model::ReplicaId,
+        mut number: BatchNumber,
+        reply: &BatchReply,
+    ) -> Check {
+        let native = &mut self.natives[at];
+        if native.file.file().header.id != replica {
+            return Ok(());
+        }
+        let waiting = native.file.file().batches.keys().next().copied();
+        if waiting != Some(number) {
+            self.seen.saw(Rare::LateReply);
+            if self.bug == Some(Bug::ReceiptWithoutBatchCheck)
+                && let Some(waiting) = waiting
+            {
+                // The spoilt client settles whatever the receipts name.
+                let named = refused_in(reply);
+                let keys: Vec<Key> = reply
+                    .receipts
+                    .iter()
+                    .map(|r| (r.collection, r.global_id.clone()))
+                    .filter(|key| !named.contains(key))
+                    .collect();
+                self.step(at, |tx, _| {
+                    for key in &keys {
+                        if tx
+                            .entry(key.0, &key.1)?
+                            .is_some_and(|entry| entry.batch == Some(waiting))
+                        {
+                            tx.remove_entry(key.0, &key.1)?;
+                        }
+                    }
+                    Ok(())
+                })?;
+                return Ok(());
+            }
+        }
+        self.trace
+            .note(&format!("n{at} gets the answer to batch {number}"));
+        if waiting == Some(number) {
+            native.local.answered(number, refused_in(reply));
+        } else {
+            number = BatchNumber(number.0);
+        }
+        let outcomes = self.step(at, |tx, now| client::apply_reply(tx, number, reply, now))?;
+        if let Stepped::Done(outcomes) = outcomes {
+            self.saw_outcomes(&outcomes);
+            let file = self.natives[at].file.file();
+            if !outcomes.is_empty() {
+                for conflict in &reply.conflicts {
+                    if !file.conflicts.contains_key(&conflict.id) {
+                        return Err(format!(
+                            "G6: n{at} was told of a conflict and does not keep it"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn saw_outcomes(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Merged => self.seen.saw(Rare::Merged),
+                Outcome::Rejected { .. } => self.seen.saw(Rare::Rejected),
+                Outcome::Conflict { .. } | Outcome::Applied => {}
+            }
+        }
+    }
+
+    fn native_page(
+        &mut self,
+        at: usize,
+        asked: &ReplicaHeader,
+        page: &haversack_model::remote::Page,
+    ) -> Check {
+        self.trace.note(&format!(
+            "n{at} gets changes up to {}{}:{}",
+            page.cursor.generation,
+            if page.more { " (more follow)" } else { "" },
+            told(page)
+        ));
+        let before = self.natives[at].file.file().outbox.clone();
+        let stored = self.step(at, |tx, _| client::apply_page(tx, asked, page))?;
+        match stored {
+            Stepped::Done(true) => {
+                if page.more {
+                    self.seen.saw(Rare::SeveralPages);
+                }
+                if page.schema.is_some() {
+                    self.seen.saw(Rare::SchemaChange);
+                }
+                let file = self.natives[at].file.file();
+                let news = file.outbox.iter().any(|(key, entry)| {
+                    entry.theirs != Theirs::Unchanged
+                        && before
+                            .get(key)
+                            .is_some_and(|old| old.theirs != entry.theirs)
+                });
+                drop(file);
+                if news {
+                    self.seen.saw(Rare::TheirsBesideMine);
+                }
+                self.saw_page(asked, page);
+                if self.bug == Some(Bug::ClockCursor) && !page.more {
+                    self.step(at, |tx, now| {
+                        let mut header = tx.header()?;
+                        header.synced_at = Some(now);
+                        tx.store_header(&header)
+                    })?;
+                }
+            }
+            Stepped::Done(false) => {
+                self.trace.note("  it is stale");
+                self.seen.saw(Rare::StalePage);
+            }
+            Stepped::Killed => {}
+        }
+        Ok(())
+    }
+
+    fn native_refused(
+        &mut self,
+        at: usize,
+        asked: &ReplicaHeader,
+        refusal: Refusal,
+        batch: Option<&FrozenBatch>,
+    ) -> Check {
+        let header = self.natives[at].file.file().header.clone();
+        let is_mine = header.id == asked.id
+            && header.next_batch == asked.next_batch
+            && header.cursor == asked.cursor
+            && header.download == asked.download;
+        if !is_mine {
+            return Ok(());
+        }
+        self.trace.note(&format!("n{at} is refused: {refusal:?}"));
+        match refusal {
+            Refusal::BatchReused(_) | Refusal::BatchOrder(..) | Refusal::NoReplica(_) => {
+                self.up(Party::Native(at), Request::Renew { header });
+            }
+            Refusal::NewHistory(history, fork) => {
+                self.new_history_seen(at, fork);
+                self.step(at, |tx, _| client::start_new_history(tx, history, fork))?;
+            }
+            Refusal::Resync(_) => {
+                let compared = batch.is_some_and(|batch| batch.cursor != header.cursor);
+                if !compared {
+                    self.resync_seen(at);
+                }
+                self.step(at, |tx, _| {
+                    if batch.is_some() {
+                        client::thaw(tx)?;
+                    }
+                    if compared {
+                        return Ok(());
+                    }
+                    client::start_resync(tx, header.cursor.history)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn new_history_seen(&mut self, at: usize, fork: haversack_model::Generation) {
+        self.seen.saw(Rare::NewHistory);
+        let file = self.natives[at].file.file();
+        if file
+            .receipts
+            .iter()
+            .any(|(generation, ..)| *generation > fork)
+        {
+            self.seen.saw(Rare::SentAgainAfterRestore);
+        }
+    }
+
+    pub fn resync_seen(&mut self, at: usize) {
+        self.seen.saw(Rare::FullResync);
+        if !self.natives[at].file.file().outbox.is_empty() {
+            self.seen.saw(Rare::ResyncWithUnsent);
+        }
+    }
+
+    /// A person decides: about a conflict, or to try refused edits again.
+    pub fn native_decide(&mut self, at: usize) -> Check {
+        if self.chance.percent(50) {
+            return self.native_resolve(at);
+        }
+        self.trace.note(&format!("n{at} tries refused edits again"));
+        self.step(at, |tx, _| client::retry(tx))?;
+        Ok(())
+    }
+
+    pub fn native_discard(&mut self, at: usize, key: &Key) -> Check {
+        self.trace
+            .note(&format!("n{at} gives up its edits of {}", short(key)));
+        // The person decides even if the program is killed and asked again.
+        self.natives[at].local.give_up(&mut self.oracle, key);
+        let done = self.step(at, |tx, _| client::discard(tx, key.0, &key.1))?;
+        if let Stepped::Killed = done {
+            let calm = std::mem::replace(&mut self.calm, true);
+            self.step(at, |tx, _| client::discard(tx, key.0, &key.1))?;
+            self.calm = calm;
+        }
+        self.seen.saw(Rare::Discarded);
+        Ok(())
+    }
+
+    fn native_resolve(&mut self, at: usize) -> Check {
+        let open: Vec<_> = self.natives[at]
+            .file
+            .file()
+            .conflicts
+            .values()
+            .filter(|conflict| conflict.resolution.is_none())
+            .cloned()
+            .collect();
+        let Some(conflict) = self.chance.pick(&open).cloned() else {
+            return Ok(());
+        };
+        let key = (conflict.collection, conflict.global_id.clone());
+        let entry = self.natives[at].file.file().outbox.get(&key).cloned();
+        if entry.is_some_and(|entry| entry.state == SyncState::Uploading) {
+            return Ok(());
+        }
+        let choice = match (self.chance.below(3), &conflict.base) {
+            (0, _) => Choice::Mine,
+            (1, Some(_)) => Choice::Base,
+            _ => Choice::Theirs,
+        };
+        self.trace
+            .note(&format!("n{at} decides about {}: {choice:?}", short(&key)));
+        for version in [&conflict.base, &conflict.mine, &conflict.theirs] {
+            for (_, token) in version.iter().flat_map(tokens) {
+                self.oracle.change(token, |mark| mark.exempt = true);
+            }
+        }
+        self.natives[at].local.give_up(&mut self.oracle, &key);
+        let calm = std::mem::replace(&mut self.calm, true);
+        self.step(at, |tx, now| {
+            client::resolve(tx, conflict.id, choice, "someone", now)
+        })?;
+        self.calm = calm;
+        self.seen.saw(Rare::Resolved);
+        Ok(())
+    }
+
+    pub fn up(&mut self, party: Party, request: Request) {
+        let session = self.session(party);
+        self.bag.push(Message::Up(party, session, request));
+    }
+}

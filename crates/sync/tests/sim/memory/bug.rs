@@ -1,0 +1,88 @@
+//! Deliberate bugs: the test of the test. Each is built into the simulated store, file or server, never into the core.
+
+/// A rule that is broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    // The server's store.
+    /// Generations come from a sequence when a record is written, not when the transaction commits.
+    GenerationAtStart,
+    /// Deletions leave no tombstone.
+    NoTombstones,
+    /// History is pruned past the cursors of replicas and the floor stays where it was.
+    PruneWithoutFloor,
+    /// The losing version of a conflict is not stored.
+    LosingEditNotStored,
+    /// A record is not touched when its membership changes because its parent did.
+    NoTouch,
+    /// The last edits of foreign clients are not kept.
+    LastEditForgotten,
+    // The server.
+    /// Numbers of batches are not looked at.
+    NoIdempotency,
+    /// A download leaves out what this replica itself changed last.
+    EchoByOrigin,
+    /// A download looks at the present filter alone.
+    FilterByPresentAlone,
+    /// A page is judged by the cursor of the page before it, not by where the download began.
+    PageForgetsStart,
+    /// A changed generation counts as a changed record.
+    TouchIsAChange,
+    /// A download holds what was changed since the time of the last sync.
+    ClockCursor,
+    /// An update of a deleted record brings it back.
+    SilentUndelete,
+    /// A batch is stored in two transactions.
+    HalfBatch,
+    // The replica.
+    /// An answer clears everything that is unsent.
+    ClearAllOnReply,
+    /// An answer settles whatever batch is under way.
+    ReceiptWithoutBatchCheck,
+    /// An edit made since the upload keeps its old base.
+    OldBaseAfterReceipt,
+    /// A refused edit leaves the outbox.
+    RejectedForgotten,
+    /// Conflicts in an answer are not kept.
+    ConflictForgotten,
+    /// The cursor is stored before the rows.
+    CursorBeforeRows,
+    /// A download overwrites unsent rows.
+    DownloadOverwritesDirty,
+    /// The server's version of an unsent record is not kept.
+    TheirsNotKept,
+    /// A full resync leaves rows that the server no longer has.
+    ResyncKeepsRows,
+    /// A full resync empties the outbox.
+    ResyncDropsEdits,
+    /// Nothing is kept of what was sent.
+    ReceiptsForgotten,
+}
+
+/// Every bug with the number of seeds within which it must be found: at least five times the first failing one.
+pub const ALL: &[(Bug, u64)] = &[
+    (Bug::GenerationAtStart, 50),
+    (Bug::NoTombstones, 25),
+    (Bug::PruneWithoutFloor, 25),
+    (Bug::LosingEditNotStored, 25),
+    (Bug::NoTouch, 100),
+    (Bug::LastEditForgotten, 600),
+    (Bug::NoIdempotency, 30),
+    (Bug::EchoByOrigin, 25),
+    (Bug::FilterByPresentAlone, 30),
+    (Bug::PageForgetsStart, 30),
+    (Bug::TouchIsAChange, 30),
+    (Bug::ClockCursor, 100),
+    (Bug::SilentUndelete, 25),
+    (Bug::HalfBatch, 25),
+    (Bug::ClearAllOnReply, 25),
+    (Bug::ReceiptWithoutBatchCheck, 60),
+    (Bug::OldBaseAfterReceipt, 40),
+    (Bug::RejectedForgotten, 25),
+    (Bug::ConflictForgotten, 25),
+    (Bug::CursorBeforeRows, 100),
+    (Bug::DownloadOverwritesDirty, 25),
+    (Bug::TheirsNotKept, 25),
+    (Bug::ResyncKeepsRows, 25),
+    (Bug::ResyncDropsEdits, 25),
+    (Bug::ReceiptsForgotten, 60),
+];
