@@ -126,9 +126,10 @@ fn put(
 ) -> Result<()> {
     let id = &record.global_id;
     let Some(mut entry) = tx.entry(collection, id)? else {
-        // An answer to an upload brings its versions ahead of the pages, which may be older or tell the same again.
+        // An answer to an upload brings its versions ahead of the pages, which may be older or tell the same again. The
+        // generation alone does not tell that: `leave_behind` raises it.
         let known = tx.version(collection, id)?;
-        if known.is_some_and(|known| known.generation >= version.generation) {
+        if known.is_some_and(|known| known == version || known.generation > version.generation) {
             return Ok(());
         }
         return put_confirmed(tx, collection, record, version);
