@@ -71,7 +71,15 @@ impl SqliteStore {
             return Err(invalid(path.display().to_string(), "the file exists"));
         }
         let writer = connection::writer(path, true)?;
-        match fill(&writer.connection, service) {
+        // Into the main file at once: programs read its first page past the log, and a damaged log must not take the
+        // tables along.
+        let filled = fill(&writer.connection, service).and_then(|()| {
+            writer
+                .connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
+                .map_err(while_doing("writing a new service file"))
+        });
+        match filled {
             Ok(()) => Self::with_writer(path, writer),
             Err(error) => {
                 drop(writer);
