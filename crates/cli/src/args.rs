@@ -298,6 +298,9 @@ pub(crate) struct SyncArgs {
     /// Only show what would happen, field by field; nothing is sent and nothing changes.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Compare everything anew with the server instead of asking for its changes. Unsent edits stay and are sent.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) resync: bool,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use haversack_geoservices::remote::{self as geoservices, GeoServicesRemote};
-use haversack_model::Error as ModelError;
+use haversack_model::{Collection, Error as ModelError};
 use haversack_server::native::remote::{Credentials, Trust, service_in_url};
 use haversack_server::native::{Client, NativeRemote};
 
@@ -22,9 +22,9 @@ pub(crate) struct Native {
 }
 
 impl Native {
-    /// The remote of the sync core.
-    pub(crate) fn remote(&self) -> NativeRemote {
-        NativeRemote::new(self.client.clone(), &self.service)
+    /// The remote of the sync core, for a file with these collections.
+    pub(crate) fn remote(&self, holding: &[Collection]) -> NativeRemote {
+        NativeRemote::new(self.client.clone(), &self.service).holding(holding.iter().map(|c| c.id))
     }
 }
 

@@ -144,10 +144,10 @@ impl Origin {
         }
     }
 
-    /// As the sync core speaks to it.
-    pub(crate) fn remote(self) -> Box<dyn Remote> {
+    /// As the sync core speaks to it, for this file.
+    pub(crate) fn remote(self, file: &File) -> Box<dyn Remote> {
         match self {
-            Self::Native(native) => Box::new(native.remote()),
+            Self::Native(native) => Box::new(native.remote(&file.collections())),
             Self::GeoServices(remote) => remote,
         }
     }

@@ -195,12 +195,3 @@ impl From<Uuid> for GlobalId {
         Self::Uuid(uuid)
     }
 }
-
-/// A point in one history: all generations up to and including `generation` have been seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Cursor {
-    /// The history in which the generation counts.
-    pub history: HistoryId,
-    /// The last generation seen.
-    pub generation: Generation,
-}

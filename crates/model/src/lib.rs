@@ -9,6 +9,7 @@ pub mod blob;
 pub mod conflict;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod cursor;
 pub mod edit;
 pub mod error;
 pub mod filter;
@@ -28,14 +29,15 @@ pub mod value;
 pub use access::{Access, Principal, Right};
 pub use blob::BlobHash;
 pub use conflict::{Conflict, ConflictId, ConflictKind, Resolution, Winner};
+pub use cursor::{Cursor, Seal};
 pub use edit::{Changes, Edit, Outcome, Receipt, RejectCode};
 pub use error::{Error, Result};
 pub use filter::Filter;
 pub use geometry::{Envelope, Geometry, Position, Shape};
 pub use host::{Host, Job, JobStatus};
 pub use id::{
-    BatchNumber, CollectionId, Cursor, Generation, GlobalId, HistoryId, ObjectId, ReplicaId,
-    Revision, Timestamp,
+    BatchNumber, CollectionId, Generation, GlobalId, HistoryId, ObjectId, ReplicaId, Revision,
+    Timestamp,
 };
 pub use local::{OutboxEntry, ReplicaTx, RowVersion, SyncState, Theirs};
 pub use query::{Order, Query, QueryRow, Select, Statistic};

@@ -65,6 +65,9 @@ pub struct Renewed {
     pub id: crate::ReplicaId,
     /// Whether its cursor can be continued; otherwise a full resync follows.
     pub continues: bool,
+    /// The cursor that continues, sealed for the new identity, where the server seals its cursors.
+    #[serde(default)]
+    pub cursor: Option<Cursor>,
 }
 
 /// Progress of a transfer: bytes or rows done, and the total if known.

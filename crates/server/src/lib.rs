@@ -19,6 +19,7 @@ pub mod services;
 pub mod tls;
 
 mod attempts;
+mod cursors;
 mod db;
 mod http;
 mod listener;

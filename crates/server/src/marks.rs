@@ -94,8 +94,5 @@ fn stores(services: &Services) -> Vec<(String, Arc<dyn Store>)> {
 
 fn head_of(store: &dyn Store) -> Result<Cursor> {
     let head = store.begin_read()?.head()?;
-    Ok(Cursor {
-        history: head.history,
-        generation: head.generation,
-    })
+    Ok(Cursor::bare(head.history, head.generation))
 }

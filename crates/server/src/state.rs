@@ -14,6 +14,7 @@ use haversack_model::{
 
 use crate::accounts::{Accounts, OPERATOR};
 use crate::clock;
+use crate::cursors::Cursors;
 use crate::datadir::DataDir;
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -41,6 +42,7 @@ pub struct Server {
     pub files: Files,
     /// The published services.
     pub services: Services,
+    pub(crate) cursors: Cursors,
     marks: Marks,
     id: Uuid,
     operator_token: String,
@@ -67,6 +69,7 @@ impl Server {
             id: Uuid::from_bytes(db.value_or("server id", || *secret::random_uuid().as_bytes())?),
             operator_token: secret::random_token(),
             accounts: Accounts::new(db.clone(), &config),
+            cursors: Cursors::new(&db)?,
             grants: Grants::new(db.clone()),
             jobs: Arc::new(Jobs::new(db.clone(), &config)),
             files: Files::new(db, dir.files(), &config),

@@ -69,10 +69,7 @@ fn header() -> ReplicaHeader {
         name: "bench".to_owned(),
         url: String::new(),
         protocol: "native".to_owned(),
-        cursor: Cursor {
-            history: HistoryId(Uuid::nil()),
-            generation: Generation(0),
-        },
+        cursor: Cursor::bare(HistoryId(Uuid::nil()), Generation(0)),
         layer_cursors: Vec::new(),
         direction: Direction::Bidirectional,
         policy: Policy::Merge,

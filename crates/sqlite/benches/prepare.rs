@@ -133,16 +133,14 @@ fn main() {
     );
 
     let checkout = Checkout {
+        seal: &(),
         layers: vec![(CollectionId(0), &Filter::All)],
         header: ReplicaHeader {
             id: ReplicaId(Uuid::from_u128(1)),
             name: "bench".to_owned(),
             url: String::new(),
             protocol: "native".to_owned(),
-            cursor: Cursor {
-                history: HistoryId(Uuid::nil()),
-                generation: Generation(0),
-            },
+            cursor: Cursor::bare(HistoryId(Uuid::nil()), Generation(0)),
             layer_cursors: Vec::new(),
             direction: Direction::Bidirectional,
             policy: Policy::Merge,

@@ -172,10 +172,7 @@ pub fn pull(tx: &dyn ReadTx, replica: &Replica, asked: &Pull) -> Result<Page> {
     Ok(Page {
         schema: (service.schema_version != asked.schema_version).then_some(service),
         changes,
-        cursor: Cursor {
-            history: head.history,
-            generation: upto,
-        },
+        cursor: Cursor::bare(head.history, upto),
         layer_cursors: Vec::new(),
         more,
         download: more.then_some(Download { from, filters }),

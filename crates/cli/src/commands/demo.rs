@@ -330,7 +330,7 @@ fn show_edits(file: &mut File, layer: &Collection, out: Output) -> Result<()> {
 }
 
 fn synchronise(file: &mut File, url: &str, out: Output) -> Result<Summary> {
-    let mut remote = native(url)?.remote();
+    let mut remote = native(url)?.remote(&file.collections());
     sync::synchronise(file, &mut remote, url, out)
 }
 

@@ -89,7 +89,7 @@ pub(crate) fn release(args: &ReleaseArgs, out: Output) -> Result<Outcome> {
             args.file.display()
         );
     }
-    let mut remote = Origin::of(&file, &args.connect)?.remote();
+    let mut remote = Origin::of(&file, &args.connect)?.remote(&file);
     remote
         .release(&header)
         .map_err(|error| connect::explain(error, &header.url))?;

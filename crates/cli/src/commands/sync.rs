@@ -17,11 +17,18 @@ use crate::{connect, replica, view};
 pub(crate) fn run(args: &SyncArgs, out: Output) -> Result<Outcome> {
     let mut file = replica::open(&args.file)?;
     let url = file.header()?.url;
-    let mut remote = Origin::of(&file, &args.connect)?.remote();
+    let mut remote = Origin::of(&file, &args.connect)?.remote(&file);
     if args.dry_run {
         let preview = client::preview(&mut file, remote.as_mut())
             .map_err(|error| connect::explain(error, &url))?;
         return show_preview(&args.file, &file.collections(), &preview, out);
+    }
+    if args.resync {
+        replica::write(&mut file, |tx| {
+            client::thaw(tx)?;
+            let history = tx.header()?.cursor.history;
+            client::start_resync(tx, history)
+        })?;
     }
     let summary = synchronise(&mut file, remote.as_mut(), &url, out)?;
     report(&args.file, &mut file, &summary, out)

@@ -214,6 +214,7 @@ pub(super) fn renew(remote: &mut GeoServicesRemote, header: &ReplicaHeader) -> R
     Ok(Renewed {
         id,
         continues: false,
+        cursor: None,
     })
 }
 
@@ -267,10 +268,7 @@ pub(super) fn cursors(
                 .generation()
                 .ok_or_else(|| wrong("names no replicaServerGen".to_owned()))?;
             Ok(Cursors {
-                cursor: Cursor {
-                    history: NO_HISTORY,
-                    generation,
-                },
+                cursor: Cursor::bare(NO_HISTORY, generation),
                 layers: Vec::new(),
             })
         }
@@ -286,10 +284,7 @@ pub(super) fn cursors(
             // One number for people; downloads use those of the layers.
             let generation = all.iter().map(|(_, generation)| *generation).max();
             Ok(Cursors {
-                cursor: Cursor {
-                    history: NO_HISTORY,
-                    generation: generation.unwrap_or_default(),
-                },
+                cursor: Cursor::bare(NO_HISTORY, generation.unwrap_or_default()),
                 layers: all,
             })
         }

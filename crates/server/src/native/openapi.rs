@@ -102,7 +102,7 @@ fn schemas() -> Value {
         "Discovery": object(&json!({ "product": text(), "version": text(), "api": number(), "user": text() }), &["product", "api"]),
         "Login": object(&json!({ "user": text(), "password": text(), "lifetime_ms": number() }), &["user", "password"]),
         "LoggedIn": object(&json!({ "token": text(), "expires_at": number(), "user": text(), "is_admin": flag() }), &["token", "expires_at"]),
-        "Cursor": object(&json!({ "history": uuid(), "generation": number() }), &["history", "generation"]),
+        "Cursor": json!({ "type": "string", "description": "Opaque: kept and sent back as it was handed out. {history, generation}, without a seal, is accepted too and proves nothing." }),
         "LayerRequest": object(&json!({ "collection": number(), "where": text(), "bbox": list(json!({ "type": "number" })), "bbox_srid": number() }), &["collection"]),
         "ReplicaRequest": object(&json!({
             "name": text(), "url": text(), "layers": list(json!({ "$ref": "#/components/schemas/LayerRequest" })),

@@ -128,6 +128,7 @@ fn prepare(
             spatial_index: asked.spatial_index,
         },
         content: asked.attachments,
+        seal: &server.cursors.of(&job.service),
     };
     if let Err(error) = prepare_replica(&store, &checkout, &file.path, progress) {
         server.remove_file(file.id)?;
@@ -151,10 +152,10 @@ fn header_of(replica: &Replica, asked: &ReplicaRequest) -> ReplicaHeader {
         url: asked.url.clone(),
         protocol: "native".to_owned(),
         // Replaced by the snapshot's.
-        cursor: Cursor {
-            history: haversack_model::HistoryId(Uuid::nil()),
-            generation: haversack_model::Generation::ZERO,
-        },
+        cursor: Cursor::bare(
+            haversack_model::HistoryId(Uuid::nil()),
+            haversack_model::Generation::ZERO,
+        ),
         layer_cursors: Vec::new(),
         direction: replica.direction,
         policy: replica.policy,

@@ -20,9 +20,9 @@ use haversack_model::{
 };
 
 use super::wire::{
-    API, Decision, Detail, Digests, Discovery, JobInfo, LoggedIn, Login, PreparedFile, ProblemBody,
-    PullRequest, Registered, RenewRequest, ReplicaInfo, ReplicaRequest, ServiceInfo,
-    ServiceSummary,
+    API, Decision, Detail, Digests, Discovery, JobInfo, LayerRequest, LoggedIn, Login,
+    PreparedFile, ProblemBody, PullRequest, Registered, RenewRequest, ReplicaInfo, ReplicaRequest,
+    ServiceInfo, ServiceSummary,
 };
 
 const CONNECT: Duration = Duration::from_secs(15);
@@ -315,6 +315,7 @@ impl Client {
 pub struct NativeRemote {
     client: Client,
     service: String,
+    holding: Vec<CollectionId>,
 }
 
 impl NativeRemote {
@@ -323,7 +324,15 @@ impl NativeRemote {
         Self {
             client,
             service: service.to_owned(),
+            holding: Vec::new(),
         }
+    }
+    /// The same, for a file with these collections: should a restored server not know the replica, it is registered
+    /// again with them.
+    #[must_use]
+    pub fn holding(mut self, collections: impl IntoIterator<Item = CollectionId>) -> Self {
+        self.holding = collections.into_iter().collect();
+        self
     }
     /// The server.
     pub fn client(&self) -> &Client {
@@ -332,6 +341,36 @@ impl NativeRemote {
     /// The service's name.
     pub fn service(&self) -> &str {
         &self.service
+    }
+    /// What would be asked for to get the file of a header; `None` if it is not known what is in it.
+    fn registration(&self, header: &ReplicaHeader) -> Option<ReplicaRequest> {
+        let asked: Vec<LayerRequest> = serde_json::from_str(&header.filter).ok()?;
+        let (attachments, visible): (Vec<CollectionId>, Vec<_>) = self
+            .holding
+            .iter()
+            .copied()
+            .partition(|id| id.attachments_of().is_some());
+        let layers: Vec<_> = visible
+            .into_iter()
+            .map(|id| {
+                let known = asked.iter().find(|layer| layer.collection == id);
+                known.cloned().unwrap_or(LayerRequest {
+                    collection: id,
+                    condition: None,
+                    bbox: None,
+                    bbox_srid: None,
+                })
+            })
+            .collect();
+        (!layers.is_empty()).then(|| ReplicaRequest {
+            name: header.name.clone(),
+            url: header.url.clone(),
+            layers,
+            policy: header.policy,
+            direction: header.direction,
+            attachments: !attachments.is_empty(),
+            spatial_index: true,
+        })
     }
     fn path(&self, id: ReplicaId, rest: &str) -> String {
         format!("/v1/services/{}/replicas/{id}{rest}", self.service)
@@ -386,6 +425,7 @@ impl Remote for NativeRemote {
     fn renew(&mut self, header: &ReplicaHeader) -> Result<Renewed> {
         let asked = RenewRequest {
             cursor: header.cursor,
+            registration: self.registration(header),
         };
         self.client.post(&self.path(header.id, "/renew"), &asked)
     }

@@ -8,17 +8,21 @@ use uuid::Uuid;
 use haversack_geoservices::wire::crs::Transform;
 use haversack_model::filter::SpatialRelation;
 use haversack_model::remote::Renewed;
+use haversack_model::store::Head;
 use haversack_model::{
     Access, Collection, CollectionId, Envelope, Error, Filter, ReadTx, Replica, ReplicaId, Right,
     Service, Store, SyncModel,
 };
+use haversack_sqlite::replica::Sealer as _;
 use haversack_sync::{Ids, NewReplica, register as core};
 
 use super::answer::{json, parse, unpack};
 use super::call::Call;
 use super::prepare;
 use super::problem::{Problem, Result};
+use super::sync::check_cursor;
 use super::wire::{LayerRequest, Registered, RenewRequest, ReplicaInfo, ReplicaRequest};
+use crate::cursors::Standing;
 use crate::{clock, parse_condition, secret};
 
 /// Registers a replica and starts to prepare its file.
@@ -161,28 +165,60 @@ pub(super) fn release(call: &Call, service: &str, id: Uuid) -> Result<Response> 
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Gives a cloned or rewound replica a new identity.
+/// Gives a replica a new identity: its file was cloned or put back, or a restored backup does not know it.
 pub(super) fn renew(call: &Call, service: &str, id: Uuid, body: &Bytes) -> Result<Response> {
-    let (store, _access) = call.service(service, Right::Sync)?;
+    let (store, access) = call.service(service, Right::Sync)?;
     let asked: RenewRequest = parse(&unpack(&call.headers, body, call.max_json())?)?;
+    let standing = check_cursor(call, service, store.as_ref(), id, asked.cursor)?;
     let now = clock::now();
     let mut tx = store.begin_write(now)?;
-    let mut fresh = secret::random_uuid;
-    let renewed = core::renew(
-        tx.as_mut(),
-        ReplicaId(id),
-        &call.who,
-        now,
-        &mut Ids(&mut fresh),
-    )?;
     let head = tx.head()?;
+    let mut fresh = secret::random_uuid;
+    let old = ReplicaId(id);
+    let renewed = match core::renew(tx.as_mut(), old, &call.who, now, &mut Ids(&mut fresh)) {
+        Ok(renewed) => renewed,
+        Err(Error::NoReplica(_)) if standing == Standing::Authentic => {
+            drop(tx);
+            return register_again(call, store.as_ref(), &access, &asked, old, &head);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let continues = asked.cursor.history == head.history
         && asked.cursor.generation >= head.floor
         && asked.cursor.generation <= head.generation;
     tx.commit()?;
+    tracing::info!(replica = %renewed.id, was = %old, user = call.who.name, service, "replica renewed");
+    let cursors = call.server.cursors.of(service);
     json(&Renewed {
         id: renewed.id,
         continues,
+        cursor: continues.then(|| cursors.seal(renewed.id, asked.cursor)),
+    })
+}
+
+/// Registers a replica anew that was made after the backup from which its service was restored: its cursor is of a
+/// history that ended there. One that is unknown in the present history was released, and stays so.
+fn register_again(
+    call: &Call,
+    store: &dyn Store,
+    access: &Access,
+    asked: &RenewRequest,
+    old: ReplicaId,
+    head: &Head,
+) -> Result<Response> {
+    let Some(registration) = asked
+        .registration
+        .as_ref()
+        .filter(|_| asked.cursor.history != head.history)
+    else {
+        return Err(Error::NoReplica(old).into());
+    };
+    let replica = store_new(call, store, access, registration)?;
+    tracing::warn!(replica = %replica.id, was = %old, user = call.who.name, "a replica that a restored backup does not know was registered again");
+    json(&Renewed {
+        id: replica.id,
+        continues: false,
+        cursor: None,
     })
 }
 

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
 use haversack_model::host::{JobRunner, StoredFile};
+use haversack_model::store::Head;
 use haversack_model::{
     Collection, CollectionId, Cursor, Filter, GlobalId, Host as _, Job, Principal, Right, Service,
 };
@@ -69,10 +70,7 @@ pub(super) fn show(call: &Call, name: &str) -> Result<Response> {
     let head = tx.head()?;
     json(&ServiceInfo {
         service: tx.service()?,
-        cursor: Cursor {
-            history: head.history,
-            generation: head.generation,
-        },
+        cursor: sealed(call, name, &head),
         floor: head.floor,
         rights: words(&access.rights),
     })
@@ -112,10 +110,12 @@ pub(super) fn new_history(call: &Call, name: &str) -> Result<Response> {
     tx.start_history(haversack_model::HistoryId(secret::random_uuid()))?;
     let head = tx.commit()?;
     tracing::warn!(service = name, user = call.who.name, history = %head.history, "a new history begins");
-    json(&Cursor {
-        history: head.history,
-        generation: head.generation,
-    })
+    json(&sealed(call, name, &head))
+}
+
+fn sealed(call: &Call, service: &str, head: &Head) -> Cursor {
+    let cursor = Cursor::bare(head.history, head.generation);
+    call.server.cursors.of(service).seal_for_nobody(cursor)
 }
 
 /// Versions of a record that were replaced. Who sees only part of the rows sees the past of none: a row may have been

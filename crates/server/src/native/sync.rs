@@ -12,12 +12,14 @@ use haversack_model::schema::attachment_field;
 use haversack_model::{
     Access, BlobHash, CollectionId, Cursor, Error, GlobalId, Replica, ReplicaId, Right, Store,
 };
+use haversack_sqlite::replica::Sealer as _;
 use haversack_sync::{Ids, Pull, Uploader, native, register};
 
 use super::answer::{already_packed, json, pack, packed, parse, unpack};
 use super::call::Call;
 use super::problem::{Problem, Result};
 use super::wire::{CollectionDigest, Digests, PullRequest};
+use crate::cursors::Standing;
 use crate::{clock, secret};
 
 /// Applies a numbered batch, once.
@@ -37,7 +39,7 @@ pub(super) fn push(
         return Err(Problem::bad("batch", message));
     }
     let hash = *blake3::hash(&bytes).as_bytes();
-    note_rewind(call, store.as_ref(), batch.cursor)?;
+    check_cursor(call, service, store.as_ref(), id, batch.cursor)?;
     let now = clock::now();
     let mut tx = store.begin_write(now)?;
     let mut replica = find(tx.as_ref(), call, id)?;
@@ -81,12 +83,33 @@ fn check_key(call: &Call, id: Uuid, number: u64) -> Result<()> {
     Ok(())
 }
 
-/// A cursor above the head proves that the service was rewound to a backup: a new history begins, so that no replica
-/// takes what follows for what it saw before. The anonymous user's word is not enough for that: it gets a resync.
+/// Refuses a cursor that this server did not hand out for this replica, before anything is done. An authentic one above
+/// the head proves that the service was rewound to a backup: a new history begins, so that no replica takes what follows
+/// for what it saw before. One without a seal proves nothing: above the head it gets a resync.
+pub(super) fn check_cursor(
+    call: &Call,
+    service: &str,
+    store: &dyn Store,
+    id: Uuid,
+    cursor: Cursor,
+) -> Result<Standing> {
+    let cursors = call.server.cursors.of(service);
+    let standing = cursors.standing(ReplicaId(id), cursor);
+    match standing {
+        Standing::Forged => {
+            tracing::warn!(replica = %id, user = call.who.name, service, "a cursor was refused that this server did not hand out");
+            let message = "this server did not hand it out for this replica; `haversack sync --resync` compares everything anew, unsent edits stay";
+            return Err(Problem::bad("cursor", message));
+        }
+        Standing::Bare => {}
+        Standing::Authentic => note_rewind(call, store, cursor)?,
+    }
+    Ok(standing)
+}
+
 fn note_rewind(call: &Call, store: &dyn Store, cursor: Cursor) -> Result<()> {
     let head = store.begin_read()?.head()?;
-    let is_ahead = cursor.history == head.history && cursor.generation > head.generation;
-    if !is_ahead || call.who.is_anonymous() {
+    if cursor.history != head.history || cursor.generation <= head.generation {
         return Ok(());
     }
     let mut tx = store.begin_write(clock::now())?;
@@ -110,10 +133,10 @@ fn find(
 pub(super) fn pull(call: &Call, service: &str, id: Uuid, body: &Bytes) -> Result<Response> {
     let (store, access) = call.service(service, Right::Sync)?;
     let asked: PullRequest = parse(&unpack(&call.headers, body, call.max_json())?)?;
-    note_rewind(call, store.as_ref(), asked.cursor)?;
+    check_cursor(call, service, store.as_ref(), id, asked.cursor)?;
     let replica = fresh_replica(call, store.as_ref(), id, &access)?;
     let limit = call.server.config.page_changes.max(1) as usize;
-    let page = {
+    let mut page = {
         let tx = store.begin_read()?;
         native::pull(
             tx.as_ref(),
@@ -126,6 +149,11 @@ pub(super) fn pull(call: &Call, service: &str, id: Uuid, body: &Bytes) -> Result
             },
         )?
     };
+    page.cursor = call
+        .server
+        .cursors
+        .of(service)
+        .seal(replica.id, page.cursor);
     if !page.more {
         note_synced(call, store.as_ref(), &replica, asked.cursor)?;
     }
@@ -171,6 +199,7 @@ fn note_synced(call: &Call, store: &dyn Store, replica: &Replica, cursor: Cursor
 pub(super) fn digest(call: &Call, service: &str, id: Uuid) -> Result<Response> {
     let (store, access) = call.service(service, Right::Sync)?;
     let replica = fresh_replica(call, store.as_ref(), id, &access)?;
+    let cursors = call.server.cursors.of(service);
     let tx = store.begin_read()?;
     let head = tx.head()?;
     let mut collections = Vec::with_capacity(replica.layers.len());
@@ -181,10 +210,7 @@ pub(super) fn digest(call: &Call, service: &str, id: Uuid) -> Result<Response> {
         });
     }
     json(&Digests {
-        cursor: Cursor {
-            history: head.history,
-            generation: head.generation,
-        },
+        cursor: cursors.seal(replica.id, Cursor::bare(head.history, head.generation)),
         collections,
     })
 }

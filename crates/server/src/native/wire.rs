@@ -202,10 +202,13 @@ pub struct PullRequest {
 }
 
 /// Body of `POST /v1/services/{service}/replicas/{replica}/renew`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RenewRequest {
     /// The cursor that the file wants to continue from.
     pub cursor: Cursor,
+    /// What the file holds, for a server that was restored from a backup which does not know the replica.
+    #[serde(default)]
+    pub registration: Option<ReplicaRequest>,
 }
 
 /// Digest of one collection, as a replica may see it.

@@ -2,16 +2,14 @@
 
 use haversack_model::local::ReplicaHeader;
 use haversack_model::{
-    BatchNumber, Cursor, Direction, Error, Generation, Policy, Result, Timestamp,
+    BatchNumber, Cursor, Direction, Generation, Policy, Result, Seal, Timestamp,
 };
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::fault::{Doing, damaged};
-
-/// Version of the layout of the `haversack_*` tables.
-pub(crate) const FORMAT: &str = "1";
+use super::migrate;
 
 fn json<T: Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|why| damaged("haversack_header", why))
@@ -22,13 +20,14 @@ pub(crate) fn store(conn: &Connection, header: &ReplicaHeader) -> Result<()> {
     let sql = "INSERT INTO haversack_header (name, value) VALUES (?1, ?2) \
                ON CONFLICT (name) DO UPDATE SET value = excluded.value";
     let rows = [
-        ("format", Some(FORMAT.to_owned())),
+        ("format", Some(migrate::NEWEST.to_string())),
         ("replica", Some(header.id.to_string())),
         ("name", Some(header.name.clone())),
         ("url", Some(header.url.clone())),
         ("protocol", Some(header.protocol.clone())),
         ("history", Some(header.cursor.history.to_string())),
         ("generation", Some(header.cursor.generation.to_string())),
+        ("seal", header.cursor.seal.map(Seal::to_hex)),
         ("layer_generations", Some(json(&header.layer_cursors)?)),
         ("direction", Some(json(&header.direction)?)),
         ("policy", Some(json(&header.policy)?)),
@@ -59,13 +58,7 @@ pub(crate) fn load(conn: &Connection) -> Result<ReplicaHeader> {
         })
         .doing(doing)?;
     let header = Rows(rows);
-    let format = header.text("format")?;
-    if format != FORMAT {
-        return Err(Error::Invalid {
-            what: "replica file".to_owned(),
-            problem: format!("its format is {format:?}; this program knows {FORMAT:?}"),
-        });
-    }
+    migrate::check(header.text("format")?)?;
     Ok(ReplicaHeader {
         id: header.parsed("replica")?,
         name: header.text("name")?.to_owned(),
@@ -74,6 +67,10 @@ pub(crate) fn load(conn: &Connection) -> Result<ReplicaHeader> {
         cursor: Cursor {
             history: header.parsed("history")?,
             generation: Generation(header.parsed("generation")?),
+            seal: match header.0.get("seal") {
+                Some(Some(text)) => Some(seal("haversack_header", text)?),
+                _ => None,
+            },
         },
         layer_cursors: header.json("layer_generations")?,
         direction: header.json::<Direction>("direction")?,
@@ -88,6 +85,11 @@ pub(crate) fn load(conn: &Connection) -> Result<ReplicaHeader> {
         },
         filter: header.text("filter")?.to_owned(),
     })
+}
+
+/// Reads a seal.
+pub(crate) fn seal(place: &str, text: &str) -> Result<Seal> {
+    Seal::from_hex(text).ok_or_else(|| damaged(place, format!("seal {text:?}")))
 }
 
 struct Rows(std::collections::HashMap<String, Option<String>>);

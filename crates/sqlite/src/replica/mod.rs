@@ -21,6 +21,7 @@ mod check;
 mod fault;
 mod header;
 mod layer;
+mod migrate;
 mod outbox;
 mod prepare;
 mod repair;
@@ -34,7 +35,7 @@ mod tx;
 pub use check::Problem;
 use fault::Doing;
 use layer::Layer;
-pub use prepare::{Checkout, PrepareProgress, Prepared, prepare_replica};
+pub use prepare::{Checkout, PrepareProgress, Prepared, Sealer, prepare_replica};
 pub use repair::{Repaired, ServerRows, TakeRow};
 pub use status::{Cell, FieldDiff, LayerStatus, Operation, RowDiff, Status};
 

@@ -9,7 +9,9 @@ use std::path::Path;
 
 use haversack_model::local::ReplicaHeader;
 use haversack_model::store::{Head, Store as _};
-use haversack_model::{Collection, CollectionId, Cursor, Envelope, Error, Filter, Result, Service};
+use haversack_model::{
+    Collection, CollectionId, Cursor, Envelope, Error, Filter, ReplicaId, Result, Service,
+};
 use rusqlite::{Connection, OpenFlags, params, params_from_iter};
 
 use super::fault::{Doing, fault};
@@ -32,6 +34,21 @@ pub struct Checkout<'a> {
     pub options: Options,
     /// Whether the content of attachments goes into the file too; otherwise it is fetched by the next sync.
     pub content: bool,
+    /// Seals the snapshot's cursor for the replica.
+    pub seal: &'a dyn Sealer,
+}
+
+/// Vouches for the cursor of a prepared file.
+pub trait Sealer: std::fmt::Debug {
+    /// The cursor with the seal of whoever prepares the file.
+    fn seal(&self, replica: ReplicaId, cursor: Cursor) -> Cursor;
+}
+
+/// Nobody vouches.
+impl Sealer for () {
+    fn seal(&self, _replica: ReplicaId, cursor: Cursor) -> Cursor {
+        cursor
+    }
 }
 
 /// A prepared file.
@@ -105,10 +122,8 @@ fn build(
     };
     let head = snapshot.head();
     let mut replica = checkout.header.clone();
-    replica.cursor = Cursor {
-        history: head.history,
-        generation: head.generation,
-    };
+    let cursor = Cursor::bare(head.history, head.generation);
+    replica.cursor = checkout.seal.seal(replica.id, cursor);
     replica.schema_version = snapshot.service().schema_version;
 
     let all = every_collection(snapshot.service());

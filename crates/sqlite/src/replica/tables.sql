@@ -51,7 +51,8 @@ CREATE TABLE haversack_batches (
   number INTEGER PRIMARY KEY,
   history TEXT NOT NULL,
   generation INTEGER NOT NULL,
-  edits TEXT NOT NULL
+  edits TEXT NOT NULL,
+  seal TEXT
 );
 -- What the server answered, with the edit that it answers.
 CREATE TABLE haversack_receipts (

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use haversack_model::local::{FrozenBatch, OutboxEntry, Removal, ReplicaHeader, RowVersion};
 use haversack_model::{
     BatchNumber, BlobHash, Collection, CollectionId, Conflict, Cursor, Edit, Envelope, Generation,
-    GlobalId, HistoryId, Outcome, Receipt, Record, ReplicaTx, Result, Theirs,
+    GlobalId, HistoryId, Outcome, Receipt, Record, ReplicaTx, Result, Seal, Theirs,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
@@ -16,7 +16,7 @@ use super::fault::{Doing, damaged};
 use super::layer::Layer;
 use super::outbox::{self, Line, Which};
 use super::row::Readable;
-use super::{Known, attachments, check, find, header, row, schema_version, shape};
+use super::{Known, attachments, check, find, header, migrate, row, schema_version, shape};
 
 /// An open transaction. Its writes are not captured: a row in `haversack_writer` switches the triggers off, set and
 /// taken away within the transaction, so that no crash can leave it and no other program can see it.
@@ -43,6 +43,7 @@ impl<'a> Tx<'a> {
             is_open: true,
             extents: RefCell::default(),
         };
+        migrate::run(conn)?;
         tx.home.refresh(conn)?;
         tx.layers.clone_from(&tx.home.layers);
         let problems = check::problems(conn, &tx.layers)?;
@@ -299,20 +300,26 @@ impl ReplicaTx for Tx<'_> {
     }
 
     fn unanswered_batch(&self) -> Result<Option<FrozenBatch>> {
-        let found: Option<(i64, String, i64, String)> = self
+        let found: Option<(i64, String, i64, String, Option<String>)> = self
             .conn
             .prepare_cached(
-                "SELECT number, history, generation, edits FROM haversack_batches ORDER BY number LIMIT 1",
+                "SELECT number, history, generation, edits, seal FROM haversack_batches ORDER BY number LIMIT 1",
             )
             .and_then(|mut statement| {
                 statement
                     .query_row([], |row| {
-                        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                        Ok((
+                            row.get(0)?,
+                            row.get(1)?,
+                            row.get(2)?,
+                            row.get(3)?,
+                            row.get(4)?,
+                        ))
                     })
                     .optional()
             })
             .doing("reading a batch")?;
-        let Some((number, history, generation, edits)) = found else {
+        let Some((number, history, generation, edits, seal)) = found else {
             return Ok(None);
         };
         Ok(Some(FrozenBatch {
@@ -323,15 +330,19 @@ impl ReplicaTx for Tx<'_> {
                     .parse::<HistoryId>()
                     .map_err(|why| damaged("haversack_batches.history", why))?,
                 generation: Generation(generation as u64),
+                seal: match seal {
+                    Some(text) => Some(header::seal("haversack_batches.seal", &text)?),
+                    None => None,
+                },
             },
         }))
     }
     fn store_batch(&mut self, batch: &FrozenBatch) -> Result<()> {
         self.conn
             .prepare_cached(
-                "INSERT INTO haversack_batches (number, history, generation, edits) VALUES (?1, ?2, ?3, ?4) \
+                "INSERT INTO haversack_batches (number, history, generation, edits, seal) VALUES (?1, ?2, ?3, ?4, ?5) \
                  ON CONFLICT (number) DO UPDATE SET history = excluded.history, generation = excluded.generation, \
-                 edits = excluded.edits",
+                 edits = excluded.edits, seal = excluded.seal",
             )
             .and_then(|mut statement| {
                 statement.execute(params![
@@ -339,7 +350,8 @@ impl ReplicaTx for Tx<'_> {
                     batch.cursor.history.to_string(),
                     batch.cursor.generation.0 as i64,
                     json("haversack_batches.edits", &batch.edits)
-                        .map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?
+                        .map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?,
+                    batch.cursor.seal.map(Seal::to_hex)
                 ])
             })
             .doing("keeping a batch")?;

@@ -124,6 +124,7 @@ impl Server {
     }
     fn prepare(&self, layers: Vec<(CollectionId, &Filter)>) -> (Prepared, ReplicaFile) {
         let checkout = Checkout {
+            seal: &(),
             layers,
             header: header(),
             options: Options::default(),
@@ -361,6 +362,7 @@ fn attachments_come_with_their_content() {
 fn an_unknown_collection_leaves_no_file() {
     let server = Server::new(&[load(0, "ne_10m_ports.geojson", GeometryKind::Point)]);
     let checkout = Checkout {
+        seal: &(),
         layers: vec![(CollectionId(5), &Filter::All)],
         header: header(),
         options: Options::default(),
@@ -379,6 +381,7 @@ fn commits_during_the_preparation_are_after_its_cursor() {
     let (ports, records) = load(0, "ne_10m_ports.geojson", GeometryKind::Point);
     let server = Server::new(&[(ports.clone(), records.clone())]);
     let checkout = Checkout {
+        seal: &(),
         layers: vec![(ports.id, &Filter::All)],
         header: header(),
         options: Options::default(),

@@ -83,10 +83,7 @@ pub(crate) fn header() -> ReplicaHeader {
         name: "test".to_owned(),
         url: "http://127.0.0.1:1/arcgis/rest/services/s/FeatureServer".to_owned(),
         protocol: "native".to_owned(),
-        cursor: Cursor {
-            history: HistoryId(Uuid::from_u128(2)),
-            generation: Generation(100),
-        },
+        cursor: Cursor::bare(HistoryId(Uuid::from_u128(2)), Generation(100)),
         layer_cursors: Vec::new(),
         direction: Direction::Bidirectional,
         policy: Policy::Merge,

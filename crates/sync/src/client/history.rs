@@ -27,10 +27,7 @@ pub fn start_resync(tx: &mut dyn ReplicaTx, history: HistoryId) -> Result<()> {
         }
     }
     let mut header = tx.header()?;
-    header.cursor = Cursor {
-        history,
-        generation: Generation::ZERO,
-    };
+    header.cursor = Cursor::bare(history, Generation::ZERO);
     header.layer_cursors.clear();
     header.download = None;
     header.resyncing = true;
@@ -44,6 +41,9 @@ pub fn renewed(tx: &mut dyn ReplicaTx, renewed: Renewed) -> Result<()> {
     let mut header = tx.header()?;
     header.id = renewed.id;
     header.next_batch = BatchNumber(1);
+    if let Some(sealed) = renewed.cursor.filter(|cursor| *cursor == header.cursor) {
+        header.cursor = sealed;
+    }
     let history = header.cursor.history;
     tx.store_header(&header)?;
     if renewed.continues {

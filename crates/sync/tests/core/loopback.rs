@@ -80,10 +80,7 @@ impl Loopback<'_> {
             name: name.to_owned(),
             url: String::new(),
             protocol: "native".to_owned(),
-            cursor: Cursor {
-                history,
-                generation: haversack_model::Generation::ZERO,
-            },
+            cursor: Cursor::bare(history, haversack_model::Generation::ZERO),
             layer_cursors: Vec::new(),
             direction: Direction::Bidirectional,
             policy,
@@ -189,10 +186,12 @@ impl Remote for Loopback<'_> {
             Ok(replica) => Renewed {
                 id: replica.id,
                 continues: true,
+                cursor: None,
             },
             Err(Error::NoReplica(_)) => Renewed {
                 id: self.checkout_again(&mut *tx, header)?,
                 continues: false,
+                cursor: None,
             },
             Err(error) => return Err(error),
         };

@@ -246,6 +246,7 @@ impl World<'_> {
             renewed: Renewed {
                 id: replica.id,
                 continues: false,
+                cursor: None,
             },
         }))
     }

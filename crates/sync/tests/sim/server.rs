@@ -159,6 +159,7 @@ impl<'s> Server<'s> {
                     renewed: Renewed {
                         id: renewed.id,
                         continues: true,
+                        cursor: None,
                     },
                 };
                 Ok((reply, Written::default()))

@@ -317,14 +317,14 @@ impl<'s> World<'s> {
             name: String::new(),
             url: String::new(),
             protocol: "native".to_owned(),
-            cursor: Cursor {
-                history: head.history,
-                generation: if prepared {
+            cursor: Cursor::bare(
+                head.history,
+                if prepared {
                     generation
                 } else {
                     Generation::ZERO
                 },
-            },
+            ),
             layer_cursors: Vec::new(),
             direction: Direction::Bidirectional,
             policy: replica.policy,
