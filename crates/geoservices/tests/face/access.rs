@@ -199,3 +199,43 @@ async fn a_right_that_is_taken_away_takes_its_rows_from_the_replica() {
         "a lost answer is told again"
     );
 }
+
+#[tokio::test]
+async fn a_service_without_editing_takes_uploads_from_who_manages_it_alone() {
+    let mut service = crate::sample::service();
+    service.capabilities = ["Query", "Sync"].map(str::to_owned).to_vec();
+    let host = crate::host::TestHost::of(&service, &crate::sample::fill);
+    let anonymous = Client::of(&host);
+    let edits =
+        json!([{"id": 0, "features": {"updates": [{"attributes": {"GlobalID": gid_text(1), "name": "new"}}]}}])
+            .to_string();
+    for (user, direction) in [("ada", "download"), ("root", "bidirectional")] {
+        let client = anonymous.user(user);
+        let embedded = ("transportType", "esriTransportTypeEmbedded");
+        let made = client
+            .post("createReplica", &[("layers", "0"), embedded])
+            .await;
+        let id = made["replicaID"].as_str().unwrap();
+        let info = client.get(&format!("{SERVICE}/replicas/{id}?f=json")).await;
+        assert_eq!(info["syncDirection"], direction, "{user}");
+        let before = host.fingerprint();
+        let sync = [
+            ("replicaID", id),
+            ("syncDirection", "upload"),
+            ("edits", &edits),
+            embedded,
+        ];
+        let answer = client.post("synchronizeReplica", &sync).await;
+        if user == "root" {
+            assert_eq!(answer["edits"][0]["updateResults"][0]["success"], true);
+        } else {
+            assert_eq!(code(&answer), 403, "{answer}");
+            assert_eq!(host.fingerprint(), before);
+        }
+    }
+    let root = anonymous
+        .user("ada")
+        .get(&format!("{SERVICE}?f=json"))
+        .await;
+    assert_eq!(root["supportedExportFormats"], "", "Extract is not offered");
+}

@@ -71,7 +71,7 @@ async fn ids_extents_and_deleted_features_can_be_had() {
     .await;
     assert_eq!(
         ids["edits"][0]["objectIds"],
-        json!({"adds": [11], "updates": [1], "deleteIds": [2]})
+        json!({"adds": [11], "updates": [1], "deletes": [2]})
     );
     let extent = extract(&ada, &since, &[("returnExtentOnly", "true")]).await;
     assert_eq!(
@@ -82,10 +82,51 @@ async fn ids_extents_and_deleted_features_can_be_had() {
         (&json!(100.0), &json!(5000.0))
     );
     let gone = extract(&ada, &since, &[all[2], ("returnDeletedFeatures", "true")]).await;
+    let features = &gone["edits"][0]["features"];
+    assert_eq!(features["deletes"][0]["attributes"]["name"], "tree 2");
+    assert_eq!(features["deleteIds"], json!([gid_text(2)]));
+}
+
+#[tokio::test]
+async fn ranges_one_after_another_leave_nothing_out() {
+    let (ada, since) = changed().await;
+    let since: u64 = since.trim_matches(['[', ']']).parse().unwrap();
+    let middle = ada.host.store_generation();
+    // The same rows again, and one more: behind the first range.
+    let updates = json!([
+        {"attributes": {"GlobalID": gid_text(1), "height": 12}},
+        {"attributes": {"GlobalID": gid_text(500), "name": "newer"}},
+        {"attributes": {"GlobalID": gid_text(3), "height": 33}},
+    ])
+    .to_string();
+    let params = [("updates", updates.as_str()), ("useGlobalIds", "true")];
+    let answer = ada.post("0/applyEdits", &params).await;
+    assert_eq!(answer["updateResults"][1]["success"], true, "{answer}");
+    let all = [
+        ("returnInserts", "true"),
+        ("returnUpdates", "true"),
+        ("returnDeletes", "true"),
+    ];
+    let ids = |told: &Value, name: &str| {
+        let list = told["edits"][0]["features"][name].as_array().unwrap();
+        let mut ids: Vec<String> = list
+            .iter()
+            .map(|f| f["attributes"]["GlobalID"].as_str().unwrap().to_owned())
+            .collect();
+        ids.sort();
+        ids
+    };
+    let first = extract(&ada, &format!("[{since},{middle}]"), &all).await;
+    assert_eq!(ids(&first, "adds"), [gid_text(500)], "{first}");
+    assert_eq!(ids(&first, "updates"), [gid_text(1)], "{first}");
     assert_eq!(
-        gone["edits"][0]["features"]["deleteIds"][0]["attributes"]["name"],
-        "tree 2"
+        first["edits"][0]["features"]["deleteIds"],
+        json!([gid_text(2)])
     );
+    assert_eq!(first["layerServerGens"][0]["serverGen"], middle);
+    let second = extract(&ada, &format!("[{middle}]"), &all).await;
+    assert_eq!(ids(&second, "adds"), [""; 0]);
+    assert_eq!(ids(&second, "updates"), [1, 3, 500].map(gid_text));
 }
 
 #[tokio::test]

@@ -49,9 +49,13 @@ impl TestHost {
     /// read, edit, synchronise and extract; `eve` may only read and synchronise; the anonymous user may read;
     /// `root` administers.
     pub(crate) fn new() -> Arc<Self> {
+        Self::of(&super::sample::service(), &super::sample::fill)
+    }
+
+    /// The same of another service.
+    pub(crate) fn of(service: &haversack_model::Service, fill: &dyn Fn(&dyn Store)) -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let store =
-            SqliteStore::create(folder.path().join("trees.gpkg"), &super::sample::service());
+        let store = SqliteStore::create(folder.path().join("trees.gpkg"), service);
         let host = Self {
             store: Arc::new(store.unwrap()),
             folder,
@@ -65,7 +69,7 @@ impl TestHost {
         host.grant("bob", editor, Vec::new());
         host.grant("eve", &[Right::Read, Right::Sync], Vec::new());
         host.grant("", &[Right::Read], Vec::new());
-        super::sample::fill(host.store.as_ref());
+        fill(host.store.as_ref());
         Arc::new(host)
     }
 

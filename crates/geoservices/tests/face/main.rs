@@ -11,6 +11,7 @@ mod attachments;
 mod bad_input;
 mod edits;
 mod extract;
+mod forms;
 mod host;
 mod jobs;
 mod metadata;

@@ -137,6 +137,32 @@ async fn fields_order_and_pages_are_as_asked() {
 }
 
 #[tokio::test]
+async fn ids_come_in_the_order_asked_for() {
+    let answer = query(&[
+        ("where", "1=1"),
+        ("returnIdsOnly", "true"),
+        ("orderByFields", "height DESC"),
+        ("resultRecordCount", "3"),
+    ])
+    .await;
+    assert_eq!(answer["objectIds"], json!([9, 8, 7]));
+}
+
+#[tokio::test]
+async fn what_would_change_the_answer_and_is_not_offered_is_refused() {
+    let place = [("geometry", "100,50"), ("returnCountOnly", "true")];
+    let near = query(&[place[0], place[1], ("distance", "500")]).await;
+    assert_eq!(
+        near["error"]["details"][0],
+        "'distance': it is not offered here"
+    );
+    let then = query(&[("where", "1=1"), ("historicMoment", "1700000000000")]).await;
+    assert_eq!(code(&then), 400);
+    let at = query(&[place[0], place[1], ("distance", "0")]).await;
+    assert_eq!(at["count"], 1);
+}
+
+#[tokio::test]
 async fn counts_ids_and_extents_ignore_pages() {
     let all = ("where", "kind=1");
     let count = query(&[all, ("returnCountOnly", "True"), ("resultRecordCount", "2")]).await;
@@ -290,26 +316,6 @@ async fn geojson_is_in_degrees() {
     assert_eq!(feature["geometry"]["type"], "Point");
     assert!(feature["geometry"]["coordinates"][0].as_f64().unwrap() < 0.001);
     assert_eq!(answer["properties"]["exceededTransferLimit"], true);
-}
-
-#[tokio::test]
-async fn protocol_buffers_hold_the_fields_and_coordinates() {
-    let client = Client::new();
-    let path =
-        format!("{SERVICE}/0/query?where=OBJECTID<3&outFields=name&f=pbf").replace('<', "%3C");
-    let (parts, body) = client.fetch(&path).await;
-    assert_eq!(parts.headers["content-type"], "application/x-protobuf");
-    let text = String::from_utf8_lossy(&body);
-    assert!(text.contains("tree 1") && text.contains("tree 2") && !text.contains("tree 3"));
-    // x = 100 m and y = 50 m on a grid of a tenth of a millimetre, as zigzag varints: 2,000,000 and 1,000,000.
-    let coordinates = [0x80, 0x89, 0x7a, 0xc0, 0x84, 0x3d];
-    assert!(body.windows(6).any(|window| window == coordinates));
-    let (_, count) = client
-        .fetch(&format!(
-            "{SERVICE}/0/query?where=1=1&returnCountOnly=true&f=pbf"
-        ))
-        .await;
-    assert_eq!(count, [0x12, 0x04, 0x12, 0x02, 0x08, 10]);
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use haversack_model::{
-    Collection, CollectionId, Envelope, Error, Filter, Generation, ReadTx, ReplicaLayer, Right,
+    Collection, CollectionId, Envelope, Error, Filter, Generation, GlobalId, ReadTx, ReplicaLayer,
+    Right,
 };
 use haversack_sync::register::effective_filter;
 use haversack_sync::{DeltaChange, Sent};
@@ -273,17 +274,21 @@ impl Layer<'_> {
             let place = all.map_or(Value::Null, |e| extent::to_json(&e, style.srid));
             return write!(out, "\"extent\":{place}}}").map_err(io);
         }
-        let mut changes = Changes::none();
+        let mut changes = if self.asked.deleted_features && !self.asked.ids_only {
+            Changes::with_deleted()
+        } else {
+            Changes::none()
+        };
         told(self.tx, &layer, range, &mut |change| {
             self.one(&style, &compare, change, &mut changes)
         })?;
-        let name = if self.asked.ids_only {
-            "objectIds"
+        let (name, deletions) = if self.asked.ids_only {
+            ("objectIds", "deletes")
         } else {
-            "features"
+            ("features", "deleteIds")
         };
         write!(out, "\"{name}\":").map_err(io)?;
-        changes.copy_to(out, None)?;
+        changes.copy_named(out, None, deletions)?;
         if attached && !self.asked.ids_only {
             let hidden = self.layer(id.attachments(), &own);
             let mut changes = export::attachments(&writer, self.tx, id, &hidden, range)?;
@@ -340,24 +345,7 @@ impl Layer<'_> {
                 (version, &mut changes.updates)
             }
             DeltaChange::Remove { global_id, .. } if asked.deletes => {
-                let then = if asked.deleted_features || asked.ids_only {
-                    self.tx.record_as_of(id, &global_id, self.since)?
-                } else {
-                    None
-                };
-                let mut text = Vec::new();
-                match then {
-                    Some(then) if asked.deleted_features && !asked.ids_only => {
-                        style.write(&mut text, &then.record)?;
-                    }
-                    Some(then) if asked.ids_only => {
-                        text = json!(then.record.object_id.map(|id| id.0))
-                            .to_string()
-                            .into();
-                    }
-                    _ => write_text(&mut text, &global_id.braced()).map_err(io)?,
-                }
-                return changes.deletes.push(&text);
+                return self.removed(style, &global_id, changes);
             }
             _ => return Ok(()),
         };
@@ -370,5 +358,35 @@ impl Layer<'_> {
             style.write(&mut text, &version.record)?;
         }
         list.push(&text)
+    }
+
+    fn removed(
+        &self,
+        style: &Style<'_>,
+        global_id: &GlobalId,
+        changes: &mut Changes,
+    ) -> Result<()> {
+        let asked = self.asked;
+        let then = if asked.deleted_features || asked.ids_only {
+            self.tx
+                .record_as_of(self.collection.id, global_id, self.since)?
+        } else {
+            None
+        };
+        let mut text = Vec::new();
+        match &then {
+            Some(then) if asked.ids_only => {
+                let number = json!(then.record.object_id.map(|id| id.0));
+                text = number.to_string().into();
+            }
+            _ => write_text(&mut text, &global_id.braced()).map_err(io)?,
+        }
+        changes.deletes.push(&text)?;
+        if let (Some(then), Some(deleted)) = (&then, &mut changes.deleted) {
+            let mut text = Vec::new();
+            style.write(&mut text, &then.record)?;
+            deleted.push(&text)?;
+        }
+        Ok(())
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn describe(call: &Call, opened: &Opened) -> Result<Value> {
         "hasArchivedData": false,
         "maxRecordCount": largest.max().unwrap_or(1000),
         "supportedQueryFormats": QUERY_FORMATS,
-        "supportedExportFormats": if filegdb::is_available() { "filegdb" } else { "" },
+        "supportedExportFormats": export_formats(opened),
         "capabilities": service.capabilities.join(","),
         "description": service.description,
         "copyrightText": service.copyright,
@@ -62,10 +62,20 @@ pub(crate) fn describe(call: &Call, opened: &Opened) -> Result<Value> {
             "supportsGeometry": true,
             "supportsServerGens": true,
             "supportsReturnFeature": true,
-            "supportsFieldsToCompare": true,
+            // Updates can be narrowed to fields, but the dialect's own `fieldUpdates` is not answered.
+            "supportsFieldsToCompare": false,
         });
     }
     Ok(told)
+}
+
+/// Formats of copies, where copies may be made and the tool is there.
+fn export_formats(opened: &Opened) -> &'static str {
+    if opened.service.has_capability("Extract") && filegdb::is_available() {
+        "filegdb"
+    } else {
+        ""
+    }
 }
 
 /// Whether the service advertises an editing word, by itself or through `Editing`.

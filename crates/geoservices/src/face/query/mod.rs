@@ -8,9 +8,11 @@ pub(crate) mod simplify;
 pub(crate) mod statistics;
 pub(crate) mod validate;
 
-use haversack_model::query::{Query, Select};
+use haversack_model::query::{Order, Query, Select, Statistic};
 use haversack_model::store::Flow;
-use haversack_model::{Collection, CollectionId, Filter, QueryRow, Right, Value as Field};
+use haversack_model::{
+    Collection, CollectionId, Filter, QueryRow, Right, Timestamp, Value as Field,
+};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
@@ -19,6 +21,7 @@ use super::metadata::extent;
 use super::problem::{Problem, Result};
 use crate::wire::crs::{self, Transform};
 use crate::wire::params::Params;
+use crate::wire::sql;
 
 /// The form of an answer with features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +102,19 @@ pub(crate) fn count(params: &Params, name: &str) -> Result<Option<u64>> {
     Ok(number.and_then(|n| u64::try_from(n).ok()))
 }
 
+/// The sort keys of `orderByFields`.
+pub(crate) fn order_by(
+    params: &Params,
+    collection: &Collection,
+    statistics: &[Statistic],
+    now: Timestamp,
+) -> Result<Vec<Order>> {
+    params.text("orderByFields").map_or(Ok(Vec::new()), |text| {
+        sql::order_by(text, collection, statistics, now)
+            .map_err(|error| Problem::sql("orderByFields", error))
+    })
+}
+
 /// Enumerations that change nothing here are still checked: a misspelt one would silently mean something else.
 fn check_words(params: &Params) -> Result<()> {
     params.choice(
@@ -109,6 +125,16 @@ fn check_words(params: &Params) -> Result<()> {
         "resultType",
         &[("none", ()), ("standard", ()), ("tile", ())],
     )?;
+    // Without these the answer would be another one than was asked for.
+    let zero = params.number("distance")?.is_none_or(|d| d == 0.0);
+    for (name, is_harmless) in [
+        ("distance", zero),
+        ("historicMoment", params.text("historicMoment").is_none()),
+    ] {
+        if !is_harmless {
+            return Err(Problem::parameter(name, "it is not offered here"));
+        }
+    }
     encoding(params).map(drop)
 }
 
@@ -188,8 +214,10 @@ fn ids(
     collection: &Collection,
     filter: Filter,
 ) -> Result<Answer> {
+    let order = order_by(params, collection, &[], opened.now)?;
     let query = Query {
         select: Select::Ids,
+        order,
         offset: count(params, "resultOffset")?.unwrap_or(0),
         limit: count(params, "resultRecordCount")?.filter(|n| *n > 0),
         ..Query::records(collection.id, filter)

@@ -1,20 +1,26 @@
 //! Query answers as protocol buffers, for clients that draw.
 //!
-//! Coordinates are whole numbers on a grid, each after the first of a part as the step to it; polygons run as on the JSON
-//! wire. The messages are those of the public `FeatureCollection` definition, version as clients expect it.
+//! Coordinates are whole numbers on a grid, each x and y after the first of a part as the step to it, z and m as they are;
+//! polygons run as on the JSON wire. The messages are those of the public `FeatureCollection` definition, version as
+//! clients expect it. Counts and ids have messages of their own; extents have none and come as JSON.
 
 use haversack_model::query::Query;
-use haversack_model::schema::{FieldType, GeometryKind};
-use haversack_model::{Collection, Geometry, ReadTx, Record, Shape, Value as Field};
+use haversack_model::schema::GeometryKind;
+use haversack_model::{Collection, Geometry, Position, ReadTx, Record, Shape, Value as Field};
 use prost::Message;
+use serde_json::Value as Json;
 
 use super::super::answer::{Answer, Spool};
+use super::super::metadata::layer;
 use super::super::problem::{Problem, Result};
 use super::records::{Style, stream};
-use super::simplify::{Grid, thinned};
+use super::simplify::{Grid, HEIGHT_STEP, steps_of_heights, thinned};
 use crate::wire::crs;
 use crate::wire::feature::Column;
 use crate::wire::params::Params;
+
+/// The geometry type of rows without a place.
+const NO_GEOMETRY: i32 = 127;
 
 /// The root message.
 #[derive(Clone, PartialEq, Message)]
@@ -63,6 +69,10 @@ struct FeatureResult {
     spatial_reference: Option<SpatialReference>,
     #[prost(bool, tag = "9")]
     exceeded_transfer_limit: bool,
+    #[prost(bool, tag = "10")]
+    has_z: bool,
+    #[prost(bool, tag = "11")]
+    has_m: bool,
     #[prost(message, optional, tag = "12")]
     transform: Option<Transform>,
     #[prost(message, repeated, tag = "13")]
@@ -102,17 +112,21 @@ struct Transform {
     #[prost(int32, tag = "1")]
     origin: i32,
     #[prost(message, optional, tag = "2")]
-    scale: Option<Pair>,
+    scale: Option<Four>,
     #[prost(message, optional, tag = "3")]
-    translate: Option<Pair>,
+    translate: Option<Four>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Pair {
+struct Four {
     #[prost(double, tag = "1")]
     x: f64,
     #[prost(double, tag = "2")]
     y: f64,
+    #[prost(double, tag = "3")]
+    m: f64,
+    #[prost(double, tag = "4")]
+    z: f64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -160,6 +174,7 @@ pub(crate) fn answer(
     let collection = style.collection;
     let wants = style.geometry.is_some();
     let grid = Grid::of_params(params)?.unwrap_or_else(|| fine_grid(style.srid));
+    let (has_z, has_m) = style.z_and_m();
     let kind = collection.geometry.as_ref().map(|column| column.kind);
     let mut features = Vec::new();
     let more = stream(tx, query, page, &mut |record| {
@@ -172,7 +187,7 @@ pub(crate) fn answer(
                     Some(tolerance) => thinned(&geometry, tolerance),
                     None => geometry,
                 };
-                to_message(grid, &geometry)
+                to_message(grid, (has_z, has_m), &geometry)
             }),
         });
         Ok(())
@@ -184,18 +199,24 @@ pub(crate) fn answer(
             is_system_maintained: true,
         }),
         global_id_field: collection.global_id_field.clone(),
-        geometry_type: kind.filter(|_| wants).map_or(127, type_number),
+        geometry_type: kind.filter(|_| wants).map_or(NO_GEOMETRY, type_number),
         spatial_reference: wants.then(|| reference(style.srid)),
         exceeded_transfer_limit: more,
+        has_z,
+        has_m,
         transform: wants.then_some(Transform {
             origin: i32::from(!grid.from_top),
-            scale: Some(Pair {
+            scale: Some(Four {
                 x: grid.tolerance,
                 y: grid.tolerance,
+                m: HEIGHT_STEP,
+                z: HEIGHT_STEP,
             }),
-            translate: Some(Pair {
+            translate: Some(Four {
                 x: grid.left,
                 y: grid.origin_y,
+                m: 0.0,
+                z: 0.0,
             }),
         }),
         fields: style
@@ -207,6 +228,30 @@ pub(crate) fn answer(
     };
     spool(QueryResult {
         features: Some(result),
+        ..QueryResult::default()
+    })
+}
+
+/// Rows that were computed: fields as JSON tells them, and the values in their order.
+pub(crate) fn table(fields: &[Json], rows: &[Vec<Field>], more: bool) -> Result<Answer> {
+    let text = |field: &Json, name: &str| field[name].as_str().unwrap_or_default().to_owned();
+    let fields = fields.iter().map(|field| FieldMessage {
+        name: text(field, "name"),
+        kind: field_type(field["type"].as_str().unwrap_or_default()),
+        alias: text(field, "alias"),
+    });
+    let features = rows.iter().map(|row| Feature {
+        attributes: row.iter().map(|value| content(Some(value))).collect(),
+        geometry: None,
+    });
+    spool(QueryResult {
+        features: Some(FeatureResult {
+            geometry_type: NO_GEOMETRY,
+            exceeded_transfer_limit: more,
+            fields: fields.collect(),
+            features: features.collect(),
+            ..FeatureResult::default()
+        }),
         ..QueryResult::default()
     })
 }
@@ -246,13 +291,14 @@ fn spool(result: QueryResult) -> Result<Answer> {
     })
 }
 
-/// A grid that loses nothing that matters: a tenth of a millimetre.
+/// A grid that loses nothing that matters: a tenth of a millimetre. Rows count downwards, because there are parsers
+/// (arcgis-pbf-parser 0.0.4) that know no other way.
 fn fine_grid(srid: i32) -> Grid {
     Grid {
         tolerance: if crs::is_geographic(srid) { 1e-9 } else { 1e-4 },
         left: 0.0,
         origin_y: 0.0,
-        from_top: false,
+        from_top: true,
     }
 }
 
@@ -274,25 +320,37 @@ fn type_number(kind: GeometryKind) -> i32 {
     }
 }
 
+/// The number of a field type: its place in the enumeration of the definition.
+fn field_type(name: &str) -> i32 {
+    const TYPES: [&str; 17] = [
+        "esriFieldTypeSmallInteger",
+        "esriFieldTypeInteger",
+        "esriFieldTypeSingle",
+        "esriFieldTypeDouble",
+        "esriFieldTypeString",
+        "esriFieldTypeDate",
+        "esriFieldTypeOID",
+        "esriFieldTypeGeometry",
+        "esriFieldTypeBlob",
+        "esriFieldTypeRaster",
+        "esriFieldTypeGUID",
+        "esriFieldTypeGlobalID",
+        "esriFieldTypeXML",
+        "esriFieldTypeBigInteger",
+        "esriFieldTypeDateOnly",
+        "esriFieldTypeTimeOnly",
+        "esriFieldTypeTimestampOffset",
+    ];
+    let place = TYPES.iter().position(|known| *known == name);
+    place.and_then(|at| i32::try_from(at).ok()).unwrap_or(4)
+}
+
 fn field(column: Column, collection: &Collection) -> FieldMessage {
-    let kind = match column {
-        Column::ObjectId => 6,
-        Column::GlobalId => 11,
-        Column::Field(at) => match collection.fields[at].kind {
-            FieldType::SmallInteger => 0,
-            FieldType::Integer => 1,
-            FieldType::Single => 2,
-            FieldType::Double => 3,
-            FieldType::String => 4,
-            FieldType::Date => 5,
-            FieldType::Blob => 8,
-            FieldType::Guid => 10,
-            FieldType::BigInteger => 13,
-            FieldType::DateOnly => 14,
-            FieldType::TimeOnly => 15,
-            FieldType::TimestampOffset => 16,
-        },
-    };
+    let kind = field_type(match column {
+        Column::ObjectId => "esriFieldTypeOID",
+        Column::GlobalId => "esriFieldTypeGlobalID",
+        Column::Field(at) => layer::type_names(collection.fields[at].kind).0,
+    });
     let alias = match column {
         Column::Field(at) => &collection.fields[at].alias,
         _ => column.name(collection),
@@ -305,72 +363,69 @@ fn field(column: Column, collection: &Collection) -> FieldMessage {
 }
 
 fn value(column: Column, record: &Record) -> Value {
-    let content = match column {
-        Column::ObjectId => record.object_id.map(|id| Content::Integer(id.0)),
-        Column::GlobalId => Some(Content::Text(record.global_id.braced())),
-        Column::Field(at) => match record.values.get(at) {
-            Some(Field::Integer(n)) => Some(Content::Integer(*n)),
-            Some(Field::Real(x)) => Some(Content::Real(*x)),
-            Some(Field::Text(text)) => Some(Content::Text(text.clone())),
-            Some(Field::Null | Field::Blob(_)) | None => None,
-        },
+    match column {
+        Column::ObjectId => content(record.object_id.map(|id| Field::Integer(id.0)).as_ref()),
+        Column::GlobalId => content(Some(&Field::Text(record.global_id.braced()))),
+        Column::Field(at) => content(record.values.get(at)),
+    }
+}
+
+fn content(value: Option<&Field>) -> Value {
+    let content = match value {
+        Some(Field::Integer(n)) => Some(Content::Integer(*n)),
+        Some(Field::Real(x)) => Some(Content::Real(*x)),
+        Some(Field::Text(text)) => Some(Content::Text(text.clone())),
+        Some(Field::Null | Field::Blob(_)) | None => None,
     };
     Value { content }
 }
 
-fn to_message(grid: Grid, geometry: &Geometry) -> GeometryMessage {
+fn to_message(grid: Grid, heights: (bool, bool), geometry: &Geometry) -> GeometryMessage {
     let mut message = GeometryMessage {
         kind: type_number(geometry.kind()),
         ..GeometryMessage::default()
     };
+    let mut part = |points: &mut dyn Iterator<Item = &Position>| {
+        let (mut before, mut count) = ((0, 0), 0);
+        for point in points {
+            let (x, y) = grid.cell(point);
+            message.coords.extend([x - before.0, y - before.1]);
+            message.coords.extend(steps_of_heights(heights, point));
+            before = (x, y);
+            count += 1;
+        }
+        message.lengths.push(count);
+    };
     match geometry.shape() {
-        Shape::Point(point) => {
-            if let Some(point) = point {
-                let (x, y) = grid.cell(&point);
-                message.coords = vec![x, y];
-            }
-        }
-        Shape::MultiPoint(points) | Shape::LineString(points) => {
-            part(&mut message, grid, points.iter());
-        }
+        Shape::Point(None) => {}
+        Shape::Point(Some(point)) => part(&mut std::iter::once(&point)),
+        Shape::MultiPoint(points) | Shape::LineString(points) => part(&mut points.iter()),
         Shape::MultiLineString(lines) => {
             for line in &lines {
-                part(&mut message, grid, line.iter());
+                part(&mut line.iter());
             }
         }
         Shape::Polygon(rings) => {
             for ring in &rings {
-                part(&mut message, grid, ring.iter().rev());
+                part(&mut ring.iter().rev());
             }
         }
         Shape::MultiPolygon(polygons) => {
             for ring in polygons.iter().flatten() {
-                part(&mut message, grid, ring.iter().rev());
+                part(&mut ring.iter().rev());
             }
         }
     }
-    message
-}
-
-fn part<'a>(
-    message: &mut GeometryMessage,
-    grid: Grid,
-    points: impl Iterator<Item = &'a haversack_model::Position>,
-) {
-    let (mut before, mut count) = ((0, 0), 0);
-    for point in points {
-        let (x, y) = grid.cell(point);
-        message.coords.extend([x - before.0, y - before.1]);
-        before = (x, y);
-        count += 1;
+    if geometry.kind() == GeometryKind::Point {
+        // A point has no parts.
+        message.lengths.clear();
     }
-    message.lengths.push(count);
+    message
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use haversack_model::Position;
 
     #[test]
     fn a_ring_is_turned_and_told_in_steps() {
@@ -381,8 +436,8 @@ mod tests {
             tolerance: 1.0,
             ..fine_grid(3857)
         };
-        let message = to_message(grid, &triangle);
+        let message = to_message(grid, (false, false), &triangle);
         assert_eq!(message.lengths, [4]);
-        assert_eq!(message.coords, [0, 0, 2, 2, 0, -2, -2, 0]);
+        assert_eq!(message.coords, [0, 0, 2, -2, 0, 2, -2, 0]);
     }
 }

@@ -13,13 +13,12 @@ use super::super::metadata::layer;
 use super::super::problem::{Problem, Result};
 use super::filter::reference;
 use super::simplify::{Grid, thinned};
-use super::{Encoding, encoding};
+use super::{Encoding, encoding, order_by};
 use crate::wire::crs::{self, Transform};
 use crate::wire::feature::{Column, FeatureWriter};
 use crate::wire::geometry::{GeometryOptions, geometry_type};
 use crate::wire::json::{write_text, write_value};
 use crate::wire::params::Params;
-use crate::wire::sql;
 
 /// EPSG code of GeoJSON.
 const WGS84: i32 = 4326;
@@ -89,6 +88,14 @@ impl<'a> Style<'a> {
         })
     }
 
+    /// Whether z and m are written: they are asked for and the layer has them.
+    pub(crate) fn z_and_m(&self) -> (bool, bool) {
+        match (&self.collection.geometry, self.geometry) {
+            (Some(column), Some(options)) => (options.z && column.has_z, options.m && column.has_m),
+            _ => (false, false),
+        }
+    }
+
     /// The writer of this style.
     fn writer(&self) -> FeatureWriter<'_> {
         let writer = FeatureWriter::new(self.collection).columns(self.columns.clone());
@@ -138,7 +145,7 @@ impl<'a> Style<'a> {
             *geometry = thinned(geometry, tolerance);
         }
         match geometry {
-            Some(geometry) => grid.write(out, &geometry).map_err(io)?,
+            Some(geometry) => grid.write(out, &geometry, self.z_and_m()).map_err(io)?,
             None => out.write_all(b"null").map_err(io)?,
         }
         out.write_all(b"}").map_err(io)
@@ -174,11 +181,7 @@ pub(crate) fn answer(
     let largest = u64::from(collection.max_record_count.max(1));
     let asked = super::count(params, "resultRecordCount")?;
     let page = asked.filter(|n| *n > 0).unwrap_or(largest).min(largest);
-    let order = match params.text("orderByFields") {
-        Some(text) => sql::order_by(text, collection, &[], opened.now)
-            .map_err(|error| Problem::sql("orderByFields", error))?,
-        None => Vec::new(),
-    };
+    let order = order_by(params, collection, &[], opened.now)?;
     let query = Query {
         order,
         offset: super::count(params, "resultOffset")?.unwrap_or(0),
@@ -256,15 +259,16 @@ pub(crate) fn head(out: &mut dyn Write, style: &Style<'_>) -> std::io::Result<()
     write_text(out, &collection.object_id_field)?;
     out.write_all(b",\"isSystemMaintained\":true},\"globalIdFieldName\":")?;
     write_text(out, &collection.global_id_field)?;
-    if let (Some(column), Some(options)) = (&collection.geometry, style.geometry) {
+    if let (Some(column), Some(_)) = (&collection.geometry, style.geometry) {
+        let (has_z, has_m) = style.z_and_m();
         out.write_all(b",\"geometryType\":")?;
         write_text(out, geometry_type(column.kind))?;
         out.write_all(b",\"spatialReference\":")?;
         write_value(out, &crs::to_json(style.srid))?;
-        if options.z && column.has_z {
+        if has_z {
             out.write_all(b",\"hasZ\":true")?;
         }
-        if options.m && column.has_m {
+        if has_m {
             out.write_all(b",\"hasM\":true")?;
         }
         if let Some(grid) = style.grid {

@@ -14,10 +14,9 @@ use super::super::call::Call;
 use super::super::edits::plan::ids_of;
 use super::super::problem::{Problem, Result};
 use super::records::{Style, stream};
-use super::{Encoding, filter};
+use super::{Encoding, filter, order_by};
 use crate::wire::crs;
 use crate::wire::geometry::geometry_type;
-use crate::wire::sql;
 
 /// `queryRelatedRecords`.
 pub(crate) fn query(call: &Call, name: &str, id: CollectionId) -> Result<Answer> {
@@ -44,11 +43,7 @@ pub(crate) fn query(call: &Call, name: &str, id: CollectionId) -> Result<Answer>
         .ok_or_else(|| Problem::NotFound("the other end of the relationship".to_owned()))?;
     let style = Style::of_params(params, other, Encoding::Json)?;
     let condition = filter::condition(params, "definitionExpression", &opened, other)?;
-    let order = match params.text("orderByFields") {
-        Some(text) => sql::order_by(text, other, &[], opened.now)
-            .map_err(|error| Problem::sql("orderByFields", error))?,
-        None => Vec::new(),
-    };
+    let order = order_by(params, other, &[], opened.now)?;
     let tx = opened.store.begin_read()?;
     let visible = opened.access.filter(id).and(Filter::ObjectIds(wanted));
     // Key of a record here, and which records here have it.

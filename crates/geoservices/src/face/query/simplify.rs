@@ -10,6 +10,22 @@ use super::super::problem::{Problem, Result};
 use crate::wire::crs;
 use crate::wire::params::Params;
 
+/// Step in which z and m are told on a grid, whatever the size of its cells: they lose nothing that matters.
+pub(crate) const HEIGHT_STEP: f64 = 1e-4;
+
+/// z and m of a position in steps of [`HEIGHT_STEP`], those that are wanted; an unknown one is told as 0.
+pub(crate) fn steps_of_heights(
+    (z, m): (bool, bool),
+    p: &Position,
+) -> impl Iterator<Item = i64> + use<> {
+    let steps = |value: Option<f64>| {
+        let value = value.filter(|value| value.is_finite()).unwrap_or(0.0);
+        (value / HEIGHT_STEP).round() as i64
+    };
+    let (z, m) = (z.then(|| steps(p.z)), m.then(|| steps(p.m)));
+    z.into_iter().chain(m)
+}
+
 /// Removes positions that are nearer than `tolerance` to the line without them.
 pub(crate) fn thinned(geometry: &Geometry, tolerance: f64) -> Geometry {
     let line = |points: &Vec<Position>| thin(points, tolerance, 2);
@@ -125,7 +141,7 @@ impl Grid {
     pub(crate) fn to_json(self) -> serde_json::Value {
         serde_json::json!({
             "originPosition": if self.from_top { "upperLeft" } else { "lowerLeft" },
-            "scale": [self.tolerance, self.tolerance, 1, 1],
+            "scale": [self.tolerance, self.tolerance, HEIGHT_STEP, HEIGHT_STEP],
             "translate": [self.left, self.origin_y, 0, 0],
         })
     }
@@ -138,69 +154,108 @@ impl Grid {
         (columns.round() as i64, rows.round() as i64)
     }
 
-    /// Writes a geometry: the first cell of each part as it is, each further one as the step to it.
-    pub(crate) fn write(self, out: &mut dyn Write, geometry: &Geometry) -> io::Result<()> {
+    /// Writes a geometry: the first cell of each part as it is, each further one as the step to it, z and m (those of
+    /// `heights`) as they are.
+    pub(crate) fn write(
+        self,
+        out: &mut dyn Write,
+        geometry: &Geometry,
+        heights: (bool, bool),
+    ) -> io::Result<()> {
+        let mut writer = GridWriter {
+            grid: self,
+            heights,
+            out,
+        };
+        writer.geometry(geometry)
+    }
+}
+
+struct GridWriter<'a> {
+    grid: Grid,
+    heights: (bool, bool),
+    out: &'a mut dyn Write,
+}
+
+impl GridWriter<'_> {
+    fn geometry(&mut self, geometry: &Geometry) -> io::Result<()> {
         match geometry.shape() {
-            Shape::Point(None) => out.write_all(b"null"),
+            Shape::Point(None) => self.out.write_all(b"null"),
             Shape::Point(Some(p)) => {
-                let (x, y) = self.cell(&p);
-                write!(out, "{{\"x\":{x},\"y\":{y}}}")
+                let (x, y) = self.grid.cell(&p);
+                write!(self.out, "{{\"x\":{x},\"y\":{y}")?;
+                let mut steps = steps_of_heights(self.heights, &p);
+                for (name, _) in [("z", self.heights.0), ("m", self.heights.1)]
+                    .iter()
+                    .filter(|(_, wanted)| *wanted)
+                {
+                    write!(self.out, ",\"{name}\":{}", steps.next().unwrap_or(0))?;
+                }
+                self.out.write_all(b"}")
             }
             Shape::MultiPoint(points) => {
-                out.write_all(b"{\"points\":")?;
-                self.part(out, points.iter(), true)?;
-                out.write_all(b"}")
+                self.open("points")?;
+                self.part(points.iter(), true)?;
+                self.out.write_all(b"}")
             }
-            Shape::LineString(line) => self.parts(out, "paths", &[line], false),
-            Shape::MultiLineString(lines) => self.parts(out, "paths", &lines, false),
-            Shape::Polygon(rings) => self.parts(out, "rings", &rings, true),
+            Shape::LineString(line) => self.parts("paths", &[line], false),
+            Shape::MultiLineString(lines) => self.parts("paths", &lines, false),
+            Shape::Polygon(rings) => self.parts("rings", &rings, true),
             Shape::MultiPolygon(polygons) => {
                 let rings: Vec<_> = polygons.into_iter().flatten().collect();
-                self.parts(out, "rings", &rings, true)
+                self.parts("rings", &rings, true)
             }
         }
     }
 
-    fn parts(
-        self,
-        out: &mut dyn Write,
-        name: &str,
-        parts: &[Vec<Position>],
-        turned: bool,
-    ) -> io::Result<()> {
-        write!(out, "{{\"{name}\":[")?;
+    fn open(&mut self, name: &str) -> io::Result<()> {
+        self.out.write_all(b"{")?;
+        for (name, wanted) in [("hasZ", self.heights.0), ("hasM", self.heights.1)] {
+            if wanted {
+                write!(self.out, "\"{name}\":true,")?;
+            }
+        }
+        write!(self.out, "\"{name}\":")
+    }
+
+    fn parts(&mut self, name: &str, parts: &[Vec<Position>], turned: bool) -> io::Result<()> {
+        self.open(name)?;
+        self.out.write_all(b"[")?;
         for (at, part) in parts.iter().enumerate() {
             if at > 0 {
-                out.write_all(b",")?;
+                self.out.write_all(b",")?;
             }
             // On the wire exteriors run clockwise, inside the other way.
             if turned {
-                self.part(out, part.iter().rev(), false)?;
+                self.part(part.iter().rev(), false)?;
             } else {
-                self.part(out, part.iter(), false)?;
+                self.part(part.iter(), false)?;
             }
         }
-        out.write_all(b"]}")
+        self.out.write_all(b"]}")
     }
 
     fn part<'a>(
-        self,
-        out: &mut dyn Write,
+        &mut self,
         points: impl Iterator<Item = &'a Position>,
         keep_equal: bool,
     ) -> io::Result<()> {
-        out.write_all(b"[")?;
+        self.out.write_all(b"[")?;
         let mut before: Option<(i64, i64)> = None;
         for point in points {
-            let (x, y) = self.cell(point);
+            let (x, y) = self.grid.cell(point);
             match before {
-                None => write!(out, "[{x},{y}]")?,
+                None => write!(self.out, "[{x},{y}")?,
                 Some(old) if old == (x, y) && !keep_equal => continue,
-                Some((old_x, old_y)) => write!(out, ",[{},{}]", x - old_x, y - old_y)?,
+                Some((old_x, old_y)) => write!(self.out, ",[{},{}", x - old_x, y - old_y)?,
             }
+            for step in steps_of_heights(self.heights, point) {
+                write!(self.out, ",{step}")?;
+            }
+            self.out.write_all(b"]")?;
             before = Some((x, y));
         }
-        out.write_all(b"]")
+        self.out.write_all(b"]")
     }
 }
 
@@ -241,6 +296,7 @@ mod tests {
         grid.write(
             &mut out,
             &line(&[(0.0, 100.0), (20.0, 70.0), (21.0, 70.0), (50.0, 0.0)]),
+            (false, false),
         )
         .unwrap();
         assert_eq!(

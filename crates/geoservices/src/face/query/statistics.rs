@@ -10,6 +10,7 @@ use super::super::answer::Answer;
 use super::super::call::Opened;
 use super::super::metadata::layer;
 use super::super::problem::{Problem, Result};
+use super::{Encoding, encoding, order_by, pbf};
 use crate::wire::feature::Column;
 use crate::wire::params::Params;
 use crate::wire::sql::{self, GroupKey};
@@ -37,11 +38,7 @@ pub(crate) fn statistics(
     };
     let mut fields: Vec<Value> = keys.iter().map(|key| key_field(collection, key)).collect();
     fields.extend(statistics.iter().map(|s| statistic_field(collection, s)));
-    let order = match params.text("orderByFields") {
-        Some(text) => sql::order_by(text, collection, &statistics, now)
-            .map_err(|error| Problem::sql("orderByFields", error))?,
-        None => Vec::new(),
-    };
+    let order = order_by(params, collection, &statistics, now)?;
     let query = Query {
         select: Select::Statistics {
             group_by: keys.into_iter().map(|key| key.expr).collect(),
@@ -84,11 +81,7 @@ pub(crate) fn distinct(
         Column::GlobalId => layer::global_id_field(collection),
         Column::Field(at) => layer::field(collection, &collection.fields[at]),
     };
-    let order = match params.text("orderByFields") {
-        Some(text) => sql::order_by(text, collection, &[], opened.now)
-            .map_err(|error| Problem::sql("orderByFields", error))?,
-        None => Vec::new(),
-    };
+    let order = order_by(params, collection, &[], opened.now)?;
     let query = Query {
         select: Select::Distinct(columns.iter().map(expr).collect()),
         order,
@@ -106,50 +99,77 @@ fn rows(
     mut query: Query,
     fields: &[Value],
 ) -> Result<Answer> {
-    let names: Vec<String> = fields
-        .iter()
-        .map(|field| field["name"].as_str().unwrap_or_default().to_owned())
-        .collect();
     let tx = opened.store.begin_read()?;
     if params.flag("returnCountOnly", false)? {
-        let mut count = 0_u64;
+        let mut count = 0_i64;
         tx.query(&query, &mut |_| {
             count += 1;
             Ok(Flow::Continue(()))
         })?;
-        return Ok(Answer::Json(json!({"count": count})));
+        return match encoding(params)? {
+            Encoding::Pbf => pbf::count(count),
+            Encoding::Json | Encoding::GeoJson => Ok(Answer::Json(json!({"count": count}))),
+        };
     }
     let largest = u64::from(collection.max_record_count.max(1));
     let asked = super::count(params, "resultRecordCount")?;
     let page = asked.filter(|n| *n > 0).unwrap_or(largest).min(largest);
     query.offset = super::count(params, "resultOffset")?.unwrap_or(0);
     query.limit = Some(page + 1);
-    let mut features = Vec::new();
+    let mut rows = Vec::new();
     let mut more = false;
     tx.query(&query, &mut |row| {
         if let QueryRow::Values(values) = row {
-            if features.len() as u64 == page {
+            if rows.len() as u64 == page {
                 more = true;
                 return Ok(Flow::Break(()));
             }
-            let attributes: Map<String, Value> = names
-                .iter()
-                .cloned()
-                .zip(values.iter().map(plain))
-                .collect();
-            features.push(json!({"attributes": attributes}));
+            rows.push(values);
         }
         Ok(Flow::Continue(()))
     })?;
+    Ok(match encoding(params)? {
+        Encoding::Pbf => pbf::table(fields, &rows, more)?,
+        Encoding::Json => Answer::Json(json_of(fields, &rows, more)),
+        Encoding::GeoJson => Answer::Json(geojson_of(fields, &rows, more)),
+    })
+}
+
+fn json_of(fields: &[Value], rows: &[Vec<Field>], more: bool) -> Value {
+    let features = rows
+        .iter()
+        .map(|row| json!({"attributes": attributes(fields, row)}));
     let mut told = json!({
         "displayFieldName": "",
         "fields": fields,
-        "features": features,
+        "features": features.collect::<Vec<_>>(),
     });
     if more {
         told["exceededTransferLimit"] = json!(true);
     }
-    Ok(Answer::Json(told))
+    told
+}
+
+fn geojson_of(fields: &[Value], rows: &[Vec<Field>], more: bool) -> Value {
+    let features = rows.iter().map(|row| {
+        let properties = attributes(fields, row);
+        json!({"type": "Feature", "geometry": null, "properties": properties})
+    });
+    let mut told = json!({
+        "type": "FeatureCollection",
+        "features": features.collect::<Vec<_>>(),
+    });
+    if more {
+        told["exceededTransferLimit"] = json!(true);
+        told["properties"] = json!({"exceededTransferLimit": true});
+    }
+    told
+}
+
+/// The values of a row by the names of its fields.
+fn attributes(fields: &[Value], row: &[Field]) -> Map<String, Value> {
+    let name = |field: &Value| field["name"].as_str().unwrap_or_default().to_owned();
+    fields.iter().map(name).zip(row.iter().map(plain)).collect()
 }
 
 /// A computed value.

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::super::call::{Call, Opened};
 use super::super::extract::filegdb;
+use super::super::metadata::service::allows;
 use super::super::problem::{Problem, Result};
 use super::super::query::filter;
 use super::dialect::{AttachmentsDirection, Dialect, LayerQuery, QueryOption};
@@ -152,12 +153,20 @@ fn direction(call: &Call, opened: &Opened) -> Result<Direction> {
         ("download", Direction::Download),
     ];
     let asked = call.params.choice("syncDirection", &words)?;
-    let may_edit = opened.access.allows(Right::Edit);
     Ok(match asked.unwrap_or(Direction::Bidirectional) {
         // Who may only read gets a replica that only downloads.
-        _ if !may_edit => Direction::Download,
+        _ if !may_upload(call, opened) => Direction::Download,
         direction => direction,
     })
+}
+
+/// Whether the principal's replicas may upload. A service without editing takes edits from who manages it alone.
+pub(crate) fn may_upload(call: &Call, opened: &Opened) -> bool {
+    let is_editable = ["Create", "Update", "Delete"]
+        .iter()
+        .any(|word| allows(opened, word));
+    let manages = call.principal.is_admin || opened.access.allows(Right::Admin);
+    opened.access.allows(Right::Edit) && (is_editable || manages)
 }
 
 /// The layers that are named, or all.

@@ -50,16 +50,27 @@ impl List {
 pub(crate) struct Changes {
     pub(crate) adds: List,
     pub(crate) updates: List,
+    /// Global ids of deleted records.
     pub(crate) deletes: List,
+    /// The deleted records as they were, where that was asked for.
+    pub(crate) deleted: Option<List>,
 }
 
 impl Changes {
+    /// No changes yet, with a place for deleted records.
+    pub(crate) fn with_deleted() -> Self {
+        Self {
+            deleted: Some(List::new()),
+            ..Self::none()
+        }
+    }
     /// No changes.
     pub(crate) fn none() -> Self {
         Self {
             adds: List::new(),
             updates: List::new(),
             deletes: List::new(),
+            deleted: None,
         }
     }
     /// Whether there are none.
@@ -68,6 +79,15 @@ impl Changes {
     }
     /// Writes `{"adds":[..],"updates":[..],"deleteIds":[..]}` with further members before it.
     pub(crate) fn copy_to(&mut self, out: &mut Spool, before: Option<&Value>) -> Result<()> {
+        self.copy_named(out, before, "deleteIds")
+    }
+    /// The same with another name for the deletions.
+    pub(crate) fn copy_named(
+        &mut self,
+        out: &mut Spool,
+        before: Option<&Value>,
+        deletions: &str,
+    ) -> Result<()> {
         match before {
             Some(members) => super::document::open_object(out, members)?,
             None => out.write_all(b"{").map_err(io)?,
@@ -76,7 +96,11 @@ impl Changes {
         out.write_all(b",").map_err(io)?;
         self.updates.copy_to(out, "updates")?;
         out.write_all(b",").map_err(io)?;
-        self.deletes.copy_to(out, "deleteIds")?;
+        self.deletes.copy_to(out, deletions)?;
+        if let Some(deleted) = &mut self.deleted {
+            out.write_all(b",").map_err(io)?;
+            deleted.copy_to(out, "deletes")?;
+        }
         out.write_all(b"}").map_err(io)
     }
 }
@@ -146,26 +170,56 @@ pub(crate) fn attachments(
 }
 
 /// Runs the core's download, letting the visitor fail in the face's terms.
+///
+/// A range may end before the head. A record that changed within it and again behind it is told as it is now: the next
+/// range repeats it, and nothing is left out.
 pub(crate) fn told(
     tx: &dyn ReadTx,
     layer: &ReplicaLayer,
     range: Range<'_>,
     visit: &mut dyn FnMut(DeltaChange) -> Result<()>,
 ) -> Result<()> {
+    let head = tx.head()?.generation;
     let mut problem: Option<Problem> = None;
-    delta(
-        tx,
-        layer,
-        range.since,
-        range.upto,
-        range.sent,
-        &mut |change| match visit(change) {
-            Ok(()) => Ok(Flow::Continue(())),
+    delta(tx, layer, range.since, head, range.sent, &mut |change| {
+        let told = if range.upto < head && !changed_within(tx, layer, range, &change)? {
+            Ok(())
+        } else {
+            visit(change)
+        };
+        Ok(match told {
+            Ok(()) => Flow::Continue(()),
             Err(error) => {
                 problem = Some(error);
-                Ok(Flow::Break(()))
+                Flow::Break(())
             }
-        },
-    )?;
+        })
+    })?;
     problem.map_or(Ok(()), Err)
+}
+
+/// Whether any change of the record lies within the range, be it not the last one.
+fn changed_within(
+    tx: &dyn ReadTx,
+    layer: &ReplicaLayer,
+    range: Range<'_>,
+    change: &DeltaChange,
+) -> haversack_model::Result<bool> {
+    let id = match change {
+        DeltaChange::Add(version) | DeltaChange::Update(version) => &version.record.global_id,
+        DeltaChange::Remove { global_id, .. } => global_id,
+    };
+    let collection = layer.collection;
+    let last = tx.track(collection, id)?.map(|track| track.generation);
+    if last.is_some_and(|last| last <= range.upto) {
+        return Ok(true);
+    }
+    let at_the_end = tx.record_as_of(collection, id, range.upto)?;
+    Ok(match at_the_end {
+        Some(version) => version.track.generation > range.since,
+        None => {
+            range.since > Generation::ZERO
+                && tx.record_as_of(collection, id, range.since)?.is_some()
+        }
+    })
 }

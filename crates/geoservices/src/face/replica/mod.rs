@@ -110,9 +110,10 @@ pub(crate) fn tell_generations(
             told["replicaServerGen"] = json!(lowest.unwrap_or(0));
         }
         SyncModel::PerLayer => {
-            let all = layers
-                .iter()
-                .map(|(id, generation)| json!({"id": id.0, "serverGen": generation.0}));
+            // The second number counts what came from a sibling server: clients have none.
+            let all = layers.iter().map(|(id, generation)| {
+                json!({"id": id.0, "serverGen": generation.0, "serverSibGen": -1})
+            });
             told["layerServerGens"] = json!(all.collect::<Vec<_>>());
         }
     }

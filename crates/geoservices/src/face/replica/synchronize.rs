@@ -94,7 +94,7 @@ pub(crate) fn now(call: &Call, name: &str) -> Result<Answer> {
     drop(tx);
     let dialect = checked_dialect(&opened, &replica)?;
     let sent = incoming::sent(call, &opened)?;
-    check_upload(&replica, &layers, &sent)?;
+    check_upload(call, &opened, &replica, &layers, &sent)?;
 
     let imported = upload(call, &opened, replica, &dialect, &layers, &sent)?;
     let answer = download(call, &opened, &imported, &dialect, &layers, embedded)?;
@@ -213,6 +213,8 @@ fn checked_dialect(opened: &Opened, replica: &Replica) -> Result<Dialect> {
 }
 
 fn check_upload(
+    call: &Call,
+    opened: &Opened,
     replica: &Replica,
     layers: &[Wanted],
     sent: &[(CollectionId, Map<String, Value>)],
@@ -220,7 +222,7 @@ fn check_upload(
     if sent.is_empty() {
         return Ok(());
     }
-    if replica.direction == Direction::Download {
+    if replica.direction == Direction::Download || !asked::may_upload(call, opened) {
         return Err(Problem::Forbidden(
             "upload with this replica: it only downloads".to_owned(),
         ));
