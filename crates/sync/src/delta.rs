@@ -90,7 +90,42 @@ pub fn delta(
     if stopped {
         return Ok(());
     }
-    entered_or_left(tx, layer, since, sent, visit)
+    entered_or_left(tx, layer, since, sent, &mut |change| {
+        let flow = visit(change)?;
+        stopped |= flow.is_break();
+        Ok(flow)
+    })?;
+    if stopped {
+        return Ok(());
+    }
+    gone_at_once(tx, layer, since, sent, visit)
+}
+
+/// What this request stored and took away again with its parent: no generation tells of it.
+fn gone_at_once(
+    tx: &dyn ReadTx,
+    layer: &ReplicaLayer,
+    since: Generation,
+    sent: &Sent,
+    visit: &mut dyn FnMut(DeltaChange) -> Result<Flow>,
+) -> Result<()> {
+    for ((collection, id), held) in &sent.0 {
+        if *collection != layer.collection || !matches!(held, Held::Record(_)) {
+            continue;
+        }
+        let track = tx.track(*collection, id)?;
+        if track.is_some_and(|track| !track.deleted || track.generation > since) {
+            continue;
+        }
+        let remove = DeltaChange::Remove {
+            global_id: id.clone(),
+            removal: Removal::Deleted,
+        };
+        if visit(remove)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Which changes: `since < generation <= upto`, for a replica that had what there was as of `had`.

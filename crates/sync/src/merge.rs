@@ -3,7 +3,7 @@
 //! Owns: which fields clash, and which version a policy stores. The geometry is one field. Equal values never clash.
 //! Called by `apply` on the server and by the client when it rebases a later edit. Rule source: DESIGN 5.
 
-use haversack_model::{Changes, ConflictKind, Policy, Record, Value, Winner};
+use haversack_model::{Changes, Collection, ConflictKind, Policy, Record, Value, Winner};
 
 /// My changes, split by whether the other side changed the same.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,6 +52,25 @@ pub fn whole(record: &Record) -> Changes {
     Changes {
         values: record.values.iter().cloned().enumerate().collect(),
         geometry: Some(record.geometry.clone()),
+    }
+}
+
+/// Copies the named fields of one version to another, as a conflict names them: what is no field is the geometry.
+pub(crate) fn take_fields(
+    collection: &Collection,
+    names: &[String],
+    from: &Record,
+    to: &mut Record,
+) {
+    for name in names {
+        match collection.field_index(name) {
+            Some(at) => {
+                if let (Some(to), Some(from)) = (to.values.get_mut(at), from.values.get(at)) {
+                    to.clone_from(from);
+                }
+            }
+            None => to.geometry.clone_from(&from.geometry),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use haversack_model::{
 
 use super::Choice;
 use super::freeze::{install_theirs, widen};
+use crate::merge::take_fields;
 use crate::states::{self, Event, Step};
 
 /// Closes a conflict. Where the choice is not what is stored, it becomes a new local edit, sent with the next sync.
@@ -133,16 +134,7 @@ fn only_fields(
         .find(|collection| collection.id == conflict.collection)
         .ok_or(Error::NoCollection(conflict.collection))?;
     let mut record = row.clone();
-    for name in &conflict.fields {
-        match collection.field_index(name) {
-            Some(at) => {
-                if let (Some(to), Some(from)) = (record.values.get_mut(at), chosen.values.get(at)) {
-                    to.clone_from(from);
-                }
-            }
-            None => record.geometry.clone_from(&chosen.geometry),
-        }
-    }
+    take_fields(collection, &conflict.fields, chosen, &mut record);
     Ok(record)
 }
 

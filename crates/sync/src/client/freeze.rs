@@ -281,7 +281,7 @@ fn freeze_one(
     if let Step::To(state) = states::step(Event::Freeze, Some(entry.state)) {
         entry.state = state;
     }
-    if entry.base.is_none() {
+    if entry.base.is_none() && matches!(entry.theirs, Theirs::Removed(_)) {
         // The add has heeded the deletion; what a download tells from now on is news about the add itself.
         entry.theirs = Theirs::Unchanged;
     }
@@ -351,9 +351,12 @@ pub fn thaw(tx: &mut dyn ReplicaTx) -> Result<()> {
         for mut entry in tx.in_batch(batch.number)? {
             // Made here and seen on the server since: the add did arrive. What was sent is the common version, so
             // that a later deletion by others stays one.
-            if let (None, Some(Some(sent))) = (&entry.base, &entry.sent)
-                && entry.theirs != Theirs::Unchanged
-            {
+            let seen_since = match &entry.theirs {
+                Theirs::Unchanged => false,
+                Theirs::Row { version, .. } => version.generation > batch.cursor.generation,
+                Theirs::Removed(_) => true,
+            };
+            if let (None, Some(Some(sent)), true) = (&entry.base, &entry.sent, seen_since) {
                 let unknown = RowVersion {
                     revision: Revision(0),
                     generation: haversack_model::Generation::ZERO,

@@ -126,10 +126,7 @@ fn put(
 ) -> Result<()> {
     let id = &record.global_id;
     let Some(mut entry) = tx.entry(collection, id)? else {
-        // An answer to an upload brings its versions ahead of the pages, which may be older or tell the same again. The
-        // generation alone does not tell that: `leave_behind` raises it.
-        let known = tx.version(collection, id)?;
-        if known.is_some_and(|known| known == version || known.generation > version.generation) {
+        if is_known(tx.version(collection, id)?, version) {
             return Ok(());
         }
         return put_confirmed(tx, collection, record, version);
@@ -138,14 +135,15 @@ fn put(
         // Seen: the end of the resync must not take it for gone.
         tx.store_version(collection, id, Some(version))?;
     }
-    let base = entry.base.as_ref().map(|(_, base)| base.generation);
-    if matches!(entry.theirs, Theirs::Removed(_)) && base == Some(version.generation) {
+    let base = entry.base.as_ref().map(|(_, base)| *base);
+    let was_removed = matches!(entry.theirs, Theirs::Removed(_));
+    if was_removed && base.is_some_and(|base| base.revision == version.revision) {
         // It had left, and is back as it was.
         entry.theirs = Theirs::Unchanged;
         return tx.store_entry(&entry);
     }
-    let is_news = base.is_none_or(|base| base < version.generation);
-    if states::step(Event::Downloaded, Some(entry.state)) != Step::Beside || !is_news {
+    let is_beside = states::step(Event::Downloaded, Some(entry.state)) == Step::Beside;
+    if !is_beside || (is_known(base, version) && !was_removed) {
         return Ok(());
     }
     if entry.batch.is_none()
@@ -162,6 +160,12 @@ fn put(
         version,
     };
     tx.store_entry(&entry)
+}
+
+/// An answer to an upload brings its versions ahead of the pages, which may be older or tell the same again. The
+/// generation alone does not tell that: `leave_behind` raises it.
+fn is_known(known: Option<RowVersion>, version: RowVersion) -> bool {
+    known.is_some_and(|known| known == version || known.generation > version.generation)
 }
 
 fn remove(

@@ -8,12 +8,12 @@ use haversack_model::remote::BatchReply;
 use haversack_model::{
     BatchNumber, Changes, Collection, CollectionId, Conflict, Cursor, Edit, Error, Generation,
     OutboxEntry, Outcome, Receipt, Record, RejectCode, ReplicaTx, Result, Revision, RowVersion,
-    Theirs, Timestamp,
+    Theirs, Timestamp, Winner,
 };
 
 use super::WAITS_FOR_PARENT;
 use super::freeze::{parents, put_confirmed, remove_confirmed, unsent_parent};
-use crate::merge::whole;
+use crate::merge::{take_fields, whole};
 use crate::states::{self, Event, Step};
 
 /// Stores the answer to a batch: gives the outcomes, in the batch's order. An answer to a batch that does not wait
@@ -38,7 +38,7 @@ pub fn apply_reply(
     check_receipts(&batch, reply)?;
     let header = tx.header()?;
     let cursor = header.cursor;
-    let collections = tx.collections()?.into_iter().map(|c| (c.id, c)).collect();
+    let collections: BTreeMap<_, _> = tx.collections()?.into_iter().map(|c| (c.id, c)).collect();
     for conflict in &reply.conflicts {
         let entry = tx.entry(conflict.collection, &conflict.global_id)?;
         let entry = entry.filter(|entry| entry.batch == Some(number));
@@ -68,7 +68,8 @@ pub fn apply_reply(
         let truth = truth(edit, receipt, &entry, reply.generation);
         let truth = newer(truth, &entry, reply.generation, cursor);
         let ahead = matches!(&truth, Truth::Row(_, known) if known.generation > cursor.generation);
-        settle(tx, entry, truth)?;
+        let common = common(&entry, &receipt.outcome, &reply.conflicts, &collections);
+        settle(tx, entry, truth, common)?;
         if header.resyncing && ahead {
             // The comparison that is under way has yet to name it.
             unsee(tx, receipt)?;
@@ -254,7 +255,44 @@ fn newer(truth: Truth, entry: &OutboxEntry, generation: Generation, cursor: Curs
     }
 }
 
-fn settle(tx: &mut dyn ReplicaTx, mut entry: OutboxEntry, truth: Truth) -> Result<()> {
+/// The newest version that both sides know of a record of which the server tells nothing more: what was sent, as far
+/// as it was stored, over the base.
+fn common(
+    entry: &OutboxEntry,
+    outcome: &Outcome,
+    conflicts: &[Conflict],
+    collections: &BTreeMap<CollectionId, Collection>,
+) -> Option<(Record, RowVersion)> {
+    let base = entry.base.as_ref();
+    let sent = entry.sent.clone().flatten().map(|sent| {
+        let version = base.map_or(UNKNOWN, |(_, version)| *version);
+        (sent, version)
+    });
+    let Outcome::Conflict {
+        conflict,
+        mine_won: false,
+    } = outcome
+    else {
+        return sent;
+    };
+    let merged = conflicts
+        .iter()
+        .find(|found| found.id == *conflict && found.winner == Winner::Merged);
+    match (merged, sent, base, collections.get(&entry.collection)) {
+        (Some(merged), Some((mut sent, version)), Some((base, _)), Some(collection)) => {
+            take_fields(collection, &merged.fields, base, &mut sent);
+            Some((sent, version))
+        }
+        _ => entry.base.clone(),
+    }
+}
+
+fn settle(
+    tx: &mut dyn ReplicaTx,
+    mut entry: OutboxEntry,
+    truth: Truth,
+    common: Option<(Record, RowVersion)>,
+) -> Result<()> {
     let collection = entry.collection;
     let id = entry.global_id.clone();
     let sent = entry.sent.take();
@@ -293,12 +331,10 @@ fn settle(tx: &mut dyn ReplicaTx, mut entry: OutboxEntry, truth: Truth) -> Resul
             entry.base = Some((server, version));
             entry.theirs = Theirs::Unchanged;
         }
-        (Truth::Gone(removal @ (Removal::Left | Removal::Revoked)), None)
-            if sent.as_ref().is_some_and(Option::is_some) =>
-        {
+        (Truth::Gone(removal @ (Removal::Left | Removal::Revoked)), None) if common.is_some() => {
             // It lives, outside of this part, and was deleted here since: that is still to be told.
             tx.store_version(collection, &id, None)?;
-            entry.base = sent.flatten().map(|sent| (sent, UNKNOWN));
+            entry.base = common;
             entry.theirs = Theirs::Removed(removal);
         }
         (Truth::Gone(_), None) => {
@@ -309,10 +345,7 @@ fn settle(tx: &mut dyn ReplicaTx, mut entry: OutboxEntry, truth: Truth) -> Resul
             tx.store_version(collection, &id, None)?;
             // Edited since what was sent: the next upload meets a deletion and is a conflict. Made anew after a
             // deletion that was sent: that is meant, and brings the record back.
-            entry.base = sent.flatten().map(|sent| {
-                let version = entry.base.as_ref().map_or(UNKNOWN, |(_, version)| *version);
-                (sent, version)
-            });
+            entry.base = common;
             entry.theirs = Theirs::Removed(removal);
         }
     }

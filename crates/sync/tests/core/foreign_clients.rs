@@ -1,18 +1,27 @@
 //! Clients without batch numbers: repeats, bases, echoes.
 
+use haversack_model::local::Removal;
 use haversack_model::store::Flow;
 use haversack_model::{
-    Changes, Direction, Filter, Generation, Outcome, Policy, Record, Replica, Store, SyncModel,
-    Value,
+    Changes, CollectionId, Direction, Filter, Generation, Outcome, Policy, Record, Replica, Store,
+    SyncModel, Value,
 };
 use haversack_sync::merge::whole;
 use haversack_sync::{
     Applied, DeltaChange, ForeignEdit, Ids, NewReplica, Sent, Uploader, delta, import, register,
 };
 
-use crate::ground::{Ground, TREES, all_rights, equals, id, set, tree};
+use crate::ground::{BRANCHES, Ground, TREES, all_rights, equals, id, set, tree};
 
 fn checkout(ground: &Ground, policy: Policy, filter: Filter) -> Replica {
+    checkout_layers(ground, policy, vec![(TREES, filter)])
+}
+
+fn checkout_layers(
+    ground: &Ground,
+    policy: Policy,
+    layers: Vec<(CollectionId, Filter)>,
+) -> Replica {
     let mut fresh = || ground.fresh();
     let mut tx = ground
         .store
@@ -25,7 +34,7 @@ fn checkout(ground: &Ground, policy: Policy, filter: Filter) -> Replica {
         sync_model: SyncModel::PerLayer,
         direction: Direction::Bidirectional,
         policy,
-        layers: vec![(TREES, filter)],
+        layers,
         dialect: String::new(),
     };
     let replica = register(
@@ -47,6 +56,16 @@ fn sync(
     cursor: Generation,
     edits: &[ForeignEdit],
 ) -> (Applied, Vec<DeltaChange>, Generation) {
+    let edits: Vec<_> = edits.iter().map(|edit| (TREES, edit.clone())).collect();
+    sync_layers(ground, replica, cursor, &edits)
+}
+
+fn sync_layers(
+    ground: &Ground,
+    replica: &Replica,
+    cursor: Generation,
+    edits: &[(CollectionId, ForeignEdit)],
+) -> (Applied, Vec<DeltaChange>, Generation) {
     let access = all_rights();
     let by = Uploader {
         user: "ann",
@@ -55,19 +74,21 @@ fn sync(
         access: &access,
         cursor: None,
     };
-    let edits: Vec<_> = edits.iter().map(|edit| (TREES, edit.clone())).collect();
     let mut fresh = || ground.fresh();
     let mut tx = ground
         .store
         .begin_write(ground.now())
         .expect("a transaction");
-    let cursors = [(TREES, Some(cursor))];
+    let layers = replica.layers.iter();
+    let cursors: Vec<_> = layers
+        .map(|layer| (layer.collection, Some(cursor)))
+        .collect();
     let (applied, sent) = import(
         &mut *tx,
         replica,
         &cursors,
         &by,
-        &edits,
+        edits,
         false,
         ground.now(),
         &mut Ids(&mut fresh),
@@ -81,11 +102,13 @@ fn told(ground: &Ground, replica: &Replica, since: Generation, sent: &Sent) -> V
     let tx = ground.store.begin_read().expect("a snapshot");
     let mut told = Vec::new();
     let head = tx.head().expect("a head").generation;
-    delta(&*tx, &replica.layers[0], since, head, sent, &mut |change| {
-        told.push(change);
-        Ok(Flow::Continue(()))
-    })
-    .expect("a delta");
+    for layer in &replica.layers {
+        delta(&*tx, layer, since, head, sent, &mut |change| {
+            told.push(change);
+            Ok(Flow::Continue(()))
+        })
+        .expect("a delta");
+    }
     told
 }
 
@@ -293,7 +316,7 @@ fn rows_enter_and_leave_when_the_grant_changes() {
 
     let gone = told(&ground, &replica, cursor, &Sent::default());
     assert!(
-        matches!(&gone[..], [DeltaChange::Remove { global_id, removal: haversack_model::local::Removal::Revoked }] if *global_id == id(1)),
+        matches!(&gone[..], [DeltaChange::Remove { global_id, removal: Removal::Revoked }] if *global_id == id(1)),
         "{gone:?}"
     );
     assert!(
@@ -328,4 +351,32 @@ fn what_a_sender_added_comes_back_as_an_update() {
         matches!(&told[..], [DeltaChange::Update(version)] if version.record.values[4] == "ann".into()),
         "{told:?}"
     );
+}
+
+#[test]
+fn a_child_that_went_with_its_parent_in_one_request_is_told_to_be_gone_also_to_a_repeat() {
+    let ground = Ground::new();
+    ground.add(&tree(1, "oak", 1));
+    let layers = vec![(TREES, Filter::All), (BRANCHES, Filter::All)];
+    let replica = checkout_layers(&ground, Policy::Client, layers);
+    let cursor = ground.head();
+    let branch = Record {
+        global_id: id(20),
+        object_id: None,
+        values: vec![id(1).braced().into(), "long".into()],
+        geometry: None,
+    };
+    let edits = [
+        (BRANCHES, add(&branch)),
+        (TREES, ForeignEdit::Delete(id(1))),
+    ];
+    for _ in 0..2 {
+        let (_, told, _) = sync_layers(&ground, &replica, cursor, &edits);
+        assert!(ground.record(BRANCHES, &id(20)).is_none());
+        let gone = DeltaChange::Remove {
+            global_id: id(20),
+            removal: Removal::Deleted,
+        };
+        assert_eq!(told, [gone]);
+    }
 }

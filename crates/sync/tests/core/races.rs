@@ -4,10 +4,10 @@ use std::cell::RefCell;
 
 use haversack_model::local::{FrozenBatch, LocalReplica, Removal, ReplicaHeader, Theirs};
 use haversack_model::remote::{BatchReply, Page, RemoteChange};
-use haversack_model::{FieldType, Filter, Policy, Remote, Store, SyncState, Value};
-use haversack_sync::client;
+use haversack_model::{Changes, FieldType, Filter, Policy, Remote, Store, SyncState, Value};
+use haversack_sync::client::{self, Choice};
 
-use crate::ground::{Ground, TREES, all_rights, field, id, set, tree};
+use crate::ground::{Ground, TREES, all_rights, equals, field, id, set, tree};
 use crate::loopback::Loopback;
 use crate::memory::MemoryReplica;
 
@@ -20,6 +20,10 @@ struct Scene<'a> {
 impl<'a> Scene<'a> {
     /// A replica that holds tree 7, `oak`.
     fn new(ground: &'a Ground, replies: &'a RefCell<Vec<BatchReply>>) -> Self {
+        Self::filtered(ground, replies, Filter::All)
+    }
+
+    fn filtered(ground: &'a Ground, replies: &'a RefCell<Vec<BatchReply>>, filter: Filter) -> Self {
         ground.add(&tree(7, "oak", 1));
         let remote = Loopback {
             ground,
@@ -29,7 +33,7 @@ impl<'a> Scene<'a> {
             lose_reply: false,
             replies,
         };
-        let file = remote.checkout("ann", Policy::Merge, Filter::All);
+        let file = remote.checkout("ann", Policy::Merge, filter);
         let mut scene = Self {
             ground,
             remote,
@@ -280,4 +284,90 @@ fn a_record_that_left_and_is_back_as_it_was_is_known_beside_the_edit() {
 
     let entry = scene.file.outbox().next().expect("an entry");
     assert_eq!(entry.theirs, Theirs::Unchanged);
+}
+
+/// Tree 7 gets a name and a grower here. Before the answer someone else has renamed it and moved it out of this part,
+/// and it has been edited here once more.
+fn edited_again_after_a_lost_edit(mine: &Changes) -> Vec<Value> {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::filtered(&ground, &replies, equals("height", 1));
+    scene.file.edit_update(TREES, &id(7), mine);
+    let batch = scene.freeze();
+    let mut theirs = set(0, "ash");
+    theirs.values.insert(1, 9.into());
+    ground.update(7, theirs);
+    let reply = scene.push(&batch);
+    scene.file.edit_update(TREES, &id(7), &set(0, "fir"));
+    scene.store_reply(&batch, &reply);
+    let entry = scene.file.outbox().next().expect("an entry");
+    assert_eq!(entry.theirs, Theirs::Removed(Removal::Left));
+    let (base, _) = entry.base.clone().expect("a base");
+    base.values
+}
+
+#[test]
+fn an_edit_that_lost_is_not_the_base_of_the_next_one() {
+    let base = edited_again_after_a_lost_edit(&set(0, "elm"));
+    assert_eq!(base, ["oak".into(), 1.into(), Value::Null]);
+}
+
+#[test]
+fn of_an_edit_that_was_merged_only_the_stored_fields_are_the_base_of_the_next_one() {
+    let mut mine = set(0, "elm");
+    mine.values.insert(2, "ann".into());
+    let base = edited_again_after_a_lost_edit(&mine);
+    assert_eq!(base, ["oak".into(), 1.into(), "ann".into()]);
+}
+
+#[test]
+fn a_record_that_both_sides_brought_back_does_not_vanish_with_the_answer() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    ground.delete(7);
+    scene.sync();
+    assert_eq!(scene.name(), None);
+    let mut tx = scene.file.begin().expect("a transaction");
+    let conflict = tx.conflicts(true).expect("conflicts")[0].id;
+    client::resolve(&mut *tx, conflict, Choice::Base, "ann", ground.now()).expect("resolved");
+    tx.commit().expect("a commit");
+    ground.add(&tree(7, "ash", 3));
+    let page = scene.pull();
+    scene.store_page(&page);
+    assert_eq!(scene.name(), Some("oak".into()));
+
+    scene.sync();
+
+    assert_eq!(
+        scene.name(),
+        Some("ash".into()),
+        "the server's, in a conflict"
+    );
+}
+
+#[test]
+fn a_version_that_follows_at_once_is_seen_beside_an_edit() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    ground.add(&tree(8, "fir", 1));
+    scene.sync();
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    let reply = scene.push(&batch);
+    scene.store_reply(&batch, &reply);
+    ground.update(8, set(0, "pine"));
+    ground.update(7, set(0, "ash"));
+    scene.remote.page_size = 1;
+    // It passes the answer's version of tree 7 and does not name it, because there is a newer one.
+    let page = scene.pull();
+    scene.store_page(&page);
+    scene.file.edit_update(TREES, &id(7), &set(1, 4));
+
+    let page = scene.pull();
+    scene.store_page(&page);
+
+    let entry = scene.file.outbox().next().expect("an entry");
+    assert!(
+        matches!(&entry.theirs, Theirs::Row { record, .. } if record.values[0] == "ash".into())
+    );
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use haversack_model::edit::Base;
-use haversack_model::local::{Removal, ReplicaHeader};
+use haversack_model::local::ReplicaHeader;
 use haversack_model::remote::{BatchReply, Page, RemoteChange, Renewed};
 use haversack_model::store::{Flow, StoredReply};
 use haversack_model::{
@@ -12,7 +12,7 @@ use haversack_model::{
     Principal, Receipt, Replica, ReplicaId, Result, Revision, Store, Timestamp, Value, WriteTx,
 };
 use haversack_sync::native::{Pull, note_cursor};
-use haversack_sync::{DeltaChange, ForeignEdit, Ids, Uploader, apply_edits, native, register};
+use haversack_sync::{ForeignEdit, Ids, Uploader, apply_edits, native, register};
 
 use crate::chance::Chance;
 use crate::ground::Key;
@@ -419,14 +419,6 @@ impl<'s> Server<'s> {
             layer.cursor = layer.cursor.max(cursor_of(layer.collection));
         }
         tx.store_replica(&replica)?;
-        // What went with its parent within the request is in no feed.
-        for receipt in applied.receipts.iter().filter(|receipt| receipt.left) {
-            let remove = DeltaChange::Remove {
-                global_id: receipt.global_id.clone(),
-                removal: Removal::Deleted,
-            };
-            changes.push((receipt.collection, remove));
-        }
         let accepted = |receipt: &Receipt| !matches!(receipt.outcome, Outcome::Rejected { .. });
         let reply = Reply::Exchanged(Exchanged {
             attempt: exchange.attempt,

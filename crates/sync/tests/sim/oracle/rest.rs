@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use haversack_model::local::Removal;
 use haversack_model::store::Flow;
 use haversack_model::{
     Query, QueryRow, Record, ReplicaId, Result, Store, SyncState, Theirs, Versioned,
@@ -110,9 +109,11 @@ pub fn check_theirs(file: &File, view: &ServerView) -> Check {
         };
         if !same {
             return Err(format!(
-                "the server's version of {} is not kept beside the unsent one ({:?})",
+                "the server's version of {} is not kept beside the unsent one: {:?}, base {:?} for {:?}",
                 short(key),
-                matches!(entry.theirs, Theirs::Removed(Removal::Deleted))
+                entry.theirs,
+                entry.base,
+                view.get(key)
             ));
         }
     }
