@@ -15,7 +15,8 @@ cargo xtask <recipe>
   check            format, lints, docs, walls between crates, licences, text rules
   test             installs what the tests need, then runs all of them, real clients included
   e2e [NAME ..]    only the tests with real clients (those whose file name contains NAME)
-  sim [SECONDS]    the simulator of the sync core: fixed seeds, then more for so long (HAVERSACK_SIM_SEED replays one case)
+  sim              the simulator of the sync core: fixed seeds (--seconds N: then fresh ones for so long, --from N: from
+                   this one on, --seed N: replays one case and prints its events)
   bench [NAME]     measures, prints a table and writes docs/benchmarks.md (NAME: only that measurement, nothing written)
   bless            accepts changed snapshots of protocol answers
   prepare          only installs what the tests need";
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
         Some("check") => check::run(),
         Some("test") => test::run(),
         Some("e2e") => e2e::run_only(rest),
-        Some("sim") => test::simulate(rest.first().map(String::as_str)),
+        Some("sim") => test::Simulation::parse(rest).and_then(test::simulate),
         Some("bench") => bench::run(rest.first().map(String::as_str)),
         Some("bless") => test::bless(),
         Some("prepare") => prepare::run().map(|_tools| ()),

@@ -3,7 +3,9 @@
 //! All with the release profile: the simulator, the millions of rows and the real clients want it, and the one
 //! build serves `cargo run --release -- demo` too (docs/decisions).
 
-use anyhow::Result;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
 
 use crate::command::{cargo, step};
 use crate::{e2e, prepare};
@@ -22,30 +24,64 @@ pub fn run() -> Result<()> {
         "unit and integration tests",
         cargo().args(["test", "--release", "--workspace", "--locked", "--quiet"]),
     )?;
-    simulate(None)?;
+    simulate(Simulation {
+        seconds: Some(60),
+        ..Simulation::default()
+    })?;
     e2e::run(&tools, &[])
 }
 
-/// Runs the simulator of the sync core: its fixed seeds, then more of them until the time is up.
+/// What to simulate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Simulation {
+    /// One case to replay, with its events printed.
+    pub seed: Option<u64>,
+    /// How long to run fresh seeds after the fixed ones.
+    pub seconds: Option<u64>,
+    /// The first of the fresh seeds; the time tells it otherwise.
+    pub from: Option<u64>,
+}
+
+impl Simulation {
+    /// Reads `--seed N`, `--seconds N` and `--from N`.
+    ///
+    /// # Errors
+    /// If there is anything else, or what follows is no number.
+    pub fn parse(args: &[String]) -> Result<Self> {
+        let mut asked = Self::default();
+        for pair in args.chunks(2) {
+            let slot = match pair[0].as_str() {
+                "--seed" => &mut asked.seed,
+                "--seconds" => &mut asked.seconds,
+                "--from" => &mut asked.from,
+                other => bail!("sim takes --seed N, --seconds N and --from N, not {other}"),
+            };
+            let number = pair.get(1).and_then(|text| text.parse().ok());
+            *slot = Some(number.with_context(|| format!("{} takes a number", pair[0]))?);
+        }
+        Ok(asked)
+    }
+}
+
+/// Runs the simulator of the sync core on all cores: its fixed seeds, then fresh ones until the time is up.
 ///
 /// # Errors
-/// If a case fails; its seed is printed.
-pub fn simulate(seconds: Option<&str>) -> Result<()> {
+/// If a case fails; the command that replays it is printed.
+pub fn simulate(asked: Simulation) -> Result<()> {
     let mut command = cargo();
-    command.args([
-        "test",
-        "--release",
-        "--locked",
-        "--quiet",
-        "-p",
-        "haversack-sync",
-        "--test",
-        "sim",
-        "--",
-        "--nocapture",
-    ]);
-    if let Some(seconds) = seconds {
-        command.env("HAVERSACK_SIM_SECONDS", seconds);
+    command.args(["test", "--release", "--locked", "--quiet"]);
+    command.args(["-p", "haversack-sync", "--test", "sim"]);
+    command.args(["--", "--nocapture"]);
+    if let Some(seed) = asked.seed {
+        command.env("HAVERSACK_SIM_SEED", seed.to_string());
+    }
+    if let Some(seconds) = asked.seconds {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let from = asked.from.or(now.ok().map(|now| now.as_secs()));
+        let from = from.unwrap_or_default();
+        println!("fresh seeds: cargo xtask sim --seconds {seconds} --from {from}");
+        command.env("HAVERSACK_SIM_SECONDS", seconds.to_string());
+        command.env("HAVERSACK_SIM_FROM", from.to_string());
     }
     step("simulator", &mut command)
 }
@@ -65,4 +101,24 @@ pub fn bless() -> Result<()> {
             "--quiet",
         ]),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Simulation> {
+        let args: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
+        Simulation::parse(&args)
+    }
+
+    #[test]
+    fn a_simulation_is_asked_for_by_seed_or_by_time() {
+        assert_eq!(parsed("").expect("none"), Simulation::default());
+        assert_eq!(parsed("--seed 7").expect("a seed").seed, Some(7));
+        let long = parsed("--seconds 60 --from 5").expect("a time");
+        assert_eq!((long.seconds, long.from), (Some(60), Some(5)));
+        assert!(parsed("--seed").is_err());
+        assert!(parsed("60").is_err());
+    }
 }

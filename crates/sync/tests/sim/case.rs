@@ -32,11 +32,6 @@ pub struct Done {
     pub events: u64,
 }
 
-/// How to see a failure again.
-pub fn replay(seed: u64) -> String {
-    format!("replay with: HAVERSACK_SIM_SEED={seed} cargo xtask sim")
-}
-
 impl SimStore for MemoryStore {
     fn backup(&self) -> Option<Arc<State>> {
         Some(Self::backup(self))

@@ -1,14 +1,17 @@
 //! The simulator of the sync core: a server and its clients in one thread, driven by a seed.
 //!
-//! `HAVERSACK_SIM_SEED=n` replays one case and prints its events; `HAVERSACK_SIM_SECONDS=n` runs seed after seed for so
-//! long. `oracle` says what must hold, `memory::bug` lists the deliberate bugs that must be found, `sometimes` the rare
-//! states that must occur.
+//! `oracle` says what must hold, `memory::bug` lists the deliberate bugs that must be found, `sometimes` the rare
+//! states that must occur. `cargo xtask sim` runs it and sets what it reads from the environment:
 //!
-//! The fixed seeds pass. Beyond them there is at least one open find, so a long `cargo xtask sim SECONDS` may fail: seed
-//! 1405 ends in a conflict of a replica with its own edit, after a merge whose answer said that the record had left.
+//! | variable | what it does |
+//! | --- | --- |
+//! | `HAVERSACK_SIM_SEED=n` | replays one case and prints its events |
+//! | `HAVERSACK_SIM_SECONDS=n` | after the fixed seeds runs fresh ones for so long |
+//! | `HAVERSACK_SIM_FROM=n` | the first of the fresh seeds |
+//! | `HAVERSACK_SIM_ALL=1` | goes on after a failure, and lists all of them at the end |
 //!
-//! Also open, and therefore switched off. What these showed is not yet told apart into faults of the core and faults of
-//! the oracle, and nothing here proves these paths:
+//! Open, and therefore switched off. What these showed is not yet told apart into faults of the core and faults of the
+//! oracle, and nothing here proves these paths:
 //! - `world::OFF`: a column added in mid-life and copies of a file ended in other rows than the server's in about two of a
 //!   hundred cases each; restoring the server or a file more often;
 //! - giving edits up in the middle of a case, and adding a record again offline that was seen deleted: about one case in
@@ -32,6 +35,7 @@ mod oracle;
 mod people;
 mod remote;
 mod rest;
+mod run;
 mod serve;
 mod server;
 mod sometimes;
@@ -39,18 +43,13 @@ mod trace;
 mod upkeep;
 mod world;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use case::{Case, replay};
-use sometimes::Sometimes;
+use case::Case;
+use run::{Plan, must_hold, number, run};
 
-/// Seeds of a run without a time.
+/// Seeds of every run.
 const SEEDS: u64 = if cfg!(debug_assertions) { 300 } else { 1000 };
-
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().expect("a number"))
-}
 
 fn case(seed: u64) -> Case {
     Case {
@@ -63,40 +62,29 @@ fn case(seed: u64) -> Case {
 #[test]
 fn every_seed_keeps_the_guarantees() {
     if let Some(seed) = number("HAVERSACK_SIM_SEED") {
-        let done = Case {
+        let printed = Case {
             print: true,
             ..case(seed)
-        }
-        .run();
-        assert_eq!(done.failure, None, "seed {seed}");
+        };
+        assert_eq!(printed.run().failure, None, "seed {seed}");
         return;
     }
-    let begun = Instant::now();
-    let time = number("HAVERSACK_SIM_SECONDS").map(Duration::from_secs);
-    let mut rare = Sometimes::default();
-    let mut events = 0;
-    let mut seed = 0;
-    while seed < SEEDS || time.is_some_and(|time| begun.elapsed() < time) {
-        let done = case(seed).run();
-        assert_eq!(done.failure, None, "{}", replay(seed));
-        rare.add(&done.seen);
-        events += done.events;
-        if seed % 50 == 0 {
-            let again = case(seed).run();
-            assert_eq!(
-                done.hash,
-                again.hash,
-                "{}: it does not replay",
-                replay(seed)
-            );
-        }
-        seed += 1;
+    let fixed = Plan {
+        first: 0,
+        count: SEEDS,
+        time: None,
+    };
+    let tally = run(fixed, case);
+    must_hold(&tally.failures);
+    assert_eq!(tally.seen.missing(), [], "these states never occurred");
+    if let Some(seconds) = number("HAVERSACK_SIM_SECONDS") {
+        let fresh = Plan {
+            first: number("HAVERSACK_SIM_FROM").unwrap_or(SEEDS),
+            count: 0,
+            time: Some(Duration::from_secs(seconds)),
+        };
+        must_hold(&run(fresh, case).failures);
     }
-    println!(
-        "{seed} cases with {events} events in {:.0?}",
-        begun.elapsed()
-    );
-    assert_eq!(rare.missing(), [], "these states never occurred");
 }
 
 /// The test of the test: a generator or an oracle that has become too weak fails here.
