@@ -11,8 +11,7 @@ import harness as h
 
 @h.test
 def the_seed_notebook_runs_unchanged():
-    folder = os.environ.get("HAVERSACK_ACCEPTANCE", "")
-    script = os.path.join(folder, "seed_notebook.py")
+    script = os.path.join(os.environ.get("HAVERSACK_SHARED", ""), "acceptance", "seed_notebook.py")
     if not os.path.isfile(script):
         raise h.Skipped("seed_notebook.py is not beside the checkout (../shared/acceptance)")
     server = h.Server()

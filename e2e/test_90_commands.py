@@ -5,7 +5,7 @@ import stat
 
 import harness as h
 
-FIXTURES = os.path.join(os.environ.get("HAVERSACK_ACCEPTANCE", ""), "..", "fixtures", "geo")
+FIXTURES = os.path.join(os.environ.get("HAVERSACK_SHARED", ""), "fixtures", "geo")
 
 
 def point(x, y, **properties):

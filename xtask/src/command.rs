@@ -14,6 +14,21 @@ pub fn root() -> PathBuf {
         .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
+/// What lies beside the project and not in it: the folder `shared` with the acceptance scripts and the real data, beside
+/// this checkout or, for a linked worktree, beside the main one. `HAVERSACK_SHARED` names another.
+pub fn shared_folder() -> Option<PathBuf> {
+    if let Some(given) = std::env::var_os("HAVERSACK_SHARED") {
+        return Some(PathBuf::from(given));
+    }
+    let beside = |checkout: &Path| {
+        let folder = checkout.parent()?.join("shared");
+        folder.is_dir().then_some(folder)
+    };
+    let mut git = program("git");
+    git.args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
+    beside(&root()).or_else(|| beside(Path::new(output(&mut git).ok()?.trim()).parent()?))
+}
+
 /// The cargo that runs us.
 ///
 /// What it told us about our own package must not reach the builds that it does for us: build scripts (ring's) watch

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{cargo, output, program, root, step};
+use crate::command::{cargo, program, root, shared_folder, step};
 use crate::prepare::{self, Tools};
 use crate::{metadata, metadata::text};
 
@@ -37,15 +37,18 @@ pub fn run_only(words: &[String]) -> Result<()> {
         "building the command",
         cargo().args(["build", "--release", "--locked"]),
     )?;
-    run(&tools, words)
+    run(&tools, words, 0)
 }
 
-/// Runs the scripts and prints `N passed, N failed, N skipped`.
+/// Runs the scripts and prints `N passed, N failed, N skipped`, the skips of earlier steps included.
 ///
 /// # Errors
 /// If a check fails.
-pub fn run(tools: &Tools, words: &[String]) -> Result<()> {
-    let mut total = Tally::default();
+pub fn run(tools: &Tools, words: &[String], skipped: u32) -> Result<()> {
+    let mut total = Tally {
+        skipped,
+        ..Tally::default()
+    };
     for script in scripts()? {
         let name = script
             .file_name()
@@ -124,26 +127,10 @@ fn command_for(script: &Path, tools: &Tools) -> Result<Command> {
         .env("NODE_PATH", &tools.node_modules)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("PYTHONUNBUFFERED", "1");
-    if let Some(folder) = acceptance_folder() {
-        command.env("HAVERSACK_ACCEPTANCE", folder);
+    if let Some(folder) = shared_folder() {
+        command.env("HAVERSACK_SHARED", folder);
     }
     Ok(command)
-}
-
-/// The acceptance scripts live beside the project, not in it: `../shared/acceptance` of the checkout, or of the main
-/// checkout when this one is a linked worktree.
-fn acceptance_folder() -> Option<PathBuf> {
-    if let Some(given) = std::env::var_os("HAVERSACK_ACCEPTANCE") {
-        return Some(PathBuf::from(given));
-    }
-    let beside = |checkout: &Path| {
-        let folder = checkout.parent()?.join("shared/acceptance");
-        folder.is_dir().then_some(folder)
-    };
-    let common =
-        output(program("git").args(["rev-parse", "--path-format=absolute", "--git-common-dir"]))
-            .ok();
-    beside(&root()).or_else(|| beside(Path::new(common?.trim()).parent()?))
 }
 
 fn run_script(command: &mut Command) -> Result<Tally> {

@@ -3,7 +3,8 @@
 use haversack_model::{SyncState, Value};
 use haversack_sqlite::replica::Options;
 
-use crate::support::{Fixture, fixtures, gid, park, run, version};
+use crate::support::{Fixture, gid, park, run, version};
+use crate::world::ports_as_geojson;
 
 const OPEN: &str =
     "ds = gdal.OpenEx(path, gdal.OF_UPDATE); layer = ds.GetLayerByName('City_parks')\n";
@@ -148,10 +149,12 @@ fn plain_sqlite_still_works_after_gdal_opened_the_file_for_update() {
 #[test]
 fn ogr2ogr_append_logs_every_row_with_an_id_of_its_own() {
     let fixture = Fixture::new(3);
+    let ports = fixture.path.with_extension("geojson");
+    std::fs::write(&ports, ports_as_geojson()).unwrap();
     run(std::process::Command::new("ogr2ogr")
         .args(["-f", "GPKG", "-append", "-nln", "City_parks"])
         .arg(&fixture.path)
-        .arg(fixtures().join("ne_10m_ports.geojson")));
+        .arg(&ports));
     let entries = fixture.entries();
     assert_eq!(entries.len(), 1081);
     assert!(entries.iter().all(|e| e.state == SyncState::ToPost));

@@ -9,3 +9,4 @@ mod property;
 mod repair;
 mod support;
 mod transaction;
+mod world;

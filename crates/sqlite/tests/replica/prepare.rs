@@ -1,95 +1,21 @@
-//! Files prepared on the server, with real data: names in many scripts, mixed geometries, 71 columns.
+//! Files prepared on the server, with data as awkward as the real one: names in many scripts, mixed geometries, 71 columns.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use haversack_model::local::LocalReplica;
-use haversack_model::schema::GeometryKind;
 use haversack_model::{
-    BlobHash, Collection, CollectionId, Field, FieldType, Filter, Geometry, GlobalId, Position,
-    Record, Service, Shape, Store, SyncState, Timestamp, Value, filter::Comparison, filter::Expr,
+    BlobHash, Collection, CollectionId, Filter, GlobalId, Record, Service, Shape, Store, SyncState,
+    Timestamp, Value, filter::Comparison, filter::Expr,
 };
 use haversack_sqlite::SqliteStore;
 use haversack_sqlite::replica::{Checkout, Options, Prepared, ReplicaFile, prepare_replica};
 use uuid::Uuid;
 
-use crate::support::{field, fixtures, header, layer, python, run};
+use crate::support::{header, python, run};
+use crate::world::{ports, towns, world};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
-
-/// A GeoJSON file as a collection and its records.
-fn load(id: u32, file: &str, kind: GeometryKind) -> (Collection, Vec<Record>) {
-    let text = std::fs::read_to_string(fixtures().join(file)).unwrap();
-    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let features = json["features"].as_array().unwrap();
-    let names: Vec<String> = features[0]["properties"]
-        .as_object()
-        .unwrap()
-        .keys()
-        .cloned()
-        .collect();
-    let kind_of = |name: &str| {
-        let values = || features.iter().map(|f| &f["properties"][name]);
-        if values().all(|v| v.is_i64() || v.is_null()) {
-            FieldType::BigInteger
-        } else if values().all(|v| v.is_number() || v.is_null()) {
-            FieldType::Double
-        } else {
-            FieldType::String
-        }
-    };
-    let fields: Vec<Field> = names.iter().map(|n| field(n, kind_of(n))).collect();
-    let records = features
-        .iter()
-        .enumerate()
-        .map(|(at, feature)| Record {
-            global_id: GlobalId::Uuid(Uuid::from_u64_pair(u64::from(id), at as u64)),
-            object_id: None,
-            values: fields
-                .iter()
-                .map(|f| value(f, &feature["properties"][&f.name]))
-                .collect(),
-            geometry: Some(Geometry::from_shape(&shape(&feature["geometry"]))),
-        })
-        .collect();
-    let name = file.trim_end_matches(".geojson").trim_start_matches("ne_");
-    (layer(id, name, Some(kind), fields), records)
-}
-
-fn value(field: &Field, json: &serde_json::Value) -> Value {
-    match (field.kind, json) {
-        (_, serde_json::Value::Null) => Value::Null,
-        (FieldType::BigInteger, n) => Value::Integer(n.as_i64().unwrap()),
-        (FieldType::Double, n) => Value::Real(n.as_f64().unwrap()),
-        (_, serde_json::Value::String(text)) => text.as_str().into(),
-        (_, other) => other.to_string().into(),
-    }
-}
-
-fn shape(json: &serde_json::Value) -> Shape {
-    type Json = serde_json::Value;
-    fn list<T>(json: &Json, item: fn(&Json) -> T) -> Vec<T> {
-        json.as_array().unwrap().iter().map(item).collect()
-    }
-    fn position(json: &Json) -> Position {
-        Position::xy(json[0].as_f64().unwrap(), json[1].as_f64().unwrap())
-    }
-    fn line(json: &Json) -> Vec<Position> {
-        list(json, position)
-    }
-    fn lines(json: &Json) -> Vec<Vec<Position>> {
-        list(json, line)
-    }
-    let at = &json["coordinates"];
-    match json["type"].as_str().unwrap() {
-        "Point" => Shape::Point(Some(position(at))),
-        "LineString" => Shape::LineString(line(at)),
-        "MultiLineString" => Shape::MultiLineString(lines(at)),
-        "Polygon" => Shape::Polygon(lines(at)),
-        "MultiPolygon" => Shape::MultiPolygon(list(at, lines)),
-        other => panic!("{other} is not expected"),
-    }
-}
 
 struct Server {
     folder: tempfile::TempDir,
@@ -140,32 +66,6 @@ impl Server {
         assert_eq!(names, ["replica.gpkg"], "nothing else is left behind");
         (prepared, ReplicaFile::open(&self.path()).unwrap())
     }
-}
-
-fn world() -> Vec<(Collection, Vec<Record>)> {
-    vec![
-        load(0, "ne_10m_ports.geojson", GeometryKind::Point),
-        load(
-            1,
-            "ne_10m_parks_and_protected_lands_line.geojson",
-            GeometryKind::Polyline,
-        ),
-        load(
-            2,
-            "ne_10m_parks_and_protected_lands_area.geojson",
-            GeometryKind::Polygon,
-        ),
-        load(
-            3,
-            "ne_110m_admin_0_countries.geojson",
-            GeometryKind::Polygon,
-        ),
-        load(
-            4,
-            "ne_50m_populated_places_simple.geojson",
-            GeometryKind::Point,
-        ),
-    ]
 }
 
 #[test]
@@ -290,14 +190,10 @@ fn edits_of_wide_and_many_scripted_rows_are_captured_with_their_bases() {
 
 #[test]
 fn only_rows_that_match_and_no_other_layer_are_in_a_filtered_file() {
-    let (mut ports, records) = load(7, "ne_10m_ports.geojson", GeometryKind::Point);
+    let (mut ports, records) = ports(7);
     ports.name = "Häfen der Welt (10 m)".to_owned();
-    let parks = load(
-        8,
-        "ne_10m_parks_and_protected_lands_point.geojson",
-        GeometryKind::Point,
-    );
-    let server = Server::new(&[(ports.clone(), records.clone()), parks]);
+    let towns = towns(8);
+    let server = Server::new(&[(ports.clone(), records.clone()), towns]);
     let at = ports.field_index("scalerank").unwrap();
     let filter = Filter::Compare {
         left: Expr::Field("scalerank".into()),
@@ -325,7 +221,7 @@ fn only_rows_that_match_and_no_other_layer_are_in_a_filtered_file() {
 
 #[test]
 fn attachments_come_with_their_content() {
-    let (mut ports, records) = load(0, "ne_10m_ports.geojson", GeometryKind::Point);
+    let (mut ports, records) = ports(0);
     ports.has_attachments = true;
     let hidden = ports.attachments();
     let server = Server::new(&[(ports.clone(), records.clone())]);
@@ -360,7 +256,7 @@ fn attachments_come_with_their_content() {
 
 #[test]
 fn an_unknown_collection_leaves_no_file() {
-    let server = Server::new(&[load(0, "ne_10m_ports.geojson", GeometryKind::Point)]);
+    let server = Server::new(&[ports(0)]);
     let checkout = Checkout {
         seal: &(),
         layers: vec![(CollectionId(5), &Filter::All)],
@@ -378,7 +274,7 @@ fn an_unknown_collection_leaves_no_file() {
 
 #[test]
 fn commits_during_the_preparation_are_after_its_cursor() {
-    let (ports, records) = load(0, "ne_10m_ports.geojson", GeometryKind::Point);
+    let (ports, records) = ports(0);
     let server = Server::new(&[(ports.clone(), records.clone())]);
     let checkout = Checkout {
         seal: &(),

@@ -215,18 +215,3 @@ pub(crate) fn run(command: &mut Command) -> String {
     );
     text
 }
-
-/// The folder of geographic fixtures.
-pub(crate) fn fixtures() -> PathBuf {
-    let shared = std::env::var_os("HAVERSACK_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
-    let folder = shared.join("fixtures/geo");
-    assert!(
-        folder.is_dir(),
-        "the fixtures are not in {}: set HAVERSACK_SHARED to the folder that holds fixtures/geo",
-        folder.display()
-    );
-    folder
-}
