@@ -31,10 +31,11 @@ pub trait Host: Send + Sync + Debug {
         password: &str,
         address: &str,
     ) -> Result<Option<Principal>, LoginError>;
-    /// A new token for a principal.
-    fn issue_token(&self, principal: &Principal, lifetime_ms: u64) -> Token;
-    /// The principal of a token; `None` if unknown, expired or revoked.
-    fn verify_token(&self, token: &str) -> Option<Principal>;
+    /// A new token for a principal, which counts only where `binding` allows it. Its text ends in
+    /// [`Binding::suffix`].
+    fn issue_token(&self, principal: &Principal, lifetime_ms: u64, binding: &Binding) -> Token;
+    /// The principal of a token; `None` if unknown, expired, revoked or bound to another place.
+    fn verify_token(&self, token: &str, origin: Origin<'_>) -> Option<Principal>;
     /// Ends a token.
     fn revoke_token(&self, token: &str);
 
@@ -101,6 +102,81 @@ pub enum LoginError {
         /// Seconds to wait.
         retry_after_s: u32,
     },
+}
+
+/// Where a request with a token comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// The `Referer` header, if one was sent.
+    pub referer: Option<&'a str>,
+    /// Address of the client.
+    pub address: &'a str,
+}
+
+/// What a token is bound to. It is part of the token's text, so that whoever checks the text checks it, too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Binding {
+    /// Nothing: it counts anywhere.
+    #[default]
+    None,
+    /// Pages of this host: a request that names a referer must name one of it. Programs send none and are let through.
+    Referer(String),
+    /// One address.
+    Address(String),
+}
+
+impl Binding {
+    /// The end of a token that is bound so; a server's own part of a token has no dot in it.
+    pub fn suffix(&self) -> String {
+        let hex = |text: &str| {
+            text.bytes()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        };
+        match self {
+            Self::None => String::new(),
+            Self::Referer(referer) => format!(".r{}", hex(&host_of(referer))),
+            Self::Address(address) => format!(".a{}", hex(address.trim())),
+        }
+    }
+    /// The binding of a token; what can be made of it is bound like it.
+    pub fn of(token: &str) -> Self {
+        let text = |hex: &str| {
+            let bytes = (0..hex.len()).step_by(2).map(|at| {
+                let pair = hex.get(at..at + 2)?;
+                u8::from_str_radix(pair, 16).ok()
+            });
+            String::from_utf8(bytes.collect::<Option<Vec<u8>>>()?).ok()
+        };
+        let bound = token.split_once('.').map_or("", |(_, bound)| bound);
+        let referer = bound.strip_prefix('r').and_then(text).map(Self::Referer);
+        let address = bound.strip_prefix('a').and_then(text).map(Self::Address);
+        referer.or(address).unwrap_or_default()
+    }
+    /// Whether a token counts for a request from there.
+    pub fn allows(token: &str, origin: Origin<'_>) -> bool {
+        let Some((_, bound)) = token.split_once('.') else {
+            return true;
+        };
+        let same = |binding: Self| binding.suffix().strip_prefix('.') == Some(bound);
+        match origin.referer.filter(|text| !text.trim().is_empty()) {
+            _ if bound.starts_with('a') => same(Self::Address(origin.address.to_owned())),
+            Some(referer) => same(Self::Referer(referer.to_owned())),
+            None => true,
+        }
+    }
+}
+
+/// Host and port of a referer, or the whole of what is no URL, in lower case.
+fn host_of(referer: &str) -> String {
+    let rest = referer.trim().split_once("://");
+    let rest = rest.map_or(referer.trim(), |(_, rest)| rest);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    rest[..end]
+        .chars()
+        .take(100)
+        .collect::<String>()
+        .to_lowercase()
 }
 
 /// A credential that stands for a login.
@@ -179,4 +255,56 @@ pub trait JobRunner: Send + Sync + Debug {
         job: &Job,
         progress: &mut dyn FnMut(&str, u64, Option<u64>),
     ) -> std::result::Result<String, String>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(referer: Option<&str>) -> Origin<'_> {
+        Origin {
+            referer,
+            address: "127.0.0.1",
+        }
+    }
+
+    #[test]
+    fn a_token_bound_to_a_referer_counts_for_pages_of_that_host() {
+        let token = format!(
+            "abc{}",
+            Binding::Referer("https://Maps.example:8443/app".to_owned()).suffix()
+        );
+        for (referer, counts) in [
+            (Some("https://maps.example:8443/other?x=1"), true),
+            (Some("maps.example:8443"), true),
+            (Some("https://maps.example/app"), false),
+            (Some("https://evil.example/maps.example:8443"), false),
+            (Some("http"), false),
+            (None, true),
+            (Some(""), true),
+        ] {
+            assert_eq!(
+                Binding::allows(&token, from(referer)),
+                counts,
+                "{referer:?}"
+            );
+        }
+        let python = format!("abc{}", Binding::Referer("http".to_owned()).suffix());
+        assert_eq!(Binding::of(&python), Binding::Referer("http".to_owned()));
+        assert!(Binding::allows(&python, from(Some("http"))));
+    }
+
+    #[test]
+    fn a_token_bound_to_an_address_counts_from_there_alone() {
+        let here = format!("abc{}", Binding::Address("127.0.0.1".to_owned()).suffix());
+        let there = format!("abc{}", Binding::Address("127.0.0.2".to_owned()).suffix());
+        assert!(Binding::allows(&here, from(Some("https://any.example"))));
+        assert!(!Binding::allows(&there, from(None)));
+    }
+
+    #[test]
+    fn an_unbound_token_counts_anywhere() {
+        assert_eq!(Binding::None.suffix(), "");
+        assert!(Binding::allows("abc", from(Some("https://any.example"))));
+    }
 }

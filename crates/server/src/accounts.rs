@@ -12,7 +12,7 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use haversack_model::host::{LoginError, Token};
+use haversack_model::host::{Binding, LoginError, Origin, Token};
 use haversack_model::{Principal, Timestamp};
 
 use crate::attempts::Attempts;
@@ -238,8 +238,10 @@ impl Accounts {
         principal: &Principal,
         now: Timestamp,
         lifetime_ms: u64,
+        binding: &Binding,
     ) -> Result<Token> {
-        let text = secret::random_token();
+        // The whole text is hashed: a token without its binding is another, unknown one.
+        let text = secret::random_token() + &binding.suffix();
         let expires_at = Timestamp(now.0.saturating_add_unsigned(lifetime_ms));
         let doing = "issuing a token";
         let connection = self.db.lock();
@@ -254,8 +256,16 @@ impl Accounts {
         Ok(Token { text, expires_at })
     }
 
-    /// The principal of a token; `None` if unknown, expired or revoked.
-    pub fn verify_token(&self, token: &str, now: Timestamp) -> Result<Option<Principal>> {
+    /// The principal of a token; `None` if unknown, expired, revoked or bound to another place.
+    pub fn verify_token(
+        &self,
+        token: &str,
+        origin: Origin<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Principal>> {
+        if !Binding::allows(token, origin) {
+            return Ok(None);
+        }
         self.db
             .lock()
             .prepare_cached(

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use haversack_model::host::{JobRunner, LoginError, StoredFile, Token};
+use haversack_model::host::{Binding, JobRunner, LoginError, Origin, StoredFile, Token};
 use haversack_model::{
     Access, Collection, CollectionId, Filter, Generation, Host, Job, Principal, Replica, Right,
     Service, Store, Timestamp,
@@ -314,10 +314,10 @@ impl Host for Server {
     ) -> Result<Option<Principal>, LoginError> {
         self.accounts.login(user, password, address)
     }
-    fn issue_token(&self, principal: &Principal, lifetime_ms: u64) -> Token {
+    fn issue_token(&self, principal: &Principal, lifetime_ms: u64, binding: &Binding) -> Token {
         let issued = self
             .accounts
-            .issue_token(principal, clock::now(), lifetime_ms);
+            .issue_token(principal, clock::now(), lifetime_ms, binding);
         issued.unwrap_or_else(|error| {
             tracing::error!(%error, "a token could not be kept and will not be accepted");
             Token {
@@ -326,7 +326,7 @@ impl Host for Server {
             }
         })
     }
-    fn verify_token(&self, token: &str) -> Option<Principal> {
+    fn verify_token(&self, token: &str, origin: Origin<'_>) -> Option<Principal> {
         if secret::same_secret(token.as_bytes(), self.operator_token.as_bytes()) {
             return Some(Principal {
                 name: OPERATOR.to_owned(),
@@ -334,7 +334,7 @@ impl Host for Server {
             });
         }
         or_deny(
-            self.accounts.verify_token(token, clock::now()),
+            self.accounts.verify_token(token, origin, clock::now()),
             "verifying a token",
         )
     }

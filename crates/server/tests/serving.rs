@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use haversack_model::Host as _;
+use haversack_model::host::Origin;
 use haversack_server::{Handle, Options};
 
 fn start(dir: &tempfile::TempDir) -> Handle {
@@ -145,7 +146,10 @@ fn the_data_directory_is_free_after_the_end_and_knows_its_users() {
     let handle = start(&dir);
     let running = haversack_server::DataDir::running(&dir.path().join("data")).unwrap();
     assert_eq!(running.url, handle.http_url());
-    let operator = handle.server.verify_token(&running.token).unwrap();
+    let operator = handle
+        .server
+        .verify_token(&running.token, Origin::default())
+        .unwrap();
     assert!(operator.is_admin);
     let id = handle.server.server_id();
     handle.stop();

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use haversack_model::host::Binding;
 use haversack_model::{
     Access, Collection, CollectionId, Host, Principal, Right, Service, Store, Timestamp,
 };
@@ -30,6 +31,8 @@ pub(crate) struct Call {
     pub(crate) base: String,
     /// Address of the client, for limits.
     pub(crate) address: String,
+    /// What the token of this request is bound to: what is made of it is bound likewise.
+    pub(crate) binding: Binding,
     /// Set in a job: the id of what the operation makes, the same in every run of the job.
     pub(crate) job: Option<Uuid>,
 }

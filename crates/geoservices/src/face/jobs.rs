@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use haversack_model::host::{Job, JobRunner, JobStatus};
+use haversack_model::host::{Binding, Job, JobRunner, JobStatus};
 use haversack_model::{Host, Principal};
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -231,6 +231,7 @@ impl Runner {
             method: Method::POST,
             base: request.base.clone(),
             address: String::new(),
+            binding: Binding::None,
             job: Some(request.fixed),
         })
     }

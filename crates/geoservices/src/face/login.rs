@@ -3,6 +3,7 @@
 //! A token never appears in an answer other than the one that hands it out. Source: `spec/geoservices.md` 2 and 7.
 
 use haversack_model::Principal;
+use haversack_model::host::Origin;
 use http::header;
 use http::request::Parts;
 
@@ -25,11 +26,20 @@ pub(crate) fn credential(parts: &Parts, params: &mut Params, base: &str) -> Opti
 }
 
 /// The principal of a request. Places where one logs in ask for no valid token.
-pub(crate) fn principal(call: &Call, path: &Path, token: Option<String>) -> Result<Principal> {
+pub(crate) fn principal(
+    call: &Call,
+    path: &Path,
+    token: Option<String>,
+    referer: Option<&str>,
+) -> Result<Principal> {
     let Some(token) = token else {
         return Ok(Principal::anonymous());
     };
-    match call.host.verify_token(token.trim()) {
+    let origin = Origin {
+        referer,
+        address: &call.address,
+    };
+    match call.host.verify_token(token.trim(), origin) {
         Some(principal) => Ok(principal),
         None if is_open(path) => Ok(Principal::anonymous()),
         None => Err(Problem::InvalidToken),

@@ -32,7 +32,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{OriginalUri, Request};
 use axum::response::Response;
-use haversack_model::host::Connection;
+use haversack_model::host::{Binding, Connection};
 use haversack_model::{Host, Principal};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -98,6 +98,8 @@ async fn run(
     *format = wanted_format(parts, &params);
     let base = base_url(parts, host.as_ref())?;
     let credential = login::credential(parts, &mut params, &base);
+    let referer = parts.headers.get(header::REFERER);
+    let referer = referer.and_then(|value| value.to_str().ok().map(str::to_owned));
     let connection = parts.extensions.get::<Connection>();
     let mut call = Call {
         host,
@@ -107,10 +109,11 @@ async fn run(
         method: parts.method.clone(),
         base,
         address: connection.map_or_else(String::new, |c| c.peer.ip().to_string()),
+        binding: credential.as_deref().map_or(Binding::None, Binding::of),
         job: None,
     };
     let work = tokio::task::spawn_blocking(move || {
-        call.principal = login::principal(&call, &path, credential)?;
+        call.principal = login::principal(&call, &path, credential, referer.as_deref())?;
         dispatch::dispatch(&call, &path)
     });
     let answer: Answer = work

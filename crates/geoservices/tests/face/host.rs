@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use haversack_model::host::{JobRunner, LoginError, StoredFile, Token};
+use haversack_model::host::{Binding, JobRunner, LoginError, Origin, StoredFile, Token};
 use haversack_model::{
     Access, CollectionId, Error, Filter, Host, Job, JobStatus, Principal, Result, Right, Store,
     Timestamp,
@@ -164,7 +164,7 @@ impl TestHost {
             name: user.to_owned(),
             is_admin: user == "root",
         };
-        self.issue_token(&principal, 1000).text
+        self.issue_token(&principal, 1000, &Binding::None).text
     }
 }
 
@@ -204,17 +204,25 @@ impl Host for TestHost {
             is_admin: user == "root",
         }))
     }
-    fn issue_token(&self, principal: &Principal, lifetime_ms: u64) -> Token {
+    fn issue_token(&self, principal: &Principal, lifetime_ms: u64, binding: &Binding) -> Token {
         let mut state = self.state.lock().unwrap();
         state.issued += 1;
-        let text = format!("token-{}-{}", principal.name, state.issued);
+        let text = format!(
+            "token-{}-{}{}",
+            principal.name,
+            state.issued,
+            binding.suffix()
+        );
         state.tokens.insert(text.clone(), principal.clone());
         Token {
             text,
             expires_at: Timestamp(state.clock + lifetime_ms as i64),
         }
     }
-    fn verify_token(&self, token: &str) -> Option<Principal> {
+    fn verify_token(&self, token: &str, origin: Origin<'_>) -> Option<Principal> {
+        if !Binding::allows(token, origin) {
+            return None;
+        }
         self.state.lock().unwrap().tokens.get(token).cloned()
     }
     fn revoke_token(&self, token: &str) {

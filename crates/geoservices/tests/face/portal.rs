@@ -5,7 +5,7 @@ use http::header;
 use serde_json::{Value, json};
 
 use crate::host::PASSWORD;
-use crate::web::{Client, SERVICE, code, form, path_of};
+use crate::web::{Client, SERVICE, code, form, json as answer_of, path_of};
 
 const SHARING: &str = "/arcgis/sharing/rest";
 
@@ -48,6 +48,59 @@ async fn a_password_gives_a_token_and_a_token_another() {
     ];
     let other = client.post_to(&path, &exchange).await;
     assert_ne!(other["token"].as_str().unwrap(), token);
+}
+
+#[tokio::test]
+async fn a_token_is_bound_as_asked_and_what_is_made_of_it_likewise() {
+    let client = Client::new();
+    let path = format!("{SHARING}/generateToken");
+    let login = [("username", "ada"), ("password", PASSWORD), ("f", "json")];
+    let bound = [
+        ("client", "referer"),
+        ("referer", "https://maps.example/app"),
+    ];
+    let token = client.post_to(&path, &[&login[..], &bound].concat()).await["token"].clone();
+    let exchanged = client
+        .post_to(&path, &[("token", token.as_str().unwrap()), ("f", "json")])
+        .await["token"]
+        .clone();
+    let code_exchange = [
+        ("grant_type", "authorization_code"),
+        ("code", token.as_str().unwrap()),
+    ];
+    let redeemed = client
+        .post_to(&format!("{SHARING}/oauth2/token"), &code_exchange)
+        .await["access_token"]
+        .clone();
+    for (referer, expected) in [
+        (Some("https://maps.example/other"), 0),
+        (Some("https://evil.example/"), 498),
+        (None, 0),
+    ] {
+        for token in [&exchanged, &redeemed] {
+            let path = format!("{SHARING}/community/self?f=json");
+            let mut request = client.request("GET", &path);
+            let bearer = format!("Bearer {}", token.as_str().unwrap());
+            request = request.header("X-Esri-Authorization", bearer);
+            if let Some(referer) = referer {
+                request = request.header("Referer", referer);
+            }
+            let request = request.body(Body::empty()).unwrap();
+            let answer = answer_of(client.send(request).await).await;
+            assert_eq!(
+                answer["error"]["code"].as_i64().unwrap_or(0),
+                expected,
+                "{referer:?}: {answer}"
+            );
+        }
+    }
+    let nowhere = client
+        .post_to(&path, &[&login[..], &bound[..1]].concat())
+        .await;
+    assert_eq!(nowhere["error"]["details"][0], "'referer': is required");
+    let odd = [("client", "moon")];
+    let odd = client.post_to(&path, &[&login[..], &odd].concat()).await;
+    assert!(odd.to_string().contains("'client'"), "{odd}");
 }
 
 #[tokio::test]

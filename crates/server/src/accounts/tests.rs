@@ -30,24 +30,58 @@ fn a_changed_password_ends_tokens_and_cached_credentials() {
         .login("ada", "countess", "127.0.0.1")
         .unwrap()
         .unwrap();
-    let token = accounts.issue_token(&ada, NOW, 60_000).unwrap();
+    let token = accounts
+        .issue_token(&ada, NOW, 60_000, &Binding::None)
+        .unwrap();
     assert_eq!(
-        accounts.verify_token(&token.text, NOW).unwrap(),
+        accounts
+            .verify_token(&token.text, Origin::default(), NOW)
+            .unwrap(),
         Some(ada.clone())
     );
     assert_eq!(
         accounts
-            .verify_token(&token.text, Timestamp(NOW.0 + 60_000))
+            .verify_token(&token.text, Origin::default(), Timestamp(NOW.0 + 60_000))
             .unwrap(),
         None,
         "it expires"
     );
     accounts.set_password("ada", "lovelace").unwrap();
-    assert_eq!(accounts.verify_token(&token.text, NOW).unwrap(), None);
+    assert_eq!(
+        accounts
+            .verify_token(&token.text, Origin::default(), NOW)
+            .unwrap(),
+        None
+    );
     assert_eq!(
         accounts.login("ada", "countess", "127.0.0.1").unwrap(),
         None
     );
+}
+
+#[test]
+fn a_bound_token_counts_only_where_it_may_and_never_without_its_binding() {
+    let (_dir, accounts) = accounts();
+    accounts.add("ada", "countess", false, NOW).unwrap();
+    let ada = Principal {
+        name: "ada".to_owned(),
+        is_admin: false,
+    };
+    let binding = Binding::Referer("https://maps.example/app".to_owned());
+    let token = accounts.issue_token(&ada, NOW, 60_000, &binding).unwrap();
+    let verified = |text: &str, referer| {
+        let origin = Origin {
+            referer: Some(referer),
+            address: "127.0.0.1",
+        };
+        accounts.verify_token(text, origin, NOW).unwrap()
+    };
+    assert!(verified(&token.text, "https://maps.example/other").is_some());
+    assert!(verified(&token.text, "https://evil.example/").is_none());
+    let (secret, _) = token.text.split_once('.').unwrap();
+    assert!(verified(secret, "https://evil.example/").is_none());
+    let bound_anew = secret.to_owned() + &Binding::Referer("evil.example".to_owned()).suffix();
+    assert!(verified(&bound_anew, "https://evil.example/").is_none());
 }
 
 #[test]
@@ -58,9 +92,16 @@ fn a_revoked_token_is_unknown() {
         name: "ada".to_owned(),
         is_admin: false,
     };
-    let token = accounts.issue_token(&ada, NOW, 60_000).unwrap();
+    let token = accounts
+        .issue_token(&ada, NOW, 60_000, &Binding::None)
+        .unwrap();
     accounts.revoke_token(&token.text).unwrap();
-    assert_eq!(accounts.verify_token(&token.text, NOW).unwrap(), None);
+    assert_eq!(
+        accounts
+            .verify_token(&token.text, Origin::default(), NOW)
+            .unwrap(),
+        None
+    );
 }
 
 #[test]

@@ -21,7 +21,7 @@ use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
 use tracing::Instrument as _;
 
 use haversack_model::Host;
-use haversack_model::host::Connection;
+use haversack_model::host::{Connection, Origin};
 
 use crate::{Config, Server, secret};
 
@@ -96,12 +96,18 @@ async fn show_metrics(
     State((server, metrics)): State<(Arc<Server>, PrometheusHandle)>,
     request: Request,
 ) -> Response {
-    let is_local = request
+    let peer = request
         .extensions()
         .get::<Connection>()
-        .is_some_and(|c| c.peer.ip().to_canonical().is_loopback());
+        .map(|c| c.peer.ip());
+    let is_local = peer.is_some_and(|ip| ip.to_canonical().is_loopback());
+    let address = peer.map_or_else(String::new, |ip| ip.to_string());
+    let origin = Origin {
+        referer: referer(request.headers()),
+        address: &address,
+    };
     let is_admin = bearer(request.headers())
-        .and_then(|token| server.verify_token(token))
+        .and_then(|token| server.verify_token(token, origin))
         .is_some_and(|who| who.is_admin);
     if !is_local && !is_admin {
         return problem(
@@ -124,6 +130,11 @@ pub(crate) fn bearer(headers: &http::HeaderMap) -> Option<&str> {
     scheme
         .eq_ignore_ascii_case("bearer")
         .then_some(token.trim())
+}
+
+/// The page that a request was made by, as far as it says.
+pub(crate) fn referer(headers: &http::HeaderMap) -> Option<&str> {
+    headers.get(http::header::REFERER)?.to_str().ok()
 }
 
 /// Gives each request an id, logs it without secrets, counts it, and sets the headers that every answer carries.

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use uuid::Uuid;
 
+use haversack_model::host::Binding;
 use haversack_model::{Host as _, Job, JobStatus};
 
 use super::answer::{json, parse, unpack};
@@ -25,7 +26,7 @@ pub(super) fn log_in(call: &Call, address: &str, body: &Bytes) -> Result<Respons
         .login(&login.user, &login.password, address)?
         .ok_or_else(|| Problem::unauthorized("user name or password is wrong"))?;
     let lifetime_ms = login.lifetime_ms.unwrap_or(2 * HOUR_MS).min(YEAR_MS);
-    let token = call.server.issue_token(&who, lifetime_ms);
+    let token = call.server.issue_token(&who, lifetime_ms, &Binding::None);
     json(&LoggedIn {
         token: token.text,
         expires_at: token.expires_at,

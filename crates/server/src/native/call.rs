@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HeaderMap};
 use http::request::Parts;
 
-use haversack_model::host::Connection;
+use haversack_model::host::{Connection, Origin};
 use haversack_model::{Access, Host as _, Principal, Right, Store};
 
 use super::problem::{Problem, Result};
@@ -86,7 +86,11 @@ pub(super) fn caller(server: &Server, incoming: &Incoming) -> Result<Principal> 
     let value = value.to_str().map_err(|_not_text| unreadable())?;
     let (scheme, secret) = value.split_once(' ').ok_or_else(unreadable)?;
     if scheme.eq_ignore_ascii_case("bearer") {
-        return server.verify_token(secret.trim()).ok_or_else(|| {
+        let origin = Origin {
+            referer: crate::http::referer(&incoming.headers),
+            address: &incoming.address,
+        };
+        return server.verify_token(secret.trim(), origin).ok_or_else(|| {
             Problem::unauthorized("the token is unknown or has ended; log in again")
         });
     }

@@ -6,6 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use haversack_model::host::{Binding, Origin};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -100,7 +101,10 @@ pub(crate) fn sign_in(call: &Call) -> Result<Answer> {
         return Ok(Answer::Page(form(call, &wish, message)));
     };
     if wish.wants_code || wish.redirect_uri == OUT_OF_BAND {
-        let code = call.host.issue_token(&principal, CODE_LIFETIME_MS).text;
+        let code = call
+            .host
+            .issue_token(&principal, CODE_LIFETIME_MS, &Binding::None)
+            .text;
         if wish.redirect_uri == OUT_OF_BAND {
             let title = format!("SUCCESS code={code}");
             return Ok(Answer::Page(html_of(&title, "<p>Signed in.</p>")));
@@ -117,9 +121,11 @@ pub(crate) fn sign_in(call: &Call) -> Result<Answer> {
             encode_segment(&wish.state)
         )));
     }
-    let token = call
-        .host
-        .issue_token(&principal, tokens::minutes(call)? * 60 * 1000);
+    let token = call.host.issue_token(
+        &principal,
+        tokens::minutes(call)? * 60 * 1000,
+        &Binding::None,
+    );
     Ok(Answer::Redirect(format!(
         "{}#access_token={}&expires_in={}&state={}&token_type=bearer&username={}&ssl=true",
         wish.redirect_uri,
@@ -140,12 +146,15 @@ pub(crate) fn exchange_code(call: &Call) -> Result<Answer> {
     let code = call.params.required("code")?;
     let principal = call
         .host
-        .verify_token(code)
+        .verify_token(code, Origin::default())
         .ok_or_else(|| Problem::parameter("code", "it is invalid or has expired"))?;
     call.host.revoke_token(code);
-    let token = call
-        .host
-        .issue_token(&principal, tokens::DEFAULT_MINUTES * 60 * 1000);
+    let token = call.host.issue_token(
+        &principal,
+        tokens::DEFAULT_MINUTES * 60 * 1000,
+        // Any token does as a code, and none becomes more than it was.
+        &Binding::of(code),
+    );
     Ok(Answer::Json(json!({
         "access_token": token.text,
         "expires_in": tokens::seconds_until(token.expires_at, call.now()),

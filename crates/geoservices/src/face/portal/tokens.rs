@@ -1,6 +1,6 @@
 //! `generateToken`: a token for a name and password, or for another token.
 
-use haversack_model::host::LoginError;
+use haversack_model::host::{Binding, LoginError};
 use haversack_model::{Principal, Timestamp};
 use http::Method;
 use serde_json::json;
@@ -21,25 +21,47 @@ pub(crate) fn generate(call: &Call) -> Result<Answer> {
     if password.is_some() && call.method != Method::POST {
         return Err(Problem::Method("POST: a password does not belong in a URL"));
     }
-    let principal = match (call.params.text("username"), password) {
+    let (principal, binding) = match (call.params.text("username"), password) {
         (Some(user), Some(password)) => {
-            check_password(call, user, password)?.ok_or(Problem::WrongPassword)?
+            let principal = check_password(call, user, password)?.ok_or(Problem::WrongPassword)?;
+            (principal, binding(call)?)
         }
         (Some(_), None) => return Err(Problem::parameter("password", "it is required")),
         (None, Some(_)) => return Err(Problem::parameter("username", "it is required")),
         (None, None) if call.principal.is_anonymous() => {
             return Err(Problem::parameter("username", "it is required"));
         }
-        (None, None) => call.principal.clone(),
+        // A token that is made of another one is bound like it.
+        (None, None) => (call.principal.clone(), call.binding.clone()),
     };
-    let token = call
-        .host
-        .issue_token(&principal, minutes(call)? * 60 * 1000);
+    let lifetime_ms = minutes(call)? * 60 * 1000;
+    let token = call.host.issue_token(&principal, lifetime_ms, &binding);
     Ok(Answer::Json(json!({
         "token": token.text,
         "expires": token.expires_at.0,
         "ssl": call.base.starts_with("https:"),
     })))
+}
+
+/// What the client wants its token to be bound to.
+fn binding(call: &Call) -> Result<Binding> {
+    #[derive(Clone, Copy)]
+    enum Client {
+        Referer,
+        Ip,
+        RequestIp,
+    }
+    let words = [
+        ("referer", Client::Referer),
+        ("ip", Client::Ip),
+        ("requestip", Client::RequestIp),
+    ];
+    Ok(match call.params.choice("client", &words)? {
+        None => Binding::None,
+        Some(Client::Referer) => Binding::Referer(call.params.required("referer")?.to_owned()),
+        Some(Client::Ip) => Binding::Address(call.params.required("ip")?.to_owned()),
+        Some(Client::RequestIp) => Binding::Address(call.address.clone()),
+    })
 }
 
 /// The principal of a name and password, `None` if they do not fit.
