@@ -187,6 +187,11 @@ pub trait ReplicaTx {
     fn entry(&self, collection: CollectionId, id: &GlobalId) -> Result<Option<OutboxEntry>>;
     /// Adds or replaces an outbox entry.
     fn store_entry(&mut self, entry: &OutboxEntry) -> Result<()>;
+    /// Stores an entry that was just frozen: it was given by [`Self::pending`] or [`Self::entry`] in this transaction, and
+    /// its number and base are as they were then.
+    fn store_frozen(&mut self, entry: &OutboxEntry) -> Result<()> {
+        self.store_entry(entry)
+    }
     /// Removes an outbox entry: the record is settled.
     fn remove_entry(&mut self, collection: CollectionId, id: &GlobalId) -> Result<()>;
     /// At most `limit` entries that can be frozen (not in an unresolved batch, state `ToPost` or `ToUpdate`), by `edit_no`.

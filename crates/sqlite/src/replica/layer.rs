@@ -19,9 +19,13 @@ pub(crate) struct Layer {
 #[derive(Clone, Debug)]
 pub(crate) struct Statements {
     pub(crate) select_row: String,
+    /// By object id and global id.
+    pub(crate) select_known: String,
     pub(crate) select_all: String,
     pub(crate) insert_row: String,
     pub(crate) update_row: String,
+    /// As `update_row` for a row whose geometry stays: it leaves the spatial index alone.
+    pub(crate) update_in_place: Option<String>,
     pub(crate) select_old_fid: String,
     pub(crate) delete_row: String,
     pub(crate) select_kept: String,
@@ -52,6 +56,14 @@ impl Layer {
             .skip(2)
             .map(|(at, column)| format!("{} = ?{}", quote_ident(column), at + 1))
             .collect::<Vec<_>>();
+        let update_in_place = match &collection.geometry {
+            Some(geometry) if assignments.len() > 1 => Some(format!(
+                "UPDATE {quoted} SET {} WHERE {gid} = ?2 AND ?1 IS NULL AND {} IS ?3",
+                assignments[1..].join(", "),
+                quote_ident(&geometry.name)
+            )),
+            _ => None,
+        };
         let update_row = if assignments.is_empty() {
             format!("UPDATE {quoted} SET {gid} = ?2 WHERE {gid} = ?2 AND ?1 IS NULL")
         } else {
@@ -64,9 +76,11 @@ impl Layer {
             select_row: format!(
                 "SELECT {list} FROM {quoted} WHERE {gid} = ?1 ORDER BY {fid} LIMIT 1"
             ),
+            select_known: format!("SELECT {list} FROM {quoted} WHERE {fid} = ?1 AND {gid} = ?2"),
             select_all: format!("SELECT {list} FROM {quoted}"),
             insert_row: format!("INSERT INTO {quoted} ({list}) VALUES ({})", placeholders(1)),
             update_row,
+            update_in_place,
             select_old_fid: format!(
                 "SELECT fid FROM haversack_outbox o WHERE collection = {} AND global_id = ?1 AND deleted = 1 \
                  AND NOT EXISTS (SELECT 1 FROM {quoted} t WHERE t.{fid} = o.fid)",

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use haversack_model::local::{LocalReplica, ReplicaHeader};
 use haversack_model::{Collection, CollectionId, Error, ReplicaTx, Result};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 mod attachments;
@@ -226,6 +227,9 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     // SQLite's own handler backs off in growing steps of up to 100 ms.
     conn.busy_timeout(PATIENCE).doing(doing)?;
     conn.set_prepared_statement_cache_capacity(128);
+    // Without it every binding of some statements compiles them again.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .doing(doing)?;
     crate::gpkg::functions::register(&conn).doing(doing)?;
     conn.execute_batch(
         "PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -16000;",

@@ -11,6 +11,9 @@ use super::fault::{Doing, damaged};
 use super::layer::Layer;
 use super::row;
 
+/// Gives numbers for versions that are kept aside.
+pub(crate) type Numbers<'a> = &'a dyn Fn() -> Result<i64>;
+
 /// The words of `haversack_outbox.state`.
 pub(crate) fn state_word(state: SyncState) -> &'static str {
     match state {
@@ -223,10 +226,94 @@ pub(crate) fn remove(conn: &Connection, layer: &Layer, line: &Line) -> Result<()
     Ok(())
 }
 
-/// Adds an entry or replaces it. The object id of a deleted row is kept, since editors may bring it back.
-pub(crate) fn store(conn: &Connection, layer: &Layer, entry: &OutboxEntry) -> Result<()> {
-    let old = line(conn, entry.collection, &entry.global_id)?;
-    let fid = match &old {
+/// Writes what freezing changes of an entry whose line is `old`: number and base stay.
+pub(crate) fn store_frozen(
+    conn: &Connection,
+    layer: &Layer,
+    entry: &OutboxEntry,
+    old: &Line,
+    numbers: Numbers<'_>,
+) -> Result<()> {
+    let theirs_row = match &entry.theirs {
+        Theirs::Row { .. } => old.theirs_row,
+        Theirs::Unchanged | Theirs::Removed(_) => None,
+    };
+    let dropped = old.theirs_row.filter(|_| theirs_row.is_none());
+    for no in dropped.map(|(no, _)| no).into_iter().chain(old.sent_row) {
+        row::forget_kept(conn, layer, no)?;
+    }
+    let (sent, sent_row) = keep_sent(conn, layer, entry, numbers)?;
+    let (theirs_row, theirs_revision, theirs_generation) = columns_of(theirs_row);
+    conn.prepare_cached(
+        "UPDATE haversack_outbox SET state = ?3, theirs = ?4, theirs_row = ?5, theirs_revision = ?6, \
+         theirs_generation = ?7, batch = ?8, frozen_no = ?9, sent = ?10, sent_row = ?11, reason = ?12 \
+         WHERE collection = ?1 AND global_id = ?2",
+    )
+    .and_then(|mut statement| {
+        statement.execute(params![
+            entry.collection.0,
+            old.global_id,
+            state_word(entry.state),
+            theirs_word(&entry.theirs),
+            theirs_row,
+            theirs_revision,
+            theirs_generation,
+            entry.batch.map(|number| number.0 as i64),
+            entry.frozen_no.map(|no| no as i64),
+            sent,
+            sent_row,
+            entry.reason,
+        ])
+    })
+    .doing("writing to the outbox")?;
+    Ok(())
+}
+
+fn theirs_word(theirs: &Theirs) -> &'static str {
+    match theirs {
+        Theirs::Unchanged => "UNCHANGED",
+        Theirs::Row { .. } => "ROW",
+        Theirs::Removed(removal) => removal_word(*removal),
+    }
+}
+
+/// Keeps aside what was sent; gives the two columns that say so.
+fn keep_sent(
+    conn: &Connection,
+    layer: &Layer,
+    entry: &OutboxEntry,
+    numbers: Numbers<'_>,
+) -> Result<(Option<&'static str>, Option<i64>)> {
+    Ok(match &entry.sent {
+        None => (None, None),
+        Some(None) => (Some("DELETED"), None),
+        Some(Some(record)) => {
+            let no = numbers()?;
+            row::keep(conn, layer, no, record)?;
+            (Some("ROW"), Some(no))
+        }
+    })
+}
+
+/// The three columns of a version that is kept aside.
+fn columns_of(version: Option<(i64, RowVersion)>) -> (Option<i64>, Option<i64>, Option<i64>) {
+    (
+        version.map(|(no, _)| no),
+        version.map(|(_, v)| v.revision.0 as i64),
+        version.map(|(_, v)| v.generation.0 as i64),
+    )
+}
+
+/// Adds an entry or replaces that of the line `old`. The object id of a deleted row is kept, since editors may bring it
+/// back.
+pub(crate) fn store(
+    conn: &Connection,
+    layer: &Layer,
+    entry: &OutboxEntry,
+    old: Option<&Line>,
+    numbers: Numbers<'_>,
+) -> Result<()> {
+    let fid = match old {
         Some(line) => {
             remove(conn, layer, line)?;
             line.fid
@@ -235,14 +322,14 @@ pub(crate) fn store(conn: &Connection, layer: &Layer, entry: &OutboxEntry) -> Re
     };
     // An entry that the core made anew has no number yet.
     let edit_no = match entry.edit_no {
-        0 => row::next_number(conn)?,
+        0 => numbers()?,
         no => no as i64,
     };
     conn.prepare_cached("UPDATE haversack_counter SET edit_no = ?1 WHERE edit_no < ?1")
         .and_then(|mut statement| statement.execute([edit_no]))
         .doing("writing to the outbox")?;
     let keep = |record: &haversack_model::Record| -> Result<i64> {
-        let no = row::next_number(conn)?;
+        let no = numbers()?;
         row::keep(conn, layer, no, record)?;
         Ok(no)
     };
@@ -250,30 +337,18 @@ pub(crate) fn store(conn: &Connection, layer: &Layer, entry: &OutboxEntry) -> Re
         Some((record, version)) => Some((keep(record)?, *version)),
         None => None,
     };
-    let (theirs, theirs_row) = match &entry.theirs {
-        Theirs::Unchanged => ("UNCHANGED", None),
-        Theirs::Row { record, version } => ("ROW", Some((keep(record)?, *version))),
-        Theirs::Removed(removal) => (removal_word(*removal), None),
+    let theirs_row = match &entry.theirs {
+        Theirs::Unchanged | Theirs::Removed(_) => None,
+        Theirs::Row { record, version } => Some((keep(record)?, *version)),
     };
-    let (sent, sent_row) = match &entry.sent {
-        None => (None, None),
-        Some(None) => (Some("DELETED"), None),
-        Some(Some(record)) => (Some("ROW"), Some(keep(record)?)),
-    };
+    let (sent, sent_row) = keep_sent(conn, layer, entry, numbers)?;
     let sql = format!(
         "INSERT INTO haversack_outbox ({COLUMNS}) VALUES (:collection, :global_id, :edit_no, :state, :deleted, :fid, :base_row, \
          :base_revision, :base_generation, :theirs, :theirs_row, :theirs_revision, :theirs_generation, :batch, :frozen_no, \
          :sent, :sent_row, :reason)"
     );
-    let number = |version: Option<(i64, RowVersion)>| {
-        (
-            version.map(|(no, _)| no),
-            version.map(|(_, v)| v.revision.0 as i64),
-            version.map(|(_, v)| v.generation.0 as i64),
-        )
-    };
-    let (base_row, base_revision, base_generation) = number(base);
-    let (theirs_row, theirs_revision, theirs_generation) = number(theirs_row);
+    let (base_row, base_revision, base_generation) = columns_of(base);
+    let (theirs_row, theirs_revision, theirs_generation) = columns_of(theirs_row);
     conn.prepare_cached(&sql)
         .and_then(|mut statement| {
             statement.execute(named_params! {
@@ -286,7 +361,7 @@ pub(crate) fn store(conn: &Connection, layer: &Layer, entry: &OutboxEntry) -> Re
                 ":base_row": base_row,
                 ":base_revision": base_revision,
                 ":base_generation": base_generation,
-                ":theirs": theirs,
+                ":theirs": theirs_word(&entry.theirs),
                 ":theirs_row": theirs_row,
                 ":theirs_revision": theirs_revision,
                 ":theirs_generation": theirs_generation,

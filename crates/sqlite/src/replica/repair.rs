@@ -524,7 +524,9 @@ impl Comparison<'_> {
 
     fn log(&self, mut entry: OutboxEntry) -> Result<()> {
         entry.edit_no = 0;
-        outbox::store(self.conn, self.layer, &entry)
+        let old = outbox::line(self.conn, entry.collection, &entry.global_id)?;
+        let numbers = || row::next_number(self.conn);
+        outbox::store(self.conn, self.layer, &entry, old.as_ref(), &numbers)
     }
 
     /// Rows that the server does not have: new ones, and ones that it deleted, which the next download removes.

@@ -134,11 +134,34 @@ pub(crate) fn load(conn: &Connection, layer: &Layer, id: &GlobalId) -> Result<Op
     }
 }
 
+/// The live row of a record that is expected under an object id. `None`: it is not there.
+pub(crate) fn load_known(
+    conn: &Connection,
+    layer: &Layer,
+    fid: i64,
+    global_id: &str,
+) -> Result<Option<Readable>> {
+    let doing = "reading a row";
+    let mut statement = conn.prepare_cached(&layer.sql.select_known).doing(doing)?;
+    let mut rows = statement.query(params![fid, global_id]).doing(doing)?;
+    match rows.next().doing(doing)? {
+        Some(row) => read(layer, row, 0).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Inserts or replaces the live row of a record; the caller switched capture off. Gives the box of its geometry.
 ///
 /// A row that was deleted here and comes back gets its old object id, if that is still free.
 pub(crate) fn store(conn: &Connection, layer: &Layer, record: &Record) -> Result<Option<Envelope>> {
     let write = || -> rusqlite::Result<Option<Envelope>> {
+        if let Some(sql) = &layer.sql.update_in_place {
+            let mut update = conn.prepare_cached(sql)?;
+            let envelope = bind(&mut update, layer, 1, None, record)?;
+            if update.raw_execute()? > 0 {
+                return Ok(envelope);
+            }
+        }
         let mut update = conn.prepare_cached(&layer.sql.update_row)?;
         let envelope = bind(&mut update, layer, 1, None, record)?;
         if update.raw_execute()? == 0 {
@@ -209,9 +232,16 @@ pub(crate) fn each(
 
 /// The next number of the file's counter.
 pub(crate) fn next_number(conn: &Connection) -> Result<i64> {
-    conn.prepare_cached("UPDATE haversack_counter SET edit_no = edit_no + 1 RETURNING edit_no")
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-        .doing("taking a number")
+    take_numbers(conn, 1)
+}
+
+/// Takes so many numbers of the file's counter; gives the first.
+pub(crate) fn take_numbers(conn: &Connection, count: i64) -> Result<i64> {
+    conn.prepare_cached(
+        "UPDATE haversack_counter SET edit_no = edit_no + ?1 RETURNING edit_no - ?1 + 1",
+    )
+    .and_then(|mut statement| statement.query_row([count], |row| row.get(0)))
+    .doing("taking a number")
 }
 
 /// The confirmed version of a record.

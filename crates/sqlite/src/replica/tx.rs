@@ -1,7 +1,7 @@
 //! The transaction through which the sync core reads and writes a replica file.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 
 use haversack_model::local::{FrozenBatch, OutboxEntry, Removal, ReplicaHeader, RowVersion};
 use haversack_model::{
@@ -18,8 +18,15 @@ use super::outbox::{self, Line, Which};
 use super::row::Readable;
 use super::{Known, attachments, check, find, header, migrate, row, schema_version, shape};
 
-/// An open transaction. Its writes are not captured: a row in `haversack_writer` switches the triggers off, set and
-/// taken away within the transaction, so that no crash can leave it and no other program can see it.
+/// How many numbers of the file's counter a transaction takes at a time.
+const NUMBERS: i64 = 256;
+/// How many lines and rows a transaction remembers: those of a batch, and some.
+const REMEMBERED: usize = 4096;
+
+type Key = (CollectionId, GlobalId);
+
+/// An open transaction. Its writes to layers are not captured: a row in `haversack_writer` switches the triggers off, set
+/// and taken away within the transaction, so that no crash can leave it and no other program can see it.
 #[derive(Debug)]
 pub(crate) struct Tx<'a> {
     conn: &'a Connection,
@@ -28,6 +35,14 @@ pub(crate) struct Tx<'a> {
     /// The layers as the file has them, replaced at commit.
     home: &'a mut Known,
     is_open: bool,
+    /// Whether the triggers are switched off.
+    is_writing: Cell<bool>,
+    /// Lines of the outbox that were read and not changed since: the core settles what it just read.
+    lines: RefCell<HashMap<Key, Line>>,
+    /// Rows that were read to see whether they can be frozen, which is what comes next.
+    rows: RefCell<HashMap<Key, Record>>,
+    /// The next number of the range that was taken of the file's counter, and the end of the range.
+    numbers: Cell<(i64, i64)>,
     /// Boxes of written geometries per layer, by which the layer's extent grows.
     extents: RefCell<BTreeMap<CollectionId, Envelope>>,
 }
@@ -41,6 +56,10 @@ impl<'a> Tx<'a> {
             layers: Vec::new(),
             home,
             is_open: true,
+            is_writing: Cell::new(false),
+            lines: RefCell::default(),
+            rows: RefCell::default(),
+            numbers: Cell::new((0, 0)),
             extents: RefCell::default(),
         };
         migrate::run(conn)?;
@@ -50,10 +69,9 @@ impl<'a> Tx<'a> {
         if !problems.is_empty() {
             return Err(check::refusal(&problems));
         }
-        conn.execute("INSERT INTO haversack_writer (note) VALUES ('sync')", [])
-            .doing("beginning a transaction")?;
         for layer in tx.layers.iter().filter(|layer| layer.is_attachments()) {
             if attachments::has_new(conn, layer)? {
+                tx.start_writing()?;
                 attachments::take_in(conn, layer)?;
             }
         }
@@ -64,8 +82,66 @@ impl<'a> Tx<'a> {
         find(&self.layers, id)
     }
 
+    /// Switches capture off before the first write to a layer.
+    fn start_writing(&self) -> Result<()> {
+        if !self.is_writing.replace(true) {
+            self.conn
+                .execute("INSERT INTO haversack_writer (note) VALUES ('sync')", [])
+                .doing("beginning to write")?;
+        }
+        Ok(())
+    }
+
     fn entry_of(&self, line: &Line) -> Result<OutboxEntry> {
         line.entry(self.conn, self.layer(line.collection)?)
+    }
+
+    /// The line of a record, from memory if it was read before.
+    fn take_line(&self, collection: CollectionId, id: &GlobalId) -> Result<Option<Line>> {
+        match self.lines.borrow_mut().remove(&(collection, id.clone())) {
+            Some(line) => Ok(Some(line)),
+            None => outbox::line(self.conn, collection, id),
+        }
+    }
+
+    fn remember(&self, entry: &OutboxEntry, line: Line) {
+        let mut lines = self.lines.borrow_mut();
+        if lines.len() < REMEMBERED {
+            lines.insert((entry.collection, entry.global_id.clone()), line);
+        }
+    }
+
+    fn forget_row(&self, collection: CollectionId, id: &GlobalId) {
+        let mut rows = self.rows.borrow_mut();
+        if !rows.is_empty() {
+            rows.remove(&(collection, id.clone()));
+        }
+    }
+
+    /// A number of the file's counter, of a range that this transaction took.
+    fn number(&self) -> Result<i64> {
+        let (mut next, mut end) = self.numbers.get();
+        if next == end {
+            next = row::take_numbers(self.conn, NUMBERS)?;
+            end = next + NUMBERS;
+        }
+        self.numbers.set((next + 1, end));
+        Ok(next)
+    }
+
+    /// The row that an entry is about; its object id is known, if nobody changed that.
+    fn edited_row(
+        &self,
+        layer: &Layer,
+        line: &Line,
+        entry: &OutboxEntry,
+    ) -> Result<Option<Readable>> {
+        if let Some(fid) = line.fid
+            && let Some(found) = row::load_known(self.conn, layer, fid, &line.global_id)?
+        {
+            return Ok(Some(found));
+        }
+        row::load(self.conn, layer, &entry.global_id)
     }
 
     /// An entry that can be frozen; `None` if the edit turned out to be none, or cannot be sent as it is.
@@ -75,13 +151,17 @@ impl<'a> Tx<'a> {
         if entry.deleted {
             return Ok(Some(entry));
         }
-        match row::load(self.conn, layer, &entry.global_id)? {
+        match self.edited_row(layer, line, &entry)? {
             Some(Readable::Record(mine)) => {
                 let reverted = match &entry.base {
                     Some((base, _)) => line.is_plain_update() && base.same_content(&mine),
                     None => false,
                 };
                 if !reverted {
+                    let mut rows = self.rows.borrow_mut();
+                    if rows.len() < REMEMBERED {
+                        rows.insert((entry.collection, entry.global_id.clone()), mine);
+                    }
                     return Ok(Some(entry));
                 }
                 self.settle_reverted(layer, line, &entry)?;
@@ -129,6 +209,8 @@ impl<'a> Tx<'a> {
     }
 
     fn write_row(&self, layer: &Layer, record: &Record) -> Result<()> {
+        self.start_writing()?;
+        self.forget_row(layer.id(), &record.global_id);
         if let Some(envelope) = row::store(self.conn, layer, record)? {
             let mut extents = self.extents.borrow_mut();
             extents
@@ -140,6 +222,8 @@ impl<'a> Tx<'a> {
     }
 
     fn delete_row(&self, layer: &Layer, id: &GlobalId) -> Result<()> {
+        self.start_writing()?;
+        self.forget_row(layer.id(), id);
         self.conn
             .prepare_cached(&layer.sql.delete_row)
             .and_then(|mut statement| statement.execute([id.to_string()]))
@@ -210,6 +294,8 @@ impl ReplicaTx for Tx<'_> {
     }
 
     fn store_collections(&mut self, collections: &[Collection]) -> Result<()> {
+        self.start_writing()?;
+        self.rows.borrow_mut().clear();
         for collection in collections {
             if let Some(layer) = self.layers.iter_mut().find(|l| l.id() == collection.id) {
                 *layer = shape::change(self.conn, layer, collection)?;
@@ -221,10 +307,14 @@ impl ReplicaTx for Tx<'_> {
         Ok(())
     }
     fn next_edit_no(&mut self) -> Result<u64> {
-        row::next_number(self.conn).map(|no| no as u64)
+        self.number().map(|no| no as u64)
     }
 
     fn row(&self, collection: CollectionId, id: &GlobalId) -> Result<Option<Record>> {
+        let known = self.rows.borrow_mut().remove(&(collection, id.clone()));
+        if known.is_some() {
+            return Ok(known);
+        }
         let layer = self.layer(collection)?;
         row::load(self.conn, layer, id)?
             .map(|found| row::readable(layer, found))
@@ -264,15 +354,29 @@ impl ReplicaTx for Tx<'_> {
     }
 
     fn entry(&self, collection: CollectionId, id: &GlobalId) -> Result<Option<OutboxEntry>> {
-        outbox::line(self.conn, collection, id)?
-            .map(|line| self.entry_of(&line))
-            .transpose()
+        let Some(line) = outbox::line(self.conn, collection, id)? else {
+            return Ok(None);
+        };
+        let entry = self.entry_of(&line)?;
+        self.remember(&entry, line);
+        Ok(Some(entry))
     }
     fn store_entry(&mut self, entry: &OutboxEntry) -> Result<()> {
-        outbox::store(self.conn, self.layer(entry.collection)?, entry)
+        let old = self.take_line(entry.collection, &entry.global_id)?;
+        let layer = self.layer(entry.collection)?;
+        outbox::store(self.conn, layer, entry, old.as_ref(), &|| self.number())
+    }
+    fn store_frozen(&mut self, entry: &OutboxEntry) -> Result<()> {
+        match self.take_line(entry.collection, &entry.global_id)? {
+            Some(old) => {
+                let layer = self.layer(entry.collection)?;
+                outbox::store_frozen(self.conn, layer, entry, &old, &|| self.number())
+            }
+            None => self.store_entry(entry),
+        }
     }
     fn remove_entry(&mut self, collection: CollectionId, id: &GlobalId) -> Result<()> {
-        match outbox::line(self.conn, collection, id)? {
+        match self.take_line(collection, id)? {
             Some(line) => outbox::remove(self.conn, self.layer(collection)?, &line),
             None => Ok(()),
         }
@@ -284,8 +388,11 @@ impl ReplicaTx for Tx<'_> {
             let lines = outbox::lines(self.conn, Which::PendingAfter(after), limit - found.len())?;
             let Some(last) = lines.last() else { break };
             after = last.edit_no;
-            for line in &lines {
-                found.extend(self.freezable(line)?);
+            for line in lines {
+                if let Some(entry) = self.freezable(&line)? {
+                    self.remember(&entry, line);
+                    found.push(entry);
+                }
             }
         }
         Ok(found)
@@ -469,9 +576,11 @@ impl ReplicaTx for Tx<'_> {
 
     fn commit(mut self: Box<Self>) -> Result<()> {
         self.grow_extents()?;
-        self.conn
-            .execute("DELETE FROM haversack_writer", [])
-            .doing("ending a transaction")?;
+        if self.is_writing.get() {
+            self.conn
+                .execute("DELETE FROM haversack_writer", [])
+                .doing("ending a transaction")?;
+        }
         let version = schema_version(self.conn)?;
         self.conn.execute_batch("COMMIT").doing("saving the file")?;
         self.is_open = false;

@@ -150,7 +150,7 @@ pub(super) fn unsent_parent(
     collections: &BTreeMap<CollectionId, Collection>,
     entry: &OutboxEntry,
 ) -> Result<Option<OutboxEntry>> {
-    if entry.deleted {
+    if entry.deleted || !has_parents(collections, entry.collection) {
         return Ok(None);
     }
     let Some(row) = tx.row(entry.collection, &entry.global_id)? else {
@@ -166,6 +166,14 @@ pub(super) fn unsent_parent(
         }
     }
     Ok(None)
+}
+
+/// Whether records of a collection can belong to others.
+fn has_parents(collections: &BTreeMap<CollectionId, Collection>, of: CollectionId) -> bool {
+    collections.get(&of).is_some_and(|collection| {
+        matches!(collection.kind, CollectionKind::Attachments { .. })
+            || collection.relationships.iter().any(|end| !end.is_origin)
+    })
 }
 
 /// The records that a record belongs to: an attachment's, and the origins of composite relationships.
@@ -290,7 +298,7 @@ fn freeze_one(
     entry.sent = Some(row);
     entry.reason = None;
     let collection = entry.collection;
-    tx.store_entry(&entry)?;
+    tx.store_frozen(&entry)?;
     Ok(Some((collection, edit)))
 }
 

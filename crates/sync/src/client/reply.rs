@@ -298,6 +298,12 @@ fn settle(
     let sent = entry.sent.take();
     if !edited_again(&entry) {
         match truth {
+            // Not edited since: the row is what was sent.
+            Truth::Row(record, version)
+                if matches!(&sent, Some(Some(sent)) if sent.same_content(&record)) =>
+            {
+                tx.store_version(collection, &id, Some(version))?;
+            }
             Truth::Row(record, version) => put_confirmed(tx, collection, &record, version)?,
             Truth::Gone(_) => remove_confirmed(tx, collection, &id)?,
         }
