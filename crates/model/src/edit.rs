@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CollectionId, ConflictId, Geometry, GlobalId, ObjectId, Record, Revision, Value, Versioned,
+    CollectionId, ConflictId, Geometry, GlobalId, ObjectId, Record, Revision, RowVersion, Value,
+    Versioned,
 };
 
 /// One edit of one record.
@@ -108,6 +109,10 @@ pub struct Receipt {
     pub object_id: Option<ObjectId>,
     /// The record after the edit, when it exists and differs from what the sender has; the sender's next base.
     pub after: Option<Versioned>,
+    /// The version of the record after the edit where `after` is left out because the record is exactly what the sender
+    /// has. `None` from servers that know no versions.
+    #[serde(default)]
+    pub version: Option<RowVersion>,
     /// The record is outside the sender's part of the collection: the sender drops its copy.
     pub left: bool,
 }

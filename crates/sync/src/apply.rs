@@ -8,12 +8,13 @@
 //! The policy decides what clashes: `client` stores my values, `server` keeps the server's whole row, `merge` keeps
 //! the server's values of the clashing fields and stores my others. The losing version is a conflict row every time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use haversack_model::{
-    Access, Collection, CollectionId, Conflict, Edit, Error, Filter, Generation, Outcome, Policy,
-    Receipt, RejectCode, ReplicaId, Result, Right, Timestamp, Versioned, WriteTx,
+    Access, Collection, CollectionId, Conflict, Edit, Error, Filter, Generation, ObjectId, Outcome,
+    Policy, Receipt, RejectCode, ReplicaId, Result, Right, RowVersion, Timestamp, Versioned,
+    WriteTx,
 };
 use uuid::Uuid;
 
@@ -71,8 +72,47 @@ pub fn apply_edits(
     now: Timestamp,
     ids: &mut Ids<'_>,
 ) -> Result<Applied> {
+    let manner = Manner {
+        all_or_nothing,
+        brief: false,
+    };
+    apply_as(tx, by, edits, manner, now, ids)
+}
+
+/// As [`apply_edits`], for a sender that keeps what it sent: see [`Manner::brief`].
+pub(crate) fn apply_batch(
+    tx: &mut dyn WriteTx,
+    by: &Uploader<'_>,
+    edits: &[(CollectionId, Edit)],
+    now: Timestamp,
+    ids: &mut Ids<'_>,
+) -> Result<Applied> {
+    let manner = Manner {
+        all_or_nothing: false,
+        brief: true,
+    };
+    apply_as(tx, by, edits, manner, now, ids)
+}
+
+fn apply_as(
+    tx: &mut dyn WriteTx,
+    by: &Uploader<'_>,
+    edits: &[(CollectionId, Edit)],
+    manner: Manner,
+    now: Timestamp,
+    ids: &mut Ids<'_>,
+) -> Result<Applied> {
     let edits = edits.iter().map(|(id, edit)| (*id, edit, by.cursor));
-    apply_with_cursors(tx, by, &edits.collect::<Vec<_>>(), all_or_nothing, now, ids)
+    apply_with_cursors(tx, by, &edits.collect::<Vec<_>>(), manner, now, ids)
+}
+
+/// How a request is applied and answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// An edit that fails undoes all.
+    pub(crate) all_or_nothing: bool,
+    /// A record that ends as exactly what its sender has is told by its version alone.
+    pub(crate) brief: bool,
 }
 
 /// As [`apply_edits`], with the cursor that the sender named for each edit's collection.
@@ -80,10 +120,11 @@ pub(crate) fn apply_with_cursors(
     tx: &mut dyn WriteTx,
     by: &Uploader<'_>,
     edits: &[(CollectionId, &Edit, Option<Generation>)],
-    all_or_nothing: bool,
+    manner: Manner,
     now: Timestamp,
     ids: &mut Ids<'_>,
 ) -> Result<Applied> {
+    let all_or_nothing = manner.all_or_nothing;
     if all_or_nothing {
         tx.savepoint()?;
     }
@@ -94,15 +135,26 @@ pub(crate) fn apply_with_cursors(
         ids,
         all_or_nothing,
         cursor: None,
+        is_as_sent: false,
+        object_id: None,
         shapes: BTreeMap::new(),
         watched: None,
         conflicts: Vec::new(),
     };
     let mut outcomes = Vec::with_capacity(edits.len());
+    // Which edits their sender need not be told more of, with the record's object id.
+    let mut as_sent = Vec::new();
+    let mut last_of = HashMap::new();
     let mut rolled_back = false;
-    for (collection, edit, cursor) in edits {
+    for (at, (collection, edit, cursor)) in edits.iter().enumerate() {
         applying.cursor = *cursor;
+        applying.is_as_sent = false;
+        applying.object_id = None;
         let outcome = applying.one(*collection, edit)?;
+        if manner.brief {
+            as_sent.push(applying.is_as_sent.then_some(applying.object_id));
+            last_of.insert((*collection, edit.global_id()), at);
+        }
         rolled_back = all_or_nothing && matches!(outcome, Outcome::Rejected { .. });
         outcomes.push(outcome);
         if rolled_back {
@@ -123,8 +175,27 @@ pub(crate) fn apply_with_cursors(
         tx.store_conflict(conflict)?;
     }
     let mut receipts = Vec::with_capacity(edits.len());
-    for ((collection, edit, _), outcome) in edits.iter().zip(outcomes) {
+    for (at, ((collection, edit, _), outcome)) in edits.iter().zip(outcomes).enumerate() {
         let global_id = edit.global_id().clone();
+        if let Some(Some(object_id)) = as_sent.get(at)
+            && last_of.get(&(*collection, &global_id)) == Some(&at)
+            && let Some(track) = tx.track(*collection, &global_id)?
+            && !track.deleted
+        {
+            receipts.push(Receipt {
+                collection: *collection,
+                global_id,
+                outcome,
+                object_id: *object_id,
+                after: None,
+                version: Some(RowVersion {
+                    revision: track.revision,
+                    generation: track.generation,
+                }),
+                left: false,
+            });
+            continue;
+        }
         let after = match outcome {
             Outcome::Rejected { .. } => None,
             _ => tx.record(*collection, &global_id)?,
@@ -143,6 +214,7 @@ pub(crate) fn apply_with_cursors(
             // it: the receipt must.
             left: is_stored && after.is_none(),
             after,
+            version: None,
         });
     }
     Ok(Applied {
@@ -181,6 +253,10 @@ struct Applying<'t, 'a, 'i> {
     all_or_nothing: bool,
     /// What the sender had seen of the collection of the present edit.
     cursor: Option<Generation>,
+    /// Whether the record of the present edit is now exactly what its sender has.
+    is_as_sent: bool,
+    /// Its object id, if it was found or stored.
+    object_id: Option<ObjectId>,
     shapes: BTreeMap<CollectionId, Rc<Shape>>,
     watched: Option<Vec<family::Watch>>,
     conflicts: Vec<Conflict>,
@@ -208,21 +284,39 @@ impl Applying<'_, '_, '_> {
                 "this user may not edit this service".to_owned(),
             )));
         }
-        let edit = match validate::fit_edit(&shape.collection, edit) {
+        let fitted = match validate::fit_edit(&shape.collection, edit) {
             Ok(edit) => edit,
             Err(refusal) => return Ok(rejected(refusal)),
         };
+        let is_kept_as_sent = shape.stamped.is_empty() && fitted == *edit;
+        let edit = fitted;
         let current = self.tx.record(id, edit.global_id())?;
         if current.is_some() && !self.may_see(&shape, edit.global_id())? {
             return Ok(rejected(out_of_reach(&edit)));
         }
+        self.object_id = current
+            .as_ref()
+            .and_then(|current| current.record.object_id);
         match edit {
-            Edit::Add { record, undelete } => self.add(&shape, record, undelete, current),
+            Edit::Add { record, undelete } => {
+                let outcome = self.add(&shape, record, undelete, current)?;
+                self.is_as_sent = is_kept_as_sent && outcome == Outcome::Applied;
+                Ok(outcome)
+            }
             Edit::Update {
                 global_id,
                 mine,
                 base,
-            } => self.update(&shape, &global_id, mine, base.as_ref(), current),
+            } => {
+                // Of the present version the sender has all; to another one, others have added.
+                let is_present = current.as_ref().is_some_and(|current| {
+                    base.as_ref()
+                        .is_some_and(|base| base.revision == current.track.revision)
+                });
+                let outcome = self.update(&shape, &global_id, mine, base.as_ref(), current)?;
+                self.is_as_sent = is_kept_as_sent && is_present && outcome == Outcome::Applied;
+                Ok(outcome)
+            }
             Edit::Delete { global_id, base } => {
                 self.delete(&shape, &global_id, base.as_ref(), current)
             }

@@ -16,7 +16,7 @@ use haversack_model::{
     ReplicaId, Result, Revision, Timestamp, Value, Versioned, WriteTx,
 };
 
-use crate::apply::apply_with_cursors;
+use crate::apply::{Manner, apply_with_cursors};
 use crate::delta::Held;
 use crate::merge::whole;
 use crate::{Applied, Ids, Sent, Uploader};
@@ -106,7 +106,11 @@ pub fn import(
             Planned::Repeat(_) => None,
         })
         .collect();
-    let applied = apply_with_cursors(tx, &by, &fresh, all_or_nothing, now, ids)?;
+    let manner = Manner {
+        all_or_nothing,
+        brief: false,
+    };
+    let applied = apply_with_cursors(tx, &by, &fresh, manner, now, ids)?;
     let done = finish(tx, replica, plans, applied)?;
     // What every cursor has passed is no repeat any more.
     let cursors = replica
@@ -296,6 +300,7 @@ fn finish(
                     outcome,
                     object_id: after.as_ref().and_then(|after| after.record.object_id),
                     after,
+                    version: None,
                     left: false,
                 }
             }

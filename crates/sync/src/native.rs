@@ -8,12 +8,13 @@ use haversack_model::local::{Download, FrozenBatch, RowVersion};
 use haversack_model::remote::{BatchReply, Page, RemoteChange};
 use haversack_model::store::{Flow, Head, StoredReply};
 use haversack_model::{
-    BatchNumber, CollectionId, Cursor, Direction, Error, Generation, HistoryId, ReadTx, Replica,
-    ReplicaLayer, Result, Timestamp, WriteTx,
+    BatchNumber, CollectionId, Cursor, Direction, Error, Filter, Generation, HistoryId, ReadTx,
+    Replica, ReplicaLayer, Result, Timestamp, WriteTx,
 };
 
+use crate::apply::apply_batch;
 use crate::delta::{DeltaChange, Range, Sent, changed, entered_or_left};
-use crate::{Ids, Uploader, apply_edits};
+use crate::{Ids, Uploader};
 
 /// What a replica asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,18 +80,21 @@ pub fn push(
         cursor: Some(batch.cursor.generation),
         ..*by
     };
-    let mut applied = apply_edits(tx, &by, &batch.edits, false, now, ids)?;
+    let mut applied = apply_batch(tx, &by, &batch.edits, now, ids)?;
     for receipt in &mut applied.receipts {
         let layer = replica
             .layers
             .iter()
             .find(|layer| layer.collection == receipt.collection);
-        if receipt.after.is_some()
+        let is_live = receipt.after.is_some() || receipt.version.is_some();
+        if is_live
             && let Some(layer) = layer
+            && *layer.filter_now() != Filter::All
             && !tx.matches(receipt.collection, &receipt.global_id, layer.filter_now())?
         {
             // No download tells of a record that never was in the part: the receipt must.
             receipt.after = None;
+            receipt.version = None;
             receipt.left = true;
         }
     }

@@ -373,6 +373,7 @@ fn reply(batch: &FrozenBatch, decisions: Vec<Decision>, seen: Generation) -> Bat
                 .after
                 .filter(|_| !is_rejected)
                 .map(|record| versioned(record, seen)),
+            version: None,
             left: false,
         });
     }

@@ -13,6 +13,7 @@ use super::problem::{Problem, Result};
 const ZSTD: HeaderValue = HeaderValue::from_static("zstd");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const LEVEL: i32 = 1;
+const PIECE: usize = 128 << 10;
 
 /// A plain JSON answer.
 pub(super) fn json<T: Serialize>(value: &T) -> Result<Response> {
@@ -40,8 +41,11 @@ pub(super) fn already_packed(headers: &HeaderMap, bytes: Vec<u8>) -> Result<Resp
 
 /// Compressed JSON.
 pub(super) fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    let mut encoder = zstd::stream::Encoder::new(Vec::new(), LEVEL).map_err(|e| not_written(&e))?;
-    serde_json::to_writer(&mut encoder, value).map_err(|e| not_written(&e))?;
+    let encoder = zstd::stream::Encoder::new(Vec::new(), LEVEL).map_err(|e| not_written(&e))?;
+    // The encoder takes few large pieces much faster than many small ones.
+    let mut buffer = std::io::BufWriter::with_capacity(PIECE, encoder);
+    serde_json::to_writer(&mut buffer, value).map_err(|e| not_written(&e))?;
+    let encoder = buffer.into_inner().map_err(|e| not_written(e.error()))?;
     encoder.finish().map_err(|e| not_written(&e))
 }
 

@@ -50,7 +50,7 @@ impl<'a> SqliteRead<'a> {
             schema: &self.schema,
             head: self.head,
             limit: self.store.query_limit(),
-            seen: None,
+            memory: None,
         }
     }
 }

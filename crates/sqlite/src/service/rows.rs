@@ -142,6 +142,7 @@ impl SqliteWrite<'_> {
         &self,
         collection: CollectionId,
         object_id: i64,
+        key: String,
         track: &Track,
         content_generation: Generation,
     ) -> Result<()> {
@@ -162,15 +163,17 @@ impl SqliteWrite<'_> {
                 track.deleted,
                 origin_bytes(track.origin)
             ])
-            .map(|_| ())
-            .map_err(while_doing(doing))
+            .map_err(while_doing(doing))?;
+        let mut memory = self.memory.borrow_mut();
+        memory.wrote(collection, key, *track, content_generation);
+        Ok(())
     }
 
     fn insert_track(
         &self,
         collection: CollectionId,
         object_id: i64,
-        key: &str,
+        key: String,
         track: &Track,
     ) -> Result<()> {
         let doing = "writing the tracking of a record";
@@ -188,8 +191,10 @@ impl SqliteWrite<'_> {
                 track.revision.0 as i64,
                 origin_bytes(track.origin)
             ])
-            .map(|_| ())
-            .map_err(while_doing(doing))
+            .map_err(while_doing(doing))?;
+        let mut memory = self.memory.borrow_mut();
+        memory.wrote(collection, key, *track, track.generation);
+        Ok(())
     }
 
     pub(super) fn put_record(
@@ -208,7 +213,7 @@ impl SqliteWrite<'_> {
                 self.index(layer, present.object_id, envelope)?;
             }
             let track = self.new_track(generation, present.track.revision, false, origin);
-            self.retrack(id, present.object_id, &track, generation)?;
+            self.retrack(id, present.object_id, key, &track, generation)?;
             return Ok(ObjectId(present.object_id));
         }
         let tombstone = self.tombstone(id, &key)?;
@@ -221,7 +226,7 @@ impl SqliteWrite<'_> {
         if let Some((old_id, old)) = tombstone {
             let generation = self.generation_for(&old);
             let track = self.new_track(generation, old.revision, false, origin);
-            self.retrack(id, old_id, &track, generation)?;
+            self.retrack(id, old_id, key, &track, generation)?;
             if old_id != object_id {
                 self.view()
                     .prepare(
@@ -235,7 +240,7 @@ impl SqliteWrite<'_> {
         } else {
             let generation = self.next_generation();
             let track = self.new_track(generation, Revision(0), false, origin);
-            self.insert_track(id, object_id, &key, &track)?;
+            self.insert_track(id, object_id, key, &track)?;
         }
         Ok(ObjectId(object_id))
     }
@@ -277,7 +282,13 @@ impl SqliteWrite<'_> {
             self.index(layer, present.object_id, None)?;
         }
         let track = self.new_track(generation, present.track.revision, true, origin);
-        self.retrack(layer.collection.id, present.object_id, &track, generation)?;
+        self.retrack(
+            layer.collection.id,
+            present.object_id,
+            key,
+            &track,
+            generation,
+        )?;
         Ok(true)
     }
 
@@ -295,6 +306,7 @@ impl SqliteWrite<'_> {
         self.retrack(
             layer.collection.id,
             present.object_id,
+            key,
             &track,
             present.content_generation,
         )

@@ -1,6 +1,7 @@
 //! What can be read of a service in one snapshot: records, tracking, past versions, digests.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use haversack_model::record::Digest;
@@ -26,8 +27,8 @@ pub(super) struct View<'a> {
     pub(super) schema: &'a Schema,
     pub(super) head: Head,
     pub(super) limit: Duration,
-    /// Where a write transaction remembers the record that was looked up last, since its change comes next.
-    pub(super) seen: Option<&'a RefCell<Option<Seen>>>,
+    /// What a write transaction remembers.
+    pub(super) memory: Option<&'a RefCell<Memory>>,
 }
 
 /// The present row of a record, as a change of it needs it.
@@ -40,9 +41,37 @@ pub(super) struct Located {
     pub(super) envelope: Option<Envelope>,
 }
 
+/// What a write transaction need not read again.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// The record that was looked up last, since its change comes next.
+    seen: Option<Seen>,
+    /// The tracking of records that it wrote, as far as there is room.
+    written: HashMap<(CollectionId, String), (Track, Generation)>,
+}
+
+impl Memory {
+    /// How many written records are remembered: as many as a batch has, and some.
+    const ROOM: usize = 4096;
+
+    /// A record was written.
+    pub(super) fn wrote(&mut self, id: CollectionId, key: String, track: Track, since: Generation) {
+        self.seen = None;
+        if self.written.len() < Self::ROOM {
+            self.written.insert((id, key), (track, since));
+        } else {
+            self.written.remove(&(id, key));
+        }
+    }
+    /// What was looked up does not hold any more.
+    pub(super) fn changed(&mut self) {
+        self.seen = None;
+    }
+}
+
 /// A record that was looked up, and what was found.
 #[derive(Debug)]
-pub(super) struct Seen {
+struct Seen {
     collection: CollectionId,
     key: String,
     located: Option<Located>,
@@ -152,7 +181,7 @@ impl<'a> View<'a> {
         let record = record_at(row, layer, 0)?;
         let (track, content_generation) =
             track_at(row, layer.width()).map_err(while_doing(doing))?;
-        if let (Some(_), Some(object_id)) = (self.seen, record.object_id) {
+        if let (Some(_), Some(object_id)) = (self.memory, record.object_id) {
             let located = Located {
                 object_id: object_id.0,
                 track,
@@ -168,8 +197,8 @@ impl<'a> View<'a> {
     }
 
     fn remember(&self, collection: CollectionId, key: String, located: Option<Located>) {
-        if let Some(seen) = self.seen {
-            *seen.borrow_mut() = Some(Seen {
+        if let Some(memory) = self.memory {
+            memory.borrow_mut().seen = Some(Seen {
                 collection,
                 key,
                 located,
@@ -179,8 +208,8 @@ impl<'a> View<'a> {
 
     /// The present row of a record, from memory if it was looked up last.
     pub(super) fn locate(&self, layer: &Layer, key: &str) -> Result<Option<Located>> {
-        if let Some(seen) = self.seen
-            && let Some(seen) = &*seen.borrow()
+        if let Some(memory) = self.memory
+            && let Some(seen) = &memory.borrow().seen
             && seen.collection == layer.collection.id
             && seen.key == key
         {
@@ -214,6 +243,15 @@ impl<'a> View<'a> {
         let layer = self.layer(id)?;
         let key = column::global_id_text(global_id)?;
         let doing = "reading the tracking of a record";
+        if let Some(memory) = self.memory {
+            let memory = memory.borrow();
+            // A key of its own only where something was written.
+            if !memory.written.is_empty()
+                && let Some(known) = memory.written.get(&(id, key.clone()))
+            {
+                return Ok(Some(*known));
+            }
+        }
         if let Some(live) = self.locate(layer, &key)? {
             return Ok(Some((live.track, live.content_generation)));
         }

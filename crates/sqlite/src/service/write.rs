@@ -23,7 +23,7 @@ use super::SqliteStore;
 use super::connection::Linked;
 use super::read::read_through_view;
 use super::schema::{Layer, Schema};
-use super::view::{Seen, View};
+use super::view::{Memory, View};
 use crate::error::{invalid, while_doing};
 use crate::gpkg::datetime;
 
@@ -37,8 +37,7 @@ pub(super) struct SqliteWrite<'a> {
     now: Timestamp,
     pub(super) state: State,
     saved: Option<State>,
-    /// The record that was looked up last.
-    seen: RefCell<Option<Seen>>,
+    pub(super) memory: RefCell<Memory>,
     finished: bool,
 }
 
@@ -73,7 +72,7 @@ impl<'a> SqliteWrite<'a> {
                 sealed: false,
             },
             saved: None,
-            seen: RefCell::default(),
+            memory: RefCell::default(),
             finished: false,
         }
     }
@@ -85,7 +84,7 @@ impl<'a> SqliteWrite<'a> {
             schema: &self.state.schema,
             head: self.state.head,
             limit: self.store.query_limit(),
-            seen: Some(&self.seen),
+            memory: Some(&self.memory),
         }
     }
 
@@ -126,7 +125,7 @@ impl<'a> SqliteWrite<'a> {
         let layer = schema.layer(collection)?;
         let before = self.state.head;
         let done = change(self, layer);
-        *self.seen.borrow_mut() = None;
+        self.memory.borrow_mut().changed();
         let done = done.map_err(|error| {
             let error = self.store.note(error);
             self.forget(layer, before)
@@ -151,6 +150,7 @@ impl<'a> SqliteWrite<'a> {
                 .map_err(while_doing(doing))?;
         }
         self.state.head = before;
+        *self.memory.borrow_mut() = Memory::default();
         Ok(())
     }
 
@@ -260,7 +260,7 @@ impl WriteTx for SqliteWrite<'_> {
         };
         self.batch("ROLLBACK TO haversack", "returning to a savepoint")?;
         self.state = saved.clone();
-        *self.seen.borrow_mut() = None;
+        *self.memory.borrow_mut() = Memory::default();
         Ok(())
     }
     fn commit(mut self: Box<Self>) -> Result<Head> {

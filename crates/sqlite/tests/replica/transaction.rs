@@ -208,6 +208,7 @@ fn batches_receipts_and_conflicts_come_back() {
         outcome: Outcome::Applied,
         object_id: None,
         after: None,
+        version: None,
         left: false,
     };
     tx.store_receipt(Generation(10), &edit, &receipt).unwrap();

@@ -327,7 +327,7 @@ impl Applying<'_, '_, '_> {
             self.tx.savepoint()?;
         }
         let before = self.membership_of(shape, &record.global_id)?;
-        self.tx.put(collection, &record, self.by.replica)?;
+        self.object_id = Some(self.tx.put(collection, &record, self.by.replica)?);
         if guarded
             && !self
                 .tx

@@ -211,14 +211,13 @@ fn truth(edit: &Edit, receipt: &Receipt, entry: &OutboxEntry, generation: Genera
     match (&entry.sent, edit) {
         // The server tells no after-image: it has what was sent.
         (Some(Some(sent)), Edit::Add { .. } | Edit::Update { .. }) if !lost => {
-            let revision = entry
-                .base
-                .as_ref()
-                .map_or(Revision(0), |(_, version)| version.revision);
-            let version = RowVersion {
-                revision,
+            let version = receipt.version.unwrap_or_else(|| RowVersion {
+                revision: entry
+                    .base
+                    .as_ref()
+                    .map_or(Revision(0), |(_, version)| version.revision),
                 generation,
-            };
+            });
             Truth::Row(sent.clone(), version)
         }
         _ => Truth::Gone(Removal::Deleted),
@@ -299,8 +298,7 @@ fn settle(
     if !edited_again(&entry) {
         match truth {
             // Not edited since: the row is what was sent.
-            Truth::Row(record, version)
-                if matches!(&sent, Some(Some(sent)) if sent.same_content(&record)) =>
+            Truth::Row(record, version) if matches!(&sent, Some(Some(sent)) if sent.same_content(&record)) =>
             {
                 tx.store_version(collection, &id, Some(version))?;
             }

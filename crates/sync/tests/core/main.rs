@@ -11,6 +11,7 @@
 mod memory;
 
 mod apply_rules;
+mod brief_answers;
 mod conflict_table;
 mod foreign_clients;
 mod ground;
