@@ -11,6 +11,8 @@ pub(crate) enum Outcome {
     Done,
     /// Done, but something waits for the user: an open conflict, a refused edit, a replica that differs.
     Attention,
+    /// Done, but the replica file was altered in a way that must be repaired first.
+    Broken,
 }
 
 /// The replica file was altered in a way that must be repaired first.
@@ -33,6 +35,7 @@ pub(crate) fn code(ended: &anyhow::Result<Outcome>) -> ExitCode {
     ExitCode::from(match ended {
         Ok(Outcome::Done) => 0,
         Ok(Outcome::Attention) => 3,
+        Ok(Outcome::Broken) => 6,
         Err(error) => code_of_error(error),
     })
 }

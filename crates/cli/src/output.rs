@@ -64,6 +64,14 @@ impl Output {
         }
     }
 
+    /// A list of which each document is printed as soon as it is known.
+    pub(crate) fn json_list(self) -> JsonList {
+        JsonList {
+            json: self.json,
+            separator: "[",
+        }
+    }
+
     /// One compact JSON line now, for results that come while the command goes on.
     pub(crate) fn json_line(self, document: &Json) {
         if self.json {
@@ -114,6 +122,31 @@ impl Output {
     }
 }
 
+/// A JSON list that is printed while it grows. Nothing without `--json`.
+#[derive(Debug)]
+pub(crate) struct JsonList {
+    json: bool,
+    separator: &'static str,
+}
+
+impl JsonList {
+    /// Prints one more document.
+    pub(crate) fn push(&mut self, document: &Json) {
+        if self.json {
+            let _gone = write!(std::io::stdout(), "{}\n{document:#}", self.separator);
+            self.separator = ",";
+        }
+    }
+
+    /// Closes the list.
+    pub(crate) fn end(self) {
+        if self.json {
+            let open = if self.separator == "[" { "[" } else { "\n" };
+            let _gone = writeln!(std::io::stdout(), "{open}]");
+        }
+    }
+}
+
 /// What a bar counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
@@ -150,7 +183,7 @@ pub(crate) fn advance(bar: &ProgressBar, unit: Unit, done: u64, total: Option<u6
 }
 
 /// `1 edit`, `2 edits`.
-pub(crate) fn count(n: usize, one: &str) -> String {
+pub(crate) fn count(n: u64, one: &str) -> String {
     let plural = match one.strip_suffix('y') {
         Some(stem) if !one.ends_with("ay") => format!("{stem}ies"),
         _ => format!("{one}s"),

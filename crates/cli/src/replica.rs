@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use haversack_geoservices::remote::{self as geoservices, CheckoutRequest, GeoServicesRemote};
 use haversack_model::local::LocalReplica as _;
-use haversack_model::{Collection, Policy, Remote, ReplicaId, ReplicaTx, Timestamp};
+use haversack_model::{Policy, Remote, ReplicaId, ReplicaTx, Timestamp};
 use haversack_server::native::remote::service_in_url;
 pub(crate) use haversack_sqlite::replica::Options;
 pub(crate) use haversack_sqlite::replica::ReplicaFile as File;
@@ -13,7 +13,7 @@ pub(crate) use haversack_sqlite::replica::ReplicaFile as File;
 use crate::args::ConnectArgs;
 use crate::connect::{self, Native};
 use crate::exit::NeedsRepair;
-use crate::view;
+use crate::output::Output;
 
 /// Opens a replica file, whatever state it is in.
 ///
@@ -33,24 +33,28 @@ pub(crate) fn open(path: &Path) -> Result<File> {
     if problems.is_empty() {
         return Ok(file);
     }
-    let listed: Vec<String> = problems.iter().take(3).map(ToString::to_string).collect();
-    let more = if problems.len() > 3 { "; and more" } else { "" };
     Err(NeedsRepair(format!(
-        "{}: {}{more}. Run `haversack repair {}` first",
+        "{}: {}. Run `haversack repair {}` first",
         path.display(),
-        listed.join("; "),
+        haversack_sqlite::replica::in_words(&problems),
         path.display()
     ))
     .into())
 }
 
-/// Reads in one transaction.
-pub(crate) fn read<T>(
-    file: &mut File,
-    read: impl FnOnce(&dyn ReplicaTx) -> haversack_model::Result<T>,
-) -> Result<T> {
-    let tx = file.begin()?;
-    Ok(read(&*tx)?)
+/// Opens a replica file in order to write to it. Says so if another program holds it, since that means waiting.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_to_write(path: &Path, out: Output) -> Result<File> {
+    let mut file = open(path)?;
+    if file.is_locked()? {
+        out.warn(format_args!(
+            "another program is saving to {}; waiting for it",
+            path.display()
+        ));
+    }
+    Ok(file)
 }
 
 /// Writes in one transaction.
@@ -62,45 +66,6 @@ pub(crate) fn write<T>(
     let done = write(&mut *tx)?;
     tx.commit()?;
     Ok(done)
-}
-
-/// How many rows each visible layer and table has.
-pub(crate) fn row_counts<'a>(
-    path: &Path,
-    file: &File,
-    collections: &'a [Collection],
-) -> Result<Vec<LayerRows<'a>>> {
-    let db =
-        rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    db.busy_timeout(std::time::Duration::from_secs(10))?;
-    let mut counts = Vec::new();
-    for collection in collections.iter().filter(|c| view::is_visible(c)) {
-        let table = file
-            .table(collection.id)
-            .unwrap_or(&collection.table)
-            .to_owned();
-        let sql = format!("SELECT count(*) FROM \"{}\"", table.replace('"', "\"\""));
-        let rows = db
-            .query_row(&sql, [], |row| row.get::<_, i64>(0))
-            .with_context(|| format!("counting the rows of {table}"))?;
-        counts.push(LayerRows {
-            collection,
-            table,
-            rows: rows.unsigned_abs(),
-        });
-    }
-    Ok(counts)
-}
-
-/// A layer or table of a file, and how many rows it has.
-#[derive(Debug)]
-pub(crate) struct LayerRows<'a> {
-    /// Its definition.
-    pub(crate) collection: &'a Collection,
-    /// The table in which people edit it.
-    pub(crate) table: String,
-    /// Rows in it.
-    pub(crate) rows: u64,
 }
 
 /// The wall clock.

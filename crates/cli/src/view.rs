@@ -1,13 +1,14 @@
 //! Records, edits and conflicts as people read them, and as JSON for programs.
 
-use haversack_model::schema::CollectionKind;
+use haversack_model::schema::{CollectionKind, attachment_field};
 use haversack_model::{
     Changes, Collection, CollectionId, Conflict, Domain, Field, FieldType, Geometry, Record, Shape,
     SyncState, Value,
 };
+use haversack_sqlite::replica::{LayerStatus, Status};
 use serde_json::{Map, Value as Json, json};
 
-use crate::output::time;
+use crate::output::{Output, time};
 
 /// What stands for a value that is not there.
 pub(crate) const NOTHING: &str = "(empty)";
@@ -154,10 +155,13 @@ pub(crate) fn title(
     record: Option<&Record>,
     id: &haversack_model::GlobalId,
 ) -> String {
-    let shown = collection
-        .display_field
-        .as_deref()
-        .and_then(|name| collection.field_index(name));
+    let shown = match collection.kind {
+        CollectionKind::Attachments { .. } => Some(attachment_field::NAME),
+        _ => collection
+            .display_field
+            .as_deref()
+            .and_then(|name| collection.field_index(name)),
+    };
     let text = record
         .and_then(|r| r.values.get(shown?))
         .and_then(Value::as_text);
@@ -186,6 +190,54 @@ pub(crate) fn state(state: SyncState, deleted: bool) -> &'static str {
         (SyncState::Error, _) => "ERROR",
         (SyncState::Relationship, _) => "RELATIONSHIP",
     }
+}
+
+/// The same for people who have never seen the codes.
+pub(crate) fn state_in_words(of: SyncState, deleted: bool) -> &'static str {
+    match state(of, deleted) {
+        "TO_DELETE" => "deletion not sent",
+        "SYNCED" => "as the server has it",
+        "TO_POST" => "addition not sent",
+        "TO_UPDATE" => "change not sent",
+        "UPLOADING" => "sent without an answer",
+        "WARNING" => "stored with a remark",
+        "ERROR" => "refused by the server",
+        _ => "waits for another record",
+    }
+}
+
+/// The layers and tables of a file that people see, with their rows.
+fn visible<'a>(
+    status: &'a Status,
+    collections: &'a [Collection],
+) -> impl Iterator<Item = &'a LayerStatus> {
+    status.layers.iter().filter(|layer| {
+        collections
+            .iter()
+            .any(|c| c.id == layer.collection && is_visible(c))
+    })
+}
+
+/// The layers of a file as JSON.
+pub(crate) fn layers_json(status: &Status, collections: &[Collection]) -> Vec<Json> {
+    visible(status, collections)
+        .map(|l| json!({"id": l.collection.0, "name": l.name, "table": l.table, "rows": l.rows}))
+        .collect()
+}
+
+/// The layers of a file as a table.
+pub(crate) fn print_layers(status: &Status, collections: &[Collection], out: Output) {
+    let rows = visible(status, collections)
+        .map(|l| {
+            vec![
+                l.collection.to_string(),
+                l.name.clone(),
+                l.table.clone(),
+                l.rows.to_string(),
+            ]
+        })
+        .collect();
+    out.table(&["", "layer", "table", "rows"], rows);
 }
 
 /// The definition of a collection among those of a file, hidden ones included.

@@ -11,8 +11,8 @@ use serde_json::json;
 use crate::args::{CheckoutArgs, PolicyArg};
 use crate::connect::{self, Native};
 use crate::exit::Outcome;
-use crate::output::{BOLD, DIM, GREEN, Output, Unit, advance};
-use crate::replica;
+use crate::output::{BOLD, DIM, GREEN, Output, Unit, advance, count};
+use crate::{replica, view};
 
 /// Coordinates of `--bbox`.
 const DEGREES: i32 = 4326;
@@ -225,32 +225,22 @@ fn report(args: &CheckoutArgs, out: Output) -> Result<()> {
     let file = replica::open(&args.output)?;
     let header = file.header()?;
     let collections = file.collections();
-    let rows = replica::row_counts(&args.output, &file, &collections)?;
+    let status = file.status()?;
     let document = json!({
         "file": args.output,
         "replica": header.id.to_string(),
         "protocol": header.protocol,
         "generation": header.cursor.generation.0,
-        "layers": rows.iter().map(|l| json!({"id": l.collection.id.0, "name": l.collection.name, "table": l.table, "rows": l.rows})).collect::<Vec<_>>(),
+        "layers": view::layers_json(&status, &collections),
     });
     out.result(&document, |out| {
-        let total: u64 = rows.iter().map(|l| l.rows).sum();
+        let total: u64 = status.layers.iter().map(|l| l.rows).sum();
         out.line(format_args!(
-            "{GREEN}{total} rows{GREEN:#} in {BOLD}{}{BOLD:#}",
+            "{GREEN}{}{GREEN:#} in {BOLD}{}{BOLD:#}",
+            count(total, "row"),
             args.output.display()
         ));
-        out.table(
-            &["", "layer", "rows"],
-            rows.iter()
-                .map(|l| {
-                    vec![
-                        l.collection.id.to_string(),
-                        l.collection.name.clone(),
-                        l.rows.to_string(),
-                    ]
-                })
-                .collect(),
-        );
+        view::print_layers(&status, &collections, out);
         out.line(format_args!(
             "{DIM}Edit it offline with any GeoPackage program; then `haversack sync {}`.{DIM:#}",
             args.output.display()

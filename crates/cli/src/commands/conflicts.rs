@@ -28,8 +28,7 @@ pub(crate) fn run(args: &ConflictsArgs, out: Output) -> Result<Outcome> {
 
 fn list(path: &Path, all: bool, out: Output) -> Result<Outcome> {
     let mut file = replica::open(path)?;
-    let (collections, conflicts) =
-        replica::read(&mut file, |tx| Ok((tx.collections()?, tx.conflicts(!all)?)))?;
+    let (collections, conflicts) = file.read(|tx| Ok((tx.collections()?, tx.conflicts(!all)?)))?;
     let mut documents = Vec::new();
     let mut rows = Vec::new();
     for conflict in &conflicts {
@@ -74,9 +73,7 @@ fn list(path: &Path, all: bool, out: Output) -> Result<Outcome> {
 
 fn show(path: &Path, id: &str, out: Output) -> Result<Outcome> {
     let mut file = replica::open(path)?;
-    let (collections, conflicts) = replica::read(&mut file, |tx| {
-        Ok((tx.collections()?, tx.conflicts(false)?))
-    })?;
+    let (collections, conflicts) = file.read(|tx| Ok((tx.collections()?, tx.conflicts(false)?)))?;
     let conflict = find(&conflicts, id)?;
     let collection = view::collection(&collections, conflict.collection)?;
     out.result(&view::conflict_json(collection, conflict), |out| {
@@ -149,10 +146,8 @@ fn resolve(
     set: &[String],
     out: Output,
 ) -> Result<Outcome> {
-    let mut file = replica::open(path)?;
-    let (collections, conflicts) = replica::read(&mut file, |tx| {
-        Ok((tx.collections()?, tx.conflicts(false)?))
-    })?;
+    let mut file = replica::open_to_write(path, out)?;
+    let (collections, conflicts) = file.read(|tx| Ok((tx.collections()?, tx.conflicts(false)?)))?;
     let conflict = find(&conflicts, id)?;
     if let Some(resolution) = &conflict.resolution {
         bail!(
@@ -193,7 +188,10 @@ fn resolve(
                 path.display()
             ));
             if left > 0 {
-                out.line(format_args!("{} left.", count(left, "open conflict")));
+                out.line(format_args!(
+                    "{} left.",
+                    count(left as u64, "open conflict")
+                ));
             }
         },
     );

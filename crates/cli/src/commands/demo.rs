@@ -66,24 +66,21 @@ pub(crate) fn run(args: &DemoArgs, out: Output) -> Result<Outcome> {
     edit_as_ada(ada.path(), &table, &places)?;
     edit_as_ben(ben.path(), &table, &places)?;
     out.line("   Ada edits by plain SQL, as any program would:");
-    show_edits(&mut ada, &layer, out)?;
+    show_edits(&ada, out)?;
     out.line("   Ben edits with GeoPackage's functions, as a GIS does:");
-    show_edits(&mut ben, &layer, out)?;
+    show_edits(&ben, out)?;
 
     chapter(out, 4, "Back in the network: both sync");
     server = start(&data, port)?;
     let first = synchronise(&mut ada, &url, out)?;
     out.line(format_args!(
         "   Ada sends {}: all stored.",
-        count((first.applied + first.merged) as usize, "edit")
+        count(first.applied + first.merged, "edit")
     ));
     let second = synchronise(&mut ben, &url, out)?;
     out.line(format_args!(
         "   Ben sends {}: {} stored, {} merged, {} in conflict. He fetches what Ada changed.\n",
-        count(
-            (second.applied + second.merged + second.conflicts) as usize,
-            "edit"
-        ),
+        count(second.applied + second.merged + second.conflicts, "edit"),
         second.applied,
         second.merged,
         second.conflicts
@@ -97,7 +94,7 @@ pub(crate) fn run(args: &DemoArgs, out: Output) -> Result<Outcome> {
     let merged = show_merge(&mut ben, &layer, &places, out)?;
 
     chapter(out, 6, "The one real conflict: both wrote the same field");
-    let open = replica::read(&mut ben, |tx| tx.conflicts(true))?;
+    let open = ben.read(|tx| tx.conflicts(true))?;
     let [conflict] = &open[..] else {
         bail!("one conflict was expected, there are {}", open.len());
     };
@@ -111,7 +108,7 @@ pub(crate) fn run(args: &DemoArgs, out: Output) -> Result<Outcome> {
     synchronise(&mut ben, &url, out)?;
     synchronise(&mut ada, &url, out)?;
     ensure!(
-        replica::read(&mut ben, |tx| tx.conflicts(true))?.is_empty(),
+        ben.read(|tx| tx.conflicts(true))?.is_empty(),
         "the conflict is closed"
     );
     out.line("   Both sync once more; the decision is everywhere.\n");
@@ -298,23 +295,11 @@ fn edit_as_ben(path: &Path, table: &str, places: &Places) -> Result<()> {
     Ok(())
 }
 
-fn show_edits(file: &mut File, layer: &Collection, out: Output) -> Result<()> {
-    let edits = replica::read(file, |tx| {
-        let mut edits = Vec::new();
-        for entry in tx.entries()? {
-            let mine = if entry.deleted {
-                None
-            } else {
-                tx.row(POINTS, &entry.global_id)?
-            };
-            edits.push((entry, mine));
-        }
-        Ok(edits)
-    })?;
-    for (entry, mine) in &edits {
+fn show_edits(file: &File, out: Output) -> Result<()> {
+    file.each_edit(&mut |layer, entry, mine| {
         let base = entry.base.as_ref().map(|(record, _)| record);
         let title = view::title(layer, mine.as_ref().or(base), &entry.global_id);
-        let what = match (base, mine) {
+        let what = match (base, &mine) {
             (_, None) => "deleted".to_owned(),
             (None, Some(_)) => "added".to_owned(),
             (Some(_), Some(_)) => view::differences(layer, &[base, mine.as_ref()])
@@ -324,7 +309,8 @@ fn show_edits(file: &mut File, layer: &Collection, out: Output) -> Result<()> {
                 .join(", "),
         };
         out.line(format_args!("     {title}  {what}"));
-    }
+        Ok(())
+    })?;
     out.line("");
     Ok(())
 }
@@ -336,8 +322,9 @@ fn synchronise(file: &mut File, url: &str, out: Output) -> Result<Summary> {
 
 fn show_merge(file: &mut File, layer: &Collection, places: &Places, out: Output) -> Result<Json> {
     let id = global_id(file, places.merged)?;
-    let record: Record =
-        replica::read(file, |tx| tx.row(POINTS, &id))?.context("the merged record is there")?;
+    let record: Record = file
+        .read(|tx| tx.row(POINTS, &id))?
+        .context("the merged record is there")?;
     let value = |name: &str| -> Result<String> {
         let at = layer
             .field_index(name)

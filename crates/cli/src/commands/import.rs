@@ -74,7 +74,7 @@ pub(crate) fn run(args: &ImportArgs, out: Output) -> Result<Outcome> {
     });
     out.result(&document, |out| {
         for layer in &report.layers {
-            out.line(format_args!("{GREEN}{}{GREEN:#} into layer {} {:?} of {}", count(layer.records as usize, "row"), layer.layer, layer.name, report.service));
+            out.line(format_args!("{GREEN}{}{GREEN:#} into layer {} {:?} of {}", count(layer.records, "row"), layer.layer, layer.name, report.service));
         }
         out.line(format_args!(
             "{DIM}Administrators see it; `haversack user grant anonymous {} read --data {}` shows it to everybody.{DIM:#}",

@@ -79,9 +79,9 @@ fn list_foreign(args: &ReplicasArgs, out: Output) -> Result<Outcome> {
 
 /// Unregisters a replica; the file stays.
 pub(crate) fn release(args: &ReleaseArgs, out: Output) -> Result<Outcome> {
-    let mut file = replica::open_any(&args.file)?;
+    let file = replica::open_any(&args.file)?;
     let header = file.header()?;
-    let waiting = replica::read(&mut file, |tx| tx.entries())?.len();
+    let waiting = file.status()?.pending;
     if waiting > 0 && !args.force {
         bail!(
             "{} in {}: `haversack sync` sends them first, or --force releases anyway",

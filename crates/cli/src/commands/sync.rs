@@ -15,7 +15,7 @@ use crate::{connect, replica, view};
 
 /// Runs the command. Ends with [`Outcome::Attention`] if an edit was refused or met a conflict.
 pub(crate) fn run(args: &SyncArgs, out: Output) -> Result<Outcome> {
-    let mut file = replica::open(&args.file)?;
+    let mut file = replica::open_to_write(&args.file, out)?;
     let url = file.header()?.url;
     let mut remote = Origin::of(&file, &args.connect)?.remote(&file);
     if args.dry_run {
@@ -48,7 +48,7 @@ pub(crate) fn synchronise(
             bar.set_message("sending attachments");
             crate::output::advance(&bar, Unit::Rows, done, Some(all));
         }
-        Step::Uploading(edits) => bar.set_message(format!("sending {}", count(edits, "edit"))),
+        Step::Uploading(edits) => bar.set_message(format!("sending {}", count(edits as u64, "edit"))),
         Step::Uploaded(edits) => {
             bar.set_message("sent");
             bar.set_position(edits);
@@ -72,7 +72,7 @@ pub(crate) fn synchronise(
 
 fn report(path: &Path, file: &mut File, summary: &Summary, out: Output) -> Result<Outcome> {
     let collections = file.collections();
-    let open = replica::read(file, |tx| tx.conflicts(true))?.len();
+    let open = file.read(|tx| tx.conflicts(true))?.len() as u64;
     let document = json!({
         "applied": summary.applied,
         "merged": summary.merged,
@@ -91,11 +91,11 @@ fn report(path: &Path, file: &mut File, summary: &Summary, out: Output) -> Resul
         if sent > 0 {
             out.line(format_args!(
                 "{BOLD}Sent {}{BOLD:#}: {} stored as sent, {} merged with changes of others, {} in conflict, {} refused",
-                count(sent as usize, "edit"), summary.applied, summary.merged, summary.conflicts, summary.rejected.len()
+                count(sent, "edit"), summary.applied, summary.merged, summary.conflicts, summary.rejected.len()
             ));
         }
         if summary.put + summary.removed > 0 {
-            out.line(format_args!("{BOLD}Fetched{BOLD:#} {}, {}", count(summary.put as usize, "new or changed row"), count(summary.removed as usize, "removal")));
+            out.line(format_args!("{BOLD}Fetched{BOLD:#} {}, {}", count(summary.put, "new or changed row"), count(summary.removed, "removal")));
         }
         for (layer, id, reason) in &summary.rejected {
             let layer = collections.iter().find(|c| c.id == *layer).map_or("?", |c| c.name.as_str());
@@ -166,8 +166,8 @@ fn show_preview(
                     .map_or("?", |c| c.name.as_str());
                 out.line(format_args!(
                     "{BOLD}fetch{BOLD:#} for {name}: {}, {}",
-                    count(*put as usize, "new or changed row"),
-                    count(*removed as usize, "removal")
+                    count(*put, "new or changed row"),
+                    count(*removed, "removal")
                 ));
             }
             out.line("");

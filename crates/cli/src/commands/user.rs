@@ -177,7 +177,7 @@ fn list(directory: &Directory, out: Output) -> Result<()> {
     out.result(&json!({"users": accounts, "grants": grants}), |out| {
         out.line(format_args!(
             "{BOLD}{}{BOLD:#}",
-            count(accounts.len(), "user")
+            count(accounts.len() as u64, "user")
         ));
         let of_account = |a: &Json| {
             vec![
@@ -192,7 +192,7 @@ fn list(directory: &Directory, out: Output) -> Result<()> {
         out.line("");
         out.line(format_args!(
             "{BOLD}{}{BOLD:#}",
-            count(grants.len(), "grant")
+            count(grants.len() as u64, "grant")
         ));
         out.table(
             &["who", "service", "rights", "rows"],

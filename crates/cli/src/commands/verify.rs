@@ -33,8 +33,8 @@ impl Compared {
 
 /// Runs the command. Ends with [`Outcome::Attention`] if they differ.
 pub(crate) fn run(args: &ServerFileArgs, out: Output) -> Result<Outcome> {
-    let mut file = replica::open(&args.file)?;
-    let waiting = replica::read(&mut file, |tx| tx.entries())?.len();
+    let file = replica::open(&args.file)?;
+    let waiting = file.status()?.pending;
     let bar = out.progress("comparing", Unit::Rows);
     let there = digests(&file, &args.connect)?;
     let compared = compare(&file, &file.collections(), &there)?;

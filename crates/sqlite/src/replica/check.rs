@@ -37,6 +37,15 @@ pub enum Problem {
         /// Name of the column.
         column: String,
     },
+    /// A column that the schema names was renamed. Its edits are still captured.
+    RenamedColumn {
+        /// Name of the table.
+        table: String,
+        /// What the schema calls it.
+        column: String,
+        /// What it is called now.
+        to: String,
+    },
     /// A capture trigger is gone, as after the table was overwritten.
     MissingTrigger {
         /// Name of the layer.
@@ -56,6 +65,10 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// Whether edits may have been missed, which only the server's rows can tell.
+    pub fn needs_server(&self) -> bool {
+        !matches!(self, Self::Renamed { .. } | Self::RenamedColumn { .. })
+    }
     /// Whether it is about a layer.
     pub(crate) fn concerns(&self, of: &Layer) -> bool {
         match self {
@@ -63,7 +76,9 @@ impl Problem {
             | Self::MissingTrigger { layer, .. }
             | Self::AlteredTrigger { layer, .. }
             | Self::Renamed { layer, .. } => *layer == of.collection.name,
-            Self::MissingColumn { table, .. } => *table == of.table,
+            Self::MissingColumn { table, .. } | Self::RenamedColumn { table, .. } => {
+                *table == of.table
+            }
             Self::CaptureOff => false,
         }
     }
@@ -73,7 +88,9 @@ impl Problem {
             Self::MissingTable { layer, .. } | Self::Renamed { layer, .. } => {
                 *layer == of.collection.name
             }
-            Self::MissingColumn { table, .. } => *table == of.table,
+            Self::MissingColumn { table, .. } | Self::RenamedColumn { table, .. } => {
+                *table == of.table
+            }
             Self::MissingTrigger { .. } | Self::AlteredTrigger { .. } | Self::CaptureOff => false,
         }
     }
@@ -92,6 +109,10 @@ impl fmt::Display for Problem {
             Self::MissingColumn { table, column } => {
                 write!(f, "the column {column:?} of table {table:?} is gone")
             }
+            Self::RenamedColumn { table, column, to } => write!(
+                f,
+                "the column {column:?} of table {table:?} was renamed to {to:?}, which the server does not know"
+            ),
             Self::MissingTrigger { layer, trigger } => write!(
                 f,
                 "layer {layer:?} was overwritten or its trigger {trigger:?} dropped, so edits of it may not have been noticed"
@@ -124,6 +145,20 @@ pub(crate) fn problems(conn: &Connection, layers: &[Layer]) -> Result<Vec<Proble
                 from: layer.table.clone(),
                 to,
             });
+            continue;
+        }
+        let renamed = renamed_columns(conn, layer)?;
+        if !renamed.is_empty() {
+            let table = &layer.table;
+            found.extend(
+                renamed
+                    .into_iter()
+                    .map(|(column, to)| Problem::RenamedColumn {
+                        table: table.clone(),
+                        column,
+                        to,
+                    }),
+            );
             continue;
         }
         for object in tables::expected(layer) {
@@ -181,6 +216,33 @@ pub(crate) fn renamed_to(conn: &Connection, layer: &Layer) -> Result<Option<Stri
     Ok(None)
 }
 
+/// Columns of the schema that were renamed, with their present names: SQLite wrote those into the triggers, too. The
+/// geometry is not looked for, since more than its table names it.
+pub(crate) fn renamed_columns(conn: &Connection, layer: &Layer) -> Result<Vec<(String, String)>> {
+    let doing = "looking for renamed columns";
+    let present = core::columns(conn, &layer.table).doing(doing)?;
+    let has = |name: &str| present.iter().any(|p| p.eq_ignore_ascii_case(name));
+    let columns = layer.columns();
+    if columns.iter().all(|column| has(column)) {
+        return Ok(Vec::new());
+    }
+    let sql: Option<String> = conn
+        .query_row(
+            "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?1",
+            [crate::replica::triggers::update_name(layer)],
+            |row| row.get(0),
+        )
+        .optional()
+        .doing(doing)?;
+    let now = sql.as_deref().map(crate::replica::triggers::kept_columns);
+    let geometry = layer.collection.geometry.as_ref().map(|g| g.name.as_str());
+    Ok(columns
+        .into_iter()
+        .zip(now.unwrap_or_default())
+        .filter(|(ours, now)| !has(ours) && has(now) && geometry != Some(ours))
+        .collect())
+}
+
 /// Columns of the schema that the edited table lacks. A missing table is another problem.
 pub(crate) fn missing_columns(conn: &Connection, layer: &Layer) -> Result<Vec<Problem>> {
     let present = core::columns(conn, &layer.table).doing("reading the columns")?;
@@ -198,19 +260,103 @@ pub(crate) fn missing_columns(conn: &Connection, layer: &Layer) -> Result<Vec<Pr
         .collect())
 }
 
+/// Problems as one sentence; the triggers of a layer are told as one.
+pub fn in_words(problems: &[Problem]) -> String {
+    let mut told: Vec<String> = Vec::new();
+    for problem in problems {
+        let text = match problem {
+            Problem::MissingTrigger { layer, .. } if is_gone(problems, layer) => continue,
+            Problem::MissingTrigger { layer, .. } => {
+                let names = triggers(problems, |p| match p {
+                    Problem::MissingTrigger { layer: l, trigger } if l == layer => Some(trigger),
+                    _ => None,
+                });
+                let which = if names.len() == super::triggers::COUNT {
+                    "its triggers".to_owned()
+                } else {
+                    format!("triggers of it ({})", names.join(", "))
+                };
+                format!(
+                    "layer {layer:?} was overwritten or {which} dropped, so edits of it may not have been noticed"
+                )
+            }
+            Problem::AlteredTrigger { layer, .. } => {
+                let names = triggers(problems, |p| match p {
+                    Problem::AlteredTrigger { layer: l, trigger } if l == layer => Some(trigger),
+                    _ => None,
+                });
+                format!(
+                    "triggers of layer {layer:?} were altered ({})",
+                    names.join(", ")
+                )
+            }
+            other => other.to_string(),
+        };
+        if !told.contains(&text) {
+            told.push(text);
+        }
+    }
+    told.join("; ")
+}
+
+fn triggers<'a>(
+    problems: &'a [Problem],
+    name: impl Fn(&'a Problem) -> Option<&'a String>,
+) -> Vec<&'a str> {
+    problems
+        .iter()
+        .filter_map(name)
+        .map(String::as_str)
+        .collect()
+}
+
+/// Whether the whole table of a layer is gone, and its triggers with it.
+fn is_gone(problems: &[Problem], of: &str) -> bool {
+    problems
+        .iter()
+        .any(|p| matches!(p, Problem::MissingTable { layer, .. } if layer == of))
+}
+
 /// The sentence with which a sync is refused.
 pub(crate) fn refusal(problems: &[Problem]) -> Error {
-    let mut text = problems
-        .iter()
-        .take(3)
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ");
-    if problems.len() > 3 {
-        text.push_str("; and more");
-    }
     Error::Invalid {
         what: "replica file".to_owned(),
-        problem: format!("{text}. Run `haversack repair` on it before the next sync"),
+        problem: format!(
+            "{}. Run `haversack repair` on it before the next sync",
+            in_words(problems)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_triggers_of_a_layer_are_told_in_one_sentence() {
+        let dropped = |layer: &str, trigger: &str| Problem::MissingTrigger {
+            layer: layer.to_owned(),
+            trigger: trigger.to_owned(),
+        };
+        let two = [dropped("Parks", "a_0"), dropped("Parks", "b_0")];
+        assert_eq!(
+            in_words(&two),
+            "layer \"Parks\" was overwritten or triggers of it (a_0, b_0) dropped, so edits of it may not have been noticed"
+        );
+        let all: Vec<_> = (0..super::super::triggers::COUNT)
+            .map(|n| dropped("Parks", &n.to_string()))
+            .collect();
+        assert!(in_words(&all).contains("or its triggers dropped"));
+        let gone = [
+            Problem::MissingTable {
+                layer: "Parks".to_owned(),
+                table: "parks".to_owned(),
+            },
+            dropped("Parks", "a_0"),
+        ];
+        assert_eq!(
+            in_words(&gone),
+            "the table \"parks\" of layer \"Parks\" is gone"
+        );
     }
 }

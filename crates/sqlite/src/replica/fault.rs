@@ -19,15 +19,23 @@ impl<T> Doing<T> for rusqlite::Result<T> {
 
 /// The model's error for an error of SQLite. A lock that another program holds is told in words that help.
 pub(crate) fn fault(doing: &'static str, source: rusqlite::Error) -> Error {
-    match source.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Invalid {
+    if is_busy(&source) {
+        return Error::Invalid {
             what: "replica file".to_owned(),
             problem: format!(
                 "another program kept it locked ({doing}); save or close its edits and try again, nothing was lost"
             ),
-        },
-        _ => from_sqlite(doing, source),
+        };
     }
+    from_sqlite(doing, source)
+}
+
+/// Whether another program holds a lock.
+pub(crate) fn is_busy(source: &rusqlite::Error) -> bool {
+    matches!(
+        source.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 /// A sentence about damaged stored text.

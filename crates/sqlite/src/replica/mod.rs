@@ -25,6 +25,7 @@ mod layer;
 mod migrate;
 mod outbox;
 mod prepare;
+mod rebuild;
 mod repair;
 mod row;
 mod shape;
@@ -33,12 +34,12 @@ mod tables;
 mod triggers;
 mod tx;
 
-pub use check::Problem;
+pub use check::{Problem, in_words};
 use fault::Doing;
 use layer::Layer;
 pub use prepare::{Checkout, PrepareProgress, Prepared, Sealer, prepare_replica};
 pub use repair::{Repaired, ServerRows, TakeRow};
-pub use status::{Cell, FieldDiff, LayerStatus, Operation, RowDiff, Status};
+pub use status::{LayerStatus, Status, Troubled, VisitEdit};
 
 /// How long a transaction waits for another program's lock before it gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -192,6 +193,24 @@ impl ReplicaFile {
     /// Why edits may have been missed; empty if nothing is wrong. [`LocalReplica::begin`] refuses a file with problems.
     pub fn problems(&self) -> Result<Vec<Problem>> {
         check::problems(&self.conn, &self.known.layers)
+    }
+    /// Reads in one transaction: one moment of the file, also while another program has edits open.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if edits may have been missed, as [`LocalReplica::begin`].
+    pub fn read<T>(&mut self, read: impl FnOnce(&dyn ReplicaTx) -> Result<T>) -> Result<T> {
+        read(&tx::Tx::begin_reading(&self.conn, &mut self.known)?)
+    }
+    /// Whether another program is writing at this moment, so that a sync would have to wait.
+    pub fn is_locked(&mut self) -> Result<bool> {
+        self.set_patience(Duration::ZERO)?;
+        let tried = self.conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
+        self.set_patience(PATIENCE)?;
+        match tried {
+            Ok(()) => Ok(false),
+            Err(why) if fault::is_busy(&why) => Ok(true),
+            Err(why) => Err(fault::fault("looking for locks", why)),
+        }
     }
     /// How long to wait for another program's lock (60 s unless told).
     pub fn set_patience(&mut self, patience: Duration) -> Result<()> {

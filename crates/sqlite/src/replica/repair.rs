@@ -9,16 +9,12 @@ use std::collections::HashSet;
 use haversack_model::{
     CollectionId, Error, GlobalId, OutboxEntry, Record, Result, RowVersion, SyncState, Theirs,
 };
-use rusqlite::{Connection, OptionalExtension, params};
-use uuid::Uuid;
+use rusqlite::Connection;
 
 use super::fault::{Doing, damaged};
-use super::layer::{Layer, quoted_list};
+use super::layer::Layer;
 use super::row::{self, Readable};
-use super::{Problem, ReplicaFile, check, outbox, tables};
-use crate::gpkg::layer::rtree_name;
-use crate::gpkg::{core, quote_ident};
-use crate::rtree;
+use super::{Problem, ReplicaFile, check, outbox, rebuild, tables};
 
 /// Takes one row of the server with its version.
 pub type TakeRow<'a> = dyn FnMut(&Record, RowVersion) -> Result<()> + 'a;
@@ -60,7 +56,8 @@ impl ReplicaFile {
         let mut layers = Vec::new();
         let done = self.known.refresh(&self.conn).and_then(|()| {
             layers.clone_from(&self.known.layers);
-            let renamed = adopt_names(&self.conn, &mut layers)?;
+            let mut renamed = rebuild::adopt_names(&self.conn, &mut layers)?;
+            renamed.extend(rebuild::restore_column_names(&self.conn, &layers)?);
             repair_all(&self.conn, &layers, &mut server, &mut repaired)?;
             repaired.problems.extend(renamed);
             Ok(())
@@ -91,30 +88,6 @@ impl ReplicaFile {
             }
         })
     }
-}
-
-/// Takes over the names that people gave to tables: nothing was missed, only the names differ.
-fn adopt_names(conn: &Connection, layers: &mut [Layer]) -> Result<Vec<Problem>> {
-    let doing = "taking over a new table name";
-    let mut renamed = Vec::new();
-    for layer in layers {
-        let Some(to) = check::renamed_to(conn, layer)? else {
-            continue;
-        };
-        renamed.push(Problem::Renamed {
-            layer: layer.collection.name.clone(),
-            from: layer.table.clone(),
-            to: to.clone(),
-        });
-        conn.execute(
-            "UPDATE haversack_layers SET table_name = ?2 WHERE collection = ?1",
-            params![layer.id().0, to],
-        )
-        .doing(doing)?;
-        // SQLite rewrote the name in the triggers too. Whatever else is wrong is found afterwards.
-        *layer = Layer::new(layer.collection.clone(), to);
-    }
-    Ok(renamed)
 }
 
 fn repair_all(
@@ -150,7 +123,7 @@ fn repair_all(
         if own.is_empty() && !capture_was_off {
             continue;
         }
-        rebuild_side_tables(conn, layer)?;
+        rebuild::rebuild_side_tables(conn, layer)?;
         let is_gone = own
             .iter()
             .any(|p| matches!(p, Problem::MissingTable { table, .. } if *table == layer.table));
@@ -158,9 +131,9 @@ fn repair_all(
             .iter()
             .any(|p| !matches!(p, Problem::AlteredTrigger { .. }));
         if overwritten {
-            rebuild_edited_table(conn, layer)?;
+            rebuild::rebuild_edited_table(conn, layer)?;
         }
-        give_identities(conn, layer)?;
+        rebuild::give_identities(conn, layer)?;
         Comparison {
             conn,
             layer,
@@ -176,7 +149,7 @@ fn repair_all(
                     column.eq_ignore_ascii_case(&g.name)
                 }
                 _ => false,
-            }) && !has_values(conn, layer)?,
+            }) && !rebuild::has_values(conn, layer)?,
             is_gone,
             seen: HashSet::new(),
             repaired,
@@ -186,223 +159,6 @@ fn repair_all(
     }
     conn.execute_batch("DELETE FROM haversack_writer")
         .doing(doing)
-}
-
-/// Whether any geometry survived under another column name.
-fn has_values(conn: &Connection, layer: &Layer) -> Result<bool> {
-    let Some(geometry) = &layer.collection.geometry else {
-        return Ok(false);
-    };
-    conn.query_row(
-        &format!(
-            "SELECT EXISTS (SELECT 1 FROM {} WHERE {} IS NOT NULL)",
-            layer.quoted_table(),
-            quote_ident(&geometry.name)
-        ),
-        [],
-        |row| row.get(0),
-    )
-    .doing("looking for geometries")
-}
-
-/// Makes the versions and the kept rows again if they are gone.
-fn rebuild_side_tables(conn: &Connection, layer: &Layer) -> Result<()> {
-    let doing = "rebuilding the tables of a layer";
-    let mut forgot = false;
-    for (table, definition) in tables::side_tables(layer) {
-        if !core::has_table(conn, &table).doing(doing)? {
-            conn.execute_batch(&definition).doing(doing)?;
-            forgot = true;
-        }
-    }
-    if forgot {
-        core::register_own_tables(conn).doing(doing)?;
-        // Without its base an edit is compared with the server's row like any other.
-        conn.execute(
-            "DELETE FROM haversack_outbox WHERE collection = ?1",
-            [layer.id().0],
-        )
-        .doing(doing)?;
-        conn.execute_batch(&format!(
-            "DELETE FROM {}; DELETE FROM {}",
-            layer.kept_table(),
-            layer.version_table()
-        ))
-        .doing(doing)?;
-    }
-    Ok(())
-}
-
-/// Puts what stands in the place of the edited table into a table of the right shape.
-fn rebuild_edited_table(conn: &Connection, layer: &Layer) -> Result<()> {
-    let doing = "rebuilding the table of a layer";
-    let found = layer.table.as_str();
-    let aside = "haversack_overwritten";
-    let has_table = core::has_table(conn, found).doing(doing)?;
-    let present = Present::of(conn, found)?;
-    let has_index = present.geometry.as_deref().map_or(Ok(true), |geometry| {
-        core::has_table(conn, &rtree_name(found, geometry))
-    });
-    let spatial_index = !has_table || has_index.doing(doing)?;
-    if has_table {
-        for trigger in present.triggers {
-            conn.execute_batch(&format!("DROP TRIGGER {}", quote_ident(&trigger)))
-                .doing(doing)?;
-        }
-        for index in present.indexes {
-            conn.execute_batch(&format!("DROP INDEX {}", quote_ident(&index)))
-                .doing(doing)?;
-        }
-        if let Some(geometry) = &present.geometry {
-            let rtree = rtree_name(found, geometry);
-            conn.execute_batch(&format!("DROP TABLE IF EXISTS {}", quote_ident(&rtree)))
-                .doing(doing)?;
-        }
-        conn.execute_batch(&format!(
-            "DROP TABLE IF EXISTS {aside}; ALTER TABLE {} RENAME TO {aside}",
-            quote_ident(found)
-        ))
-        .doing(doing)?;
-    }
-    for (table, column) in [
-        ("gpkg_geometry_columns", "table_name"),
-        ("gpkg_extensions", "table_name"),
-        ("gpkg_contents", "table_name"),
-        ("gpkg_ogr_contents", "table_name"),
-    ] {
-        if core::has_table(conn, table).doing(doing)? {
-            conn.execute(
-                &format!("DELETE FROM {table} WHERE lower({column}) IN (lower(?1), ?2)"),
-                params![found, aside],
-            )
-            .doing(doing)?;
-        }
-    }
-    tables::create_edited_table(conn, layer, false)?;
-    if has_table {
-        let mut pairs = vec![(layer.collection.object_id_field.clone(), present.key)];
-        if let (Some(ours), Some(theirs)) = (&layer.collection.geometry, present.geometry) {
-            pairs.push((ours.name.clone(), theirs));
-        }
-        let taken: Vec<String> = pairs.iter().map(|(ours, _)| ours.clone()).collect();
-        for column in layer.columns() {
-            let same = present
-                .columns
-                .iter()
-                .find(|c| c.eq_ignore_ascii_case(&column));
-            if let (false, Some(same)) = (taken.contains(&column), same) {
-                pairs.push((column, same.clone()));
-            }
-        }
-        let (ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-        conn.execute_batch(&format!(
-            "INSERT INTO {} ({}) SELECT {} FROM {aside}; DROP TABLE {aside}",
-            layer.quoted_table(),
-            quoted_list(&ours, ""),
-            quoted_list(&theirs, ""),
-        ))
-        .doing(doing)?;
-    }
-    if let (true, Some(geometry)) = (spatial_index, &layer.collection.geometry) {
-        let mut shape = layer.collection.clone();
-        shape.table.clone_from(&layer.table);
-        crate::gpkg::layer::create_rtree(conn, &shape, geometry).doing(doing)?;
-        rtree::index_table(
-            conn,
-            &layer.table,
-            &shape.object_id_field,
-            &geometry.name,
-            &rtree_name(&layer.table, &geometry.name),
-        )?;
-    }
-    Ok(())
-}
-
-/// What is known of a table that stands in the place of ours.
-struct Present {
-    key: String,
-    geometry: Option<String>,
-    columns: Vec<String>,
-    triggers: Vec<String>,
-    indexes: Vec<String>,
-}
-
-impl Present {
-    fn of(conn: &Connection, table: &str) -> Result<Self> {
-        let doing = "reading the shape of a table";
-        let columns: Vec<(String, bool)> = conn
-            .prepare(&format!("PRAGMA table_info({})", quote_ident(table)))
-            .and_then(|mut statement| {
-                statement
-                    .query_map([], |row| Ok((row.get(1)?, row.get::<_, i64>(5)? == 1)))?
-                    .collect()
-            })
-            .doing(doing)?;
-        let geometry = conn
-            .query_row(
-                "SELECT column_name FROM gpkg_geometry_columns WHERE lower(table_name) = lower(?1)",
-                [table],
-                |row| row.get(0),
-            )
-            .optional()
-            .doing(doing)?;
-        let objects = |kind: &str| -> Result<Vec<String>> {
-            conn.prepare(
-                "SELECT name FROM sqlite_master WHERE type = ?1 AND lower(tbl_name) = lower(?2) AND sql IS NOT NULL",
-            )
-            .and_then(|mut statement| {
-                statement
-                    .query_map([kind, table], |row| row.get(0))?
-                    .collect()
-            })
-            .doing(doing)
-        };
-        let key = columns.iter().find(|(_, is_key)| *is_key);
-        Ok(Self {
-            key: key.map_or_else(|| "rowid".to_owned(), |(name, _)| name.clone()),
-            geometry,
-            triggers: objects("trigger")?,
-            indexes: objects("index")?,
-            columns: columns.into_iter().map(|(name, _)| name).collect(),
-        })
-    }
-}
-
-/// Gives every row a global id of its own, in our form.
-fn give_identities(conn: &Connection, layer: &Layer) -> Result<()> {
-    let doing = "giving rows their global ids";
-    let (table, fid, gid) = (layer.quoted_table(), layer.fid(), layer.gid());
-    let rows: Vec<(i64, Option<String>)> = conn
-        .prepare(&format!(
-            "SELECT {fid}, CAST({gid} AS TEXT) FROM {table} ORDER BY {fid}"
-        ))
-        .and_then(|mut statement| {
-            statement
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect()
-        })
-        .doing(doing)?;
-    let mut taken = HashSet::with_capacity(rows.len());
-    for (key, text) in rows {
-        let own = text
-            .as_deref()
-            .and_then(|text| GlobalId::parse_uuid(text).ok());
-        let id = match own {
-            Some(id) if taken.insert(id.clone()) => id,
-            _ => {
-                let fresh = GlobalId::Uuid(Uuid::new_v4());
-                taken.insert(fresh.clone());
-                fresh
-            }
-        };
-        let id = id.to_string();
-        if text.as_deref() != Some(id.as_str()) {
-            conn.prepare_cached(&format!("UPDATE {table} SET {gid} = ?2 WHERE {fid} = ?1"))
-                .and_then(|mut statement| statement.execute(params![key, id]))
-                .doing(doing)?;
-        }
-    }
-    Ok(())
 }
 
 /// Compares the rows of one layer with the server's.

@@ -51,6 +51,7 @@ pub(crate) fn change(conn: &Connection, old: &Layer, new: &Collection) -> Result
         if before.fields.iter().any(|f| same(&f.name, &field.name)) {
             continue;
         }
+        set_aside(conn, &old.table, &field.name)?;
         let mut column = field.clone();
         column.nullable = true;
         let definition = column_definition(&column);
@@ -71,6 +72,27 @@ pub(crate) fn change(conn: &Connection, old: &Layer, new: &Collection) -> Result
     .doing(doing)?;
     tables::start_capture(conn, &layer)?;
     Ok(layer)
+}
+
+/// A column that somebody added to the file makes room for the server's of the same name, under another one.
+fn set_aside(conn: &Connection, table: &str, column: &str) -> Result<()> {
+    let doing = "renaming a column that was added here";
+    let present = crate::gpkg::core::columns(conn, table).doing(doing)?;
+    let has = |name: &str| present.iter().any(|p| same(p, name));
+    if !has(column) {
+        return Ok(());
+    }
+    let mut name = format!("{column}_here");
+    while has(&name) {
+        name.push('_');
+    }
+    conn.execute_batch(&format!(
+        "ALTER TABLE {} RENAME COLUMN {} TO {}",
+        quote_ident(table),
+        quote_ident(column),
+        quote_ident(&name)
+    ))
+    .doing(doing)
 }
 
 /// Adds a layer that the file did not have.

@@ -1,7 +1,7 @@
 //! The triggers that capture edits of any program, in plain SQL: no function of ours, nothing newer than SQLite 3.15.
 //!
 //! They keep the outbox in the same transaction as the edit. What each must do is the table "Capture by triggers" of the
-//! GeoPackage notes; `tests/replica_capture.rs` has a test per row.
+//! GeoPackage notes; `tests/replica/capture.rs` has a test per row.
 //!
 //! Three rules hold throughout. A statement's own conflict clause (`INSERT OR REPLACE`) overrides those inside
 //! triggers, so nothing here relies on one: every insert is guarded by `NOT EXISTS`. A row in `haversack_writer` switches
@@ -45,8 +45,44 @@ struct Parts<'a> {
     versions: String,
 }
 
+/// How many triggers a layer has.
+pub(crate) const COUNT: usize = 6;
+
+/// Name of the trigger that captures changes.
+pub(crate) fn update_name(layer: &Layer) -> String {
+    format!("haversack_update_{}", super::layer::suffix(layer.id()))
+}
+
+/// The columns that the text of the trigger for changes keeps aside, in the order of [`Layer::columns`]; after a column was
+/// renamed, its new name.
+pub(crate) fn kept_columns(sql: &str) -> Vec<String> {
+    let mut columns = Vec::new();
+    let Some((_, mut rest)) = sql.split_once("SELECT c.edit_no, ") else {
+        return columns;
+    };
+    while let Some(quoted) = rest.strip_prefix("OLD.\"") {
+        let mut name = String::new();
+        let mut characters = quoted.char_indices();
+        let mut end = quoted.len();
+        while let Some((at, c)) = characters.next() {
+            if c != '"' {
+                name.push(c);
+            } else if quoted[at + 1..].starts_with('"') {
+                name.push(c);
+                characters.next();
+            } else {
+                end = at + 1;
+                break;
+            }
+        }
+        columns.push(name);
+        rest = quoted[end..].strip_prefix(", ").unwrap_or_default();
+    }
+    columns
+}
+
 /// The capture triggers of a layer.
-pub(crate) fn capture(layer: &Layer) -> Vec<Trigger> {
+pub(crate) fn capture(layer: &Layer) -> [Trigger; COUNT] {
     let parts = Parts {
         layer,
         id: layer.id().0.to_string(),
@@ -65,7 +101,6 @@ pub(crate) fn capture(layer: &Layer) -> Vec<Trigger> {
         ("identity", parts.identity()),
         ("key", parts.key()),
     ]
-    .into_iter()
     .map(|(event, body)| {
         let name = format!("haversack_{event}_{suffix}");
         Trigger {
@@ -73,7 +108,6 @@ pub(crate) fn capture(layer: &Layer) -> Vec<Trigger> {
             name,
         }
     })
-    .collect()
 }
 
 impl Parts<'_> {

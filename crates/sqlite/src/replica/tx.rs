@@ -47,10 +47,27 @@ pub(crate) struct Tx<'a> {
     extents: RefCell<BTreeMap<CollectionId, Envelope>>,
 }
 
+/// Which lock a transaction starts with.
+#[derive(Clone, Copy, Debug)]
+enum Lock {
+    /// None that a program which is writing would hold against it.
+    Read,
+    /// The file's only write lock.
+    Write,
+}
+
 impl<'a> Tx<'a> {
-    pub(crate) fn begin(conn: &'a Connection, home: &'a mut Known) -> Result<Self> {
-        conn.execute_batch("BEGIN IMMEDIATE")
-            .doing("waiting for the file")?;
+    /// Begins a transaction for reading: one moment of the file, also while another program has edits open.
+    pub(crate) fn begin_reading(conn: &'a Connection, home: &'a mut Known) -> Result<Self> {
+        Self::start(conn, home, Lock::Read)
+    }
+
+    fn start(conn: &'a Connection, home: &'a mut Known, lock: Lock) -> Result<Self> {
+        conn.execute_batch(match lock {
+            Lock::Read => "BEGIN",
+            Lock::Write => "BEGIN IMMEDIATE",
+        })
+        .doing("waiting for the file")?;
         let mut tx = Self {
             conn,
             layers: Vec::new(),
@@ -62,13 +79,22 @@ impl<'a> Tx<'a> {
             numbers: Cell::new((0, 0)),
             extents: RefCell::default(),
         };
-        migrate::run(conn)?;
+        if let Lock::Write = lock {
+            migrate::run(conn)?;
+        }
         tx.home.refresh(conn)?;
         tx.layers.clone_from(&tx.home.layers);
         let problems = check::problems(conn, &tx.layers)?;
-        if !problems.is_empty() {
-            return Err(check::refusal(&problems));
+        if problems.is_empty() {
+            Ok(tx)
+        } else {
+            Err(check::refusal(&problems))
         }
+    }
+
+    /// Begins a transaction that may write.
+    pub(crate) fn begin(conn: &'a Connection, home: &'a mut Known) -> Result<Self> {
+        let tx = Self::start(conn, home, Lock::Write)?;
         for layer in tx.layers.iter().filter(|layer| layer.is_attachments()) {
             if attachments::has_new(conn, layer)? {
                 tx.start_writing()?;

@@ -220,3 +220,48 @@ fn a_renamed_table_keeps_its_edits_and_its_new_name() {
     fixture.plain_sql("DELETE FROM Gardens WHERE OBJECTID = 3");
     assert_eq!(fixture.entries().len(), 3);
 }
+
+#[test]
+fn a_renamed_column_keeps_its_edits_and_gets_its_name_back_without_a_server() {
+    let fixture = Fixture::new(3);
+    fixture.plain_sql("UPDATE City_parks SET trees = 7 WHERE OBJECTID = 1");
+    fixture.python(
+        "ds = gdal.OpenEx(path, gdal.OF_UPDATE)\n\
+         layer = ds.GetLayerByName('City_parks')\n\
+         at = layer.GetLayerDefn().GetFieldIndex('trees')\n\
+         layer.AlterFieldDefn(at, ogr.FieldDefn('number \"of\" trees', ogr.OFTInteger), ogr.ALTER_NAME_FLAG)\n\
+         f = layer.GetFeature(2); f['number \"of\" trees'] = 8; layer.SetFeature(f)\n",
+    );
+    let text = refusal(&fixture);
+    assert!(text.contains("was renamed to"), "{text}");
+    let mut file = fixture.open();
+    let repaired = file.repair(None).unwrap();
+    assert_eq!(
+        repaired.problems,
+        [Problem::RenamedColumn {
+            table: "City_parks".into(),
+            column: "trees".into(),
+            to: "number \"of\" trees".into()
+        }]
+    );
+    assert!(file.problems().unwrap().is_empty());
+    fixture.plain_sql("UPDATE City_parks SET trees = 9 WHERE OBJECTID = 3");
+    assert_eq!(fixture.entries().len(), 3);
+    assert_eq!(fixture.row(&gid(2)).unwrap().values[2], Value::Integer(8));
+}
+
+#[test]
+fn what_people_added_to_a_table_survives_its_repair() {
+    let fixture = Fixture::new(3);
+    fixture.plain_sql(
+        "ALTER TABLE City_parks ADD COLUMN \"my notes\" TEXT; \
+         UPDATE City_parks SET \"my notes\" = 'tall fence' WHERE OBJECTID = 2; \
+         DROP TRIGGER haversack_update_0; UPDATE City_parks SET trees = 5 WHERE OBJECTID = 2",
+    );
+    assert_eq!(repair(&fixture, 3, &[]).changed, 1);
+    let notes = fixture.python(
+        "ds = gdal.OpenEx(path); layer = ds.GetLayerByName('City_parks')\n\
+         print([f['my notes'] for f in layer])\n",
+    );
+    assert_eq!(notes.trim(), "[None, 'tall fence', None]");
+}

@@ -2,10 +2,10 @@
 
 use haversack_model::local::{FrozenBatch, LocalReplica, Removal};
 use haversack_model::{
-    BatchNumber, Changes, Edit, FieldType, Generation, OutboxEntry, Outcome, Receipt, SyncState,
-    Theirs, Value,
+    BatchNumber, Changes, Edit, FieldType, Generation, OutboxEntry, Outcome, Receipt, Record,
+    SyncState, Theirs, Value,
 };
-use haversack_sqlite::replica::{Cell, Operation, Options, ReplicaFile};
+use haversack_sqlite::replica::{Options, ReplicaFile};
 
 use crate::support::{Fixture, PARKS, field, gid, header, park, parks, version};
 
@@ -241,36 +241,42 @@ fn status_and_diff_tell_what_was_edited_field_by_field() {
     let layer = &told.layers[0];
     assert_eq!((layer.rows, layer.to_delete), (4, 1));
     let states: Vec<_> = layer.states.iter().map(|(s, n)| (*s, *n)).collect();
-    assert_eq!(
-        states,
-        [
-            (SyncState::Synced, 2),
-            (SyncState::ToPost, 1),
-            (SyncState::ToUpdate, 1)
-        ]
-    );
-    let mut diffs = Vec::new();
-    file.diff(&mut |row| {
-        diffs.push(row);
+    assert_eq!(states, [(SyncState::ToPost, 1), (SyncState::ToUpdate, 1)]);
+    let mut edits = Vec::new();
+    file.each_edit(&mut |_layer, entry, mine| {
+        edits.push((entry.deleted, entry.base.map(|(base, _)| base), mine));
         Ok(())
     })
     .unwrap();
-    let operations: Vec<_> = diffs.iter().map(|d| d.operation).collect();
-    assert_eq!(
-        operations,
-        [Operation::Update, Operation::Delete, Operation::Add]
-    );
-    assert_eq!(diffs[0].fields.len(), 1);
-    let name = &diffs[0].fields[0];
-    assert_eq!(name.field, "name");
-    assert_eq!(name.base, Cell::Value("park 1".into()));
-    assert_eq!(name.mine, Cell::Value("renamed".into()));
-    assert_eq!(
-        diffs[1].fields.len(),
-        5,
-        "a deletion shows all that goes, the place too"
-    );
-    assert_eq!(diffs[2].fields.len(), 1);
+    let [update, delete, add] = &edits[..] else {
+        panic!("three edits are told, the one that was taken back is not: {edits:?}");
+    };
+    let name = |record: &Option<Record>| record.as_ref().map(|r| r.values[0].clone());
+    assert_eq!(name(&update.1), Some("park 1".into()));
+    assert_eq!(name(&update.2), Some("renamed".into()));
+    assert!(delete.0 && delete.2.is_none());
+    assert!(add.1.is_none() && name(&add.2) == Some("new".into()));
+}
+
+#[test]
+fn a_file_is_read_while_another_program_has_edits_open() {
+    for journal in ["WAL", "DELETE"] {
+        let fixture = Fixture::new(3);
+        let other = rusqlite::Connection::open(&fixture.path).unwrap();
+        other.pragma_update(None, "journal_mode", journal).unwrap();
+        other
+            .execute_batch("BEGIN IMMEDIATE; UPDATE City_parks SET name = 'not saved yet'")
+            .unwrap();
+        let mut file = fixture.open();
+        file.set_patience(std::time::Duration::ZERO).unwrap();
+        assert_eq!(file.status().unwrap().pending, 0, "{journal}");
+        let before = file.read(|tx| tx.row(PARKS, &gid(1))).unwrap().unwrap();
+        assert_eq!(before.values[0], "park 1".into());
+        assert!(file.is_locked().unwrap(), "{journal}");
+        other.execute_batch("COMMIT").unwrap();
+        assert!(!file.is_locked().unwrap(), "{journal}");
+        assert_eq!(file.status().unwrap().pending, 3, "{journal}");
+    }
 }
 
 #[test]
@@ -346,4 +352,31 @@ fn an_attachment_put_in_by_sql_gets_its_hash_and_is_an_addition() {
     let tx = file.begin().unwrap();
     let row = tx.row(hidden.id, &pending[0].global_id).unwrap().unwrap();
     assert_eq!(row.values[3], Value::Integer(4));
+}
+
+#[test]
+fn a_new_column_of_the_server_takes_the_place_of_one_that_was_added_here() {
+    let fixture = Fixture::new(2);
+    fixture.plain_sql(
+        "ALTER TABLE City_parks ADD COLUMN Colour TEXT; \
+         UPDATE City_parks SET Colour = 'mine' WHERE OBJECTID = 1",
+    );
+    let mut wider = parks();
+    wider.fields.push(field("colour", FieldType::String));
+    let mut file = fixture.open();
+    let mut tx = file.begin().unwrap();
+    tx.store_collections(std::slice::from_ref(&wider)).unwrap();
+    tx.commit().unwrap();
+    assert_eq!(fixture.row(&gid(1)).unwrap().values[4], Value::Null);
+    let kept: String = rusqlite::Connection::open(&fixture.path)
+        .unwrap()
+        .query_row(
+            "SELECT colour_here FROM City_parks WHERE OBJECTID = 1",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(kept, "mine");
+    fixture.plain_sql("UPDATE City_parks SET colour = 'red' WHERE OBJECTID = 2");
+    assert_eq!(fixture.entries().len(), 1);
 }
