@@ -178,9 +178,32 @@ def two_people_edit_the_same_record():
     h.cli("sync", two)
     h.equal("the decision is stored", online()[key(gid)]["name"], "two says")
     h.equal("no conflict is open", h.cli("status", two)["openConflicts"], 0)
+    there = [c for c in h.cli("conflicts", "list", SERVER.service(), "--all", check_code=(0, 3)) if c["id"] == conflict["id"]]
+    h.equal("the server's row tells the decision", [c["resolution"]["kept"] for c in there], ["mine"])
     h.cli("sync", one)
     in_sync(one, "the first file")
     in_sync(two, "the second file")
+
+
+@h.test
+def a_conflict_is_decided_at_the_server():
+    one, two = checkout("one.gpkg"), checkout("two.gpkg")
+    name = table(one)
+    [(gid,)] = h.sql(one, f'SELECT GlobalID FROM "{name}" ORDER BY OBJECTID LIMIT 1 OFFSET 2')
+    for path, word in ((one, "one says"), (two, "two says")):
+        h.sql(path, f'UPDATE "{name}" SET name = ? WHERE GlobalID = ?', word, gid)
+    h.cli("sync", one)
+    h.cli("sync", two, check_code=3)
+    [conflict] = h.cli("conflicts", "list", SERVER.service(), check_code=3)
+    h.cli("conflicts", "show", SERVER.service(), conflict["id"][:8], check_code=3)
+    h.cli("conflicts", "resolve", SERVER.service(), conflict["id"][:8], "--set", "name=both say")
+    h.equal("it holds at once", online()[key(gid)]["name"], "both say")
+    h.equal("nothing is open at the server", h.cli("conflicts", "list", SERVER.service()), [])
+    h.cli("sync", two)
+    h.equal("nor in the file, after a sync", h.cli("status", two)["openConflicts"], 0)
+    [closed] = h.cli("conflicts", "list", two, "--all")
+    h.equal("which knows what was decided", closed["resolution"]["kept"], "edited")
+    in_sync(two, "the file that met the conflict")
 
 
 @h.test

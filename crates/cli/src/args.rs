@@ -324,26 +324,34 @@ pub(crate) struct ConflictsArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConflictAction {
-    /// List the open conflicts of a replica file.
+    /// List the open conflicts of a replica file, or those that a server keeps of your uploads.
     List {
-        /// Replica file.
-        file: PathBuf,
-        /// Decided ones, too.
+        /// Replica file, or URL of a feature service of a Haversack.
+        #[arg(value_name = "FILE|URL")]
+        place: String,
+        /// Decided ones, too: who decided what, and when.
         #[arg(long)]
         all: bool,
+        #[command(flatten)]
+        connect: ConnectArgs,
     },
     /// Show one conflict: base, mine and theirs side by side.
     Show {
-        /// Replica file.
-        file: PathBuf,
+        /// Replica file, or URL of a feature service of a Haversack.
+        #[arg(value_name = "FILE|URL")]
+        place: String,
         /// Id of the conflict, or enough of its beginning.
         id: String,
+        #[command(flatten)]
+        connect: ConnectArgs,
     },
-    /// Decide a conflict. The decision is an edit like any other and goes out with the next sync.
+    /// Decide a conflict. In a file the decision is an edit like any other and goes out with the next sync; at a server it
+    /// holds at once, and replicas learn of it with their next sync.
     #[command(group = clap::ArgGroup::new("decision").required(true).args(["keep", "set"]).multiple(true))]
     Resolve {
-        /// Replica file.
-        file: PathBuf,
+        /// Replica file, or URL of a feature service of a Haversack.
+        #[arg(value_name = "FILE|URL")]
+        place: String,
         /// Id of the conflict, or enough of its beginning.
         id: String,
         /// Which version to keep.
@@ -352,14 +360,16 @@ pub(crate) enum ConflictAction {
         /// A value of your own for one field, as FIELD=VALUE; empty for null. May be repeated.
         #[arg(long, value_name = "FIELD=VALUE")]
         set: Vec<String>,
+        #[command(flatten)]
+        connect: ConnectArgs,
     },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Keep {
-    /// What I had written.
+    /// What the uploader had written.
     Mine,
-    /// What the server has.
+    /// What the server had.
     Theirs,
     /// What it was before both edits.
     Base,

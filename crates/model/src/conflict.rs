@@ -86,4 +86,16 @@ pub struct Resolution {
     pub user: String,
     /// When.
     pub at: Timestamp,
+    /// On a replica: whether the server knows. On a server always so.
+    #[serde(default)]
+    pub told: bool,
+}
+
+/// A decision on its way between replica and server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    /// Which conflict it closes.
+    pub conflict: ConflictId,
+    /// How.
+    pub resolution: Resolution,
 }

@@ -6,9 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::conflict::Decided;
 use crate::{
-    BatchNumber, BlobHash, Collection, CollectionId, Conflict, Cursor, Direction, Edit, Generation,
-    GlobalId, Policy, Receipt, Record, ReplicaId, Result, Revision,
+    BatchNumber, BlobHash, Collection, CollectionId, Conflict, ConflictId, Cursor, Direction, Edit,
+    Generation, GlobalId, Policy, Receipt, Record, ReplicaId, Result, Revision,
 };
 
 /// What a replica knows of one record.
@@ -222,6 +223,23 @@ pub trait ReplicaTx {
     fn store_conflict(&mut self, conflict: &Conflict) -> Result<()>;
     /// Conflicts in order of time.
     fn conflicts(&self, open_only: bool) -> Result<Vec<Conflict>>;
+    /// A conflict.
+    fn conflict(&self, id: ConflictId) -> Result<Option<Conflict>> {
+        let all = self.conflicts(false)?;
+        Ok(all.into_iter().find(|conflict| conflict.id == id))
+    }
+    /// Decisions made here that the server does not know yet.
+    fn untold_decisions(&self) -> Result<Vec<Decided>> {
+        let all = self.conflicts(false)?.into_iter();
+        let untold = all.filter_map(|conflict| {
+            let resolution = conflict.resolution.filter(|r| !r.told)?;
+            Some(Decided {
+                conflict: conflict.id,
+                resolution,
+            })
+        });
+        Ok(untold.collect())
+    }
 
     /// Content of an attachment kept in the file.
     fn blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>>;

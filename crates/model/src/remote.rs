@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::conflict::{ConflictId, Decided};
 use crate::local::{FrozenBatch, Removal, ReplicaHeader, RowVersion};
 use crate::{
     BlobHash, CollectionId, Cursor, Generation, GlobalId, Receipt, Record, Result, Service,
@@ -99,6 +100,17 @@ pub trait Remote {
     /// Registers the replica anew, with the layers and filters of the header: its file was cloned, or rewound to a
     /// backup, or the server forgot it.
     fn renew(&mut self, header: &ReplicaHeader) -> Result<Renewed>;
+    /// Tells the server which conflicts were decided in the file, and asks about those that are open in it. Gives the
+    /// decisions that stand there. Safe to repeat. A server that keeps no conflicts knows all that it needs.
+    fn exchange_decisions(
+        &mut self,
+        header: &ReplicaHeader,
+        decided: &[Decided],
+        open: &[ConflictId],
+    ) -> Result<Vec<Decided>> {
+        let _ = (header, open);
+        Ok(decided.to_vec())
+    }
     /// Unregisters the replica.
     fn release(&mut self, header: &ReplicaHeader) -> Result<()>;
 }

@@ -8,6 +8,7 @@
 use haversack_model::{Changes, CollectionId, GlobalId, Record};
 
 mod decide;
+mod decisions;
 mod freeze;
 mod history;
 mod page;
@@ -16,6 +17,7 @@ mod reply;
 mod run;
 
 pub use decide::{discard, resolve, retry};
+pub use decisions::{apply_decisions, to_exchange};
 pub use freeze::{freeze, thaw};
 pub use history::{renewed, start_new_history, start_resync};
 pub use page::apply_page;

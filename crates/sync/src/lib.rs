@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod client;
+pub mod decision;
 pub mod delta;
 pub mod foreign;
 pub mod merge;

@@ -1,13 +1,17 @@
-//! `haversack conflicts`: list, show and decide the conflicts of a replica file.
+//! `haversack conflicts`: list, show and decide conflicts, of a replica file or at a server.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use haversack_model::{Changes, Collection, Conflict, FieldType, Value, Winner};
+use haversack_model::{
+    Changes, Collection, Conflict, FieldType, Record, Resolution, Value, Winner,
+};
+use haversack_server::native::wire::Decision;
 use haversack_sync::client::{self, Choice};
 use serde_json::{Value as Json, json};
 
-use crate::args::{ConflictAction, ConflictsArgs, Keep};
+use crate::args::{ConflictAction, ConflictsArgs, ConnectArgs, Keep};
+use crate::connect::{self, Native};
 use crate::exit::Outcome;
 use crate::output::{BOLD, DIM, GREEN, Output, count, time};
 use crate::{replica, view};
@@ -15,26 +19,89 @@ use crate::{replica, view};
 /// Runs the command.
 pub(crate) fn run(args: &ConflictsArgs, out: Output) -> Result<Outcome> {
     match &args.action {
-        ConflictAction::List { file, all } => list(file, *all, out),
-        ConflictAction::Show { file, id } => show(file, id, out),
+        ConflictAction::List {
+            place,
+            all,
+            connect,
+        } => list(&Place::of(place, connect)?, *all, out),
+        ConflictAction::Show { place, id, connect } => show(&Place::of(place, connect)?, id, out),
         ConflictAction::Resolve {
-            file,
+            place,
             id,
             keep,
             set,
-        } => resolve(file, id, *keep, set, out),
+            connect,
+        } => resolve(&Place::of(place, connect)?, id, *keep, set, out),
     }
 }
 
-fn list(path: &Path, all: bool, out: Output) -> Result<Outcome> {
-    let mut file = replica::open(path)?;
-    let (collections, conflicts) = file.read(|tx| Ok((tx.collections()?, tx.conflicts(!all)?)))?;
+/// Where conflicts are kept.
+enum Place {
+    File(PathBuf),
+    Server(String, Native),
+}
+
+/// The conflicts of a place, with the definitions that they need to be read.
+struct Kept {
+    collections: Vec<Collection>,
+    conflicts: Vec<Conflict>,
+}
+
+impl Place {
+    fn of(text: &str, connection: &ConnectArgs) -> Result<Self> {
+        if !text.contains("://") {
+            return Ok(Self::File(text.into()));
+        }
+        let native = connect::discover(text, connection)?
+            .with_context(|| format!("{text} is no Haversack: other servers keep no conflicts"))?;
+        Ok(Self::Server(text.to_owned(), native))
+    }
+
+    fn load(&self, open_only: bool) -> Result<Kept> {
+        match self {
+            Self::File(path) => {
+                let mut file = replica::open(path)?;
+                Ok(file.read(|tx| {
+                    Ok(Kept {
+                        collections: tx.collections()?,
+                        conflicts: tx.conflicts(open_only)?,
+                    })
+                })?)
+            }
+            Self::Server(url, native) => {
+                let explain = |error| connect::explain(error, url);
+                let service = native.client.service(&native.service).map_err(explain)?;
+                let mut collections = service.service.collections;
+                let hidden = collections.iter().filter(|c| c.has_attachments);
+                let hidden: Vec<_> = hidden.map(Collection::attachments).collect();
+                collections.extend(hidden);
+                let conflicts = native.client.conflicts(&native.service, !open_only);
+                Ok(Kept {
+                    collections,
+                    conflicts: conflicts.map_err(explain)?,
+                })
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Server(url, _) => f.write_str(url),
+        }
+    }
+}
+
+fn list(place: &Place, all: bool, out: Output) -> Result<Outcome> {
+    let kept = place.load(!all)?;
     let mut documents = Vec::new();
     let mut rows = Vec::new();
-    for conflict in &conflicts {
-        let collection = view::collection(&collections, conflict.collection)?;
+    for conflict in &kept.conflicts {
+        let collection = view::collection(&kept.collections, conflict.collection)?;
         documents.push(view::conflict_json(collection, conflict));
-        rows.push(vec![
+        let mut row = vec![
             short(conflict),
             collection.name.clone(),
             view::title(
@@ -43,24 +110,39 @@ fn list(path: &Path, all: bool, out: Output) -> Result<Outcome> {
                 &conflict.global_id,
             ),
             conflict.reason.clone(),
-            conflict
-                .resolution
-                .as_ref()
-                .map_or_else(|| "open".to_owned(), |r| format!("kept {}", r.kept)),
-        ]);
+        ];
+        if matches!(place, Place::Server(..)) {
+            row.push(conflict.user.clone());
+        }
+        row.push(state(conflict.resolution.as_ref()));
+        rows.push(row);
     }
-    let open = conflicts.iter().filter(|c| c.resolution.is_none()).count();
+    let open = kept
+        .conflicts
+        .iter()
+        .filter(|c| c.resolution.is_none())
+        .count();
     out.result(&Json::Array(documents), |out| {
         if rows.is_empty() {
             out.line("No conflicts.");
             return;
         }
-        out.table(&["id", "layer", "record", "what clashed", "state"], rows);
+        let titles: &[&str] = match place {
+            Place::File(_) => &["id", "layer", "record", "what clashed", "state"],
+            Place::Server(..) => &[
+                "id",
+                "layer",
+                "record",
+                "what clashed",
+                "uploaded by",
+                "state",
+            ],
+        };
+        out.table(titles, rows);
         if open > 0 {
             out.line("");
             out.line(format_args!(
-                "`haversack conflicts show {} ID` shows one side by side.",
-                path.display()
+                "`haversack conflicts show {place} ID` shows one side by side."
             ));
         }
     });
@@ -71,17 +153,27 @@ fn list(path: &Path, all: bool, out: Output) -> Result<Outcome> {
     })
 }
 
-fn show(path: &Path, id: &str, out: Output) -> Result<Outcome> {
-    let mut file = replica::open(path)?;
-    let (collections, conflicts) = file.read(|tx| Ok((tx.collections()?, tx.conflicts(false)?)))?;
-    let conflict = find(&conflicts, id)?;
-    let collection = view::collection(&collections, conflict.collection)?;
+/// Who decided what, and when.
+fn state(resolution: Option<&Resolution>) -> String {
+    resolution.map_or_else(
+        || "open".to_owned(),
+        |r| format!("kept {} ({}, {})", r.kept, r.user, time(r.at)),
+    )
+}
+
+fn show(place: &Place, id: &str, out: Output) -> Result<Outcome> {
+    let kept = place.load(false)?;
+    let conflict = find(&kept.conflicts, id)?;
+    let collection = view::collection(&kept.collections, conflict.collection)?;
     out.result(&view::conflict_json(collection, conflict), |out| {
         print(collection, conflict, out);
         if conflict.resolution.is_none() {
             out.line("");
-            out.line(format_args!("Decide with `haversack conflicts resolve {} {} --keep mine|theirs|base`,", path.display(), short(conflict)));
-            out.line("or with `--set FIELD=VALUE` for a value of your own; then `haversack sync` sends the decision.");
+            out.line(format_args!("Decide with `haversack conflicts resolve {place} {} --keep mine|theirs|base`,", short(conflict)));
+            out.line(match place {
+                Place::File(_) => "or with `--set FIELD=VALUE` for a value of your own; then `haversack sync` sends the decision.",
+                Place::Server(..) => "or with `--set FIELD=VALUE` for a value of your own; replicas learn of it with their next sync.",
+            });
         }
     });
     Ok(if conflict.resolution.is_none() {
@@ -133,60 +225,68 @@ pub(crate) fn print(collection: &Collection, conflict: &Conflict, out: Output) {
     out.line(stored);
     if let Some(resolution) = &conflict.resolution {
         out.line(format_args!(
-            "{GREEN}Decided{GREEN:#} by {}: {}.",
-            resolution.user, resolution.kept
+            "{GREEN}Decided{GREEN:#} by {}, {}: {}.",
+            resolution.user,
+            time(resolution.at),
+            resolution.kept
         ));
     }
 }
 
 fn resolve(
-    path: &Path,
+    place: &Place,
     id: &str,
     keep: Option<Keep>,
     set: &[String],
     out: Output,
 ) -> Result<Outcome> {
-    let mut file = replica::open_to_write(path, out)?;
-    let (collections, conflicts) = file.read(|tx| Ok((tx.collections()?, tx.conflicts(false)?)))?;
-    let conflict = find(&conflicts, id)?;
+    let kept = place.load(false)?;
+    let conflict = find(&kept.conflicts, id)?;
     if let Some(resolution) = &conflict.resolution {
         bail!(
-            "conflict {} was decided already ({})",
+            "conflict {} was decided already: {}",
             short(conflict),
-            resolution.kept
+            state(Some(resolution))
         );
     }
-    let collection = view::collection(&collections, conflict.collection)?;
-    let choice = if set.is_empty() {
-        match keep {
-            Some(Keep::Mine) => Choice::Mine,
-            Some(Keep::Base) => Choice::Base,
-            Some(Keep::Theirs) | None => Choice::Theirs,
+    let collection = view::collection(&kept.collections, conflict.collection)?;
+    let choice = choose(collection, conflict, keep, set)?;
+    match place {
+        Place::File(path) => decide(&mut replica::open_to_write(path, out)?, conflict, choice)?,
+        Place::Server(url, native) => {
+            let (keep, record) = match choice {
+                Choice::Mine => ("mine", None),
+                Choice::Theirs => ("theirs", None),
+                Choice::Base => ("base", None),
+                Choice::Edited(record) => ("edited", Some(record)),
+            };
+            let decision = Decision {
+                keep: keep.to_owned(),
+                record,
+            };
+            native
+                .client
+                .resolve(&native.service, conflict.id, &decision)
+                .map_err(|error| connect::explain(error, url))?;
         }
-    } else {
-        let start = match keep {
-            Some(Keep::Mine) => &conflict.mine,
-            Some(Keep::Base) => &conflict.base,
-            Some(Keep::Theirs) | None => &conflict.theirs,
-        };
-        let mut record = start
-            .clone()
-            .context("that version is a deletion: it has no fields to set")?;
-        changes(collection, set)?.apply_to(&mut record);
-        Choice::Edited(record)
-    };
-    decide(&mut file, conflict, choice)?;
-    let left = conflicts
+    }
+    let left = kept
+        .conflicts
         .iter()
         .filter(|c| c.resolution.is_none() && c.id != conflict.id)
         .count();
     out.result(
         &json!({"resolved": conflict.id.to_string(), "open": left}),
         |out| {
-            out.line(format_args!(
-                "{GREEN}Decided.{GREEN:#} `haversack sync {}` makes it known.",
-                path.display()
-            ));
+            match place {
+                Place::File(path) => out.line(format_args!(
+                    "{GREEN}Decided.{GREEN:#} `haversack sync {}` makes it known.",
+                    path.display()
+                )),
+                Place::Server(..) => out.line(format_args!(
+                    "{GREEN}Decided.{GREEN:#} Replicas learn of it with their next sync."
+                )),
+            }
             if left > 0 {
                 out.line(format_args!(
                     "{} left.",
@@ -196,6 +296,31 @@ fn resolve(
         },
     );
     Ok(Outcome::Done)
+}
+
+fn choose(
+    collection: &Collection,
+    conflict: &Conflict,
+    keep: Option<Keep>,
+    set: &[String],
+) -> Result<Choice> {
+    if set.is_empty() {
+        return Ok(match keep {
+            Some(Keep::Mine) => Choice::Mine,
+            Some(Keep::Base) => Choice::Base,
+            Some(Keep::Theirs) | None => Choice::Theirs,
+        });
+    }
+    let start = match keep {
+        Some(Keep::Mine) => &conflict.mine,
+        Some(Keep::Base) => &conflict.base,
+        Some(Keep::Theirs) | None => &conflict.theirs,
+    };
+    let mut record: Record = start
+        .clone()
+        .context("that version is a deletion: it has no fields to set")?;
+    changes(collection, set)?.apply_to(&mut record);
+    Ok(Choice::Edited(record))
 }
 
 /// Closes a conflict in the name of the local user.
@@ -215,7 +340,7 @@ fn find<'a>(conflicts: &'a [Conflict], id: &str) -> Result<&'a Conflict> {
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
         (None, _) => {
-            bail!("there is no conflict {id:?} in this file; `haversack conflicts list` names them")
+            bail!("there is no conflict {id:?} here; `haversack conflicts list` names them")
         }
         (Some(_), Some(_)) => {
             bail!("{id:?} is the beginning of more than one conflict; give more of it")

@@ -169,6 +169,7 @@ pub fn conflicts_come_back_exactly_in_order_of_time(store: &dyn Store) {
     assert_eq!(listed(true), [early.clone(), late.clone()]);
     let closed = Conflict {
         resolution: Some(Resolution {
+            told: true,
             kept: "mine".into(),
             user: "bob".into(),
             at: Timestamp(30),

@@ -6,14 +6,16 @@ use uuid::Uuid;
 
 use haversack_model::store::Flow;
 use haversack_model::{
-    Access, Changes, Conflict, ConflictId, Edit, Outcome, Policy, ReadTx, Record, Resolution, Right,
+    Access, Changes, Conflict, ConflictId, Edit, Outcome, Policy, ReadTx, Record, ReplicaId,
+    Resolution, Right,
 };
-use haversack_sync::{Ids, Uploader, apply_edits};
+use haversack_sync::decision::{self, decide_for};
+use haversack_sync::{Ids, Uploader, apply_edits, register};
 
 use super::answer::{json, packed, parse, unpack};
 use super::call::Call;
 use super::problem::{Problem, Result};
-use super::wire::Decision;
+use super::wire::{Decision, Decisions};
 use crate::{clock, secret};
 
 /// Conflicts of the caller's uploads; all of them for administrators of the service.
@@ -66,6 +68,7 @@ pub(super) fn resolve(call: &Call, service: &str, id: Uuid, body: &Bytes) -> Res
         }
     }
     conflict.resolution = Some(Resolution {
+        told: true,
         kept: decision.keep,
         user: call.who.name.clone(),
         at: now,
@@ -75,12 +78,46 @@ pub(super) fn resolve(call: &Call, service: &str, id: Uuid, body: &Bytes) -> Res
     json(&conflict)
 }
 
+/// Closes here what a replica decided, and tells what was decided here of the conflicts that it holds open.
+pub(super) fn exchange(call: &Call, service: &str, id: Uuid, body: &Bytes) -> Result<Response> {
+    let (store, access) = call.service(service, Right::Sync)?;
+    let asked: Decisions = parse(&unpack(&call.headers, body, call.max_json())?)?;
+    let id = ReplicaId(id);
+    if asked.decided.is_empty() {
+        let tx = store.begin_read()?;
+        let replica = register::find(tx.as_ref(), id, &call.who)?;
+        let stand = decision::closed(tx.as_ref(), &replica, &call.who, &asked.open)?;
+        return packed(&call.headers, &stand);
+    }
+    let now = clock::now();
+    let mut tx = store.begin_write(now)?;
+    let replica = register::find(tx.as_ref(), id, &call.who)?;
+    let may_edit = access.allows(Right::Edit);
+    let Decisions { decided, open } = &asked;
+    let stand = decision::exchange(
+        tx.as_mut(),
+        &replica,
+        &call.who,
+        may_edit,
+        decided,
+        open,
+        now,
+    )?;
+    tx.commit()?;
+    tracing::info!(replica = %id, user = call.who.name, decided = decided.len(), "decisions exchanged");
+    packed(&call.headers, &stand)
+}
+
 /// The edit that makes the decision true; `None` if it is already.
 fn edit_for(tx: &dyn ReadTx, conflict: &Conflict, decision: &Decision) -> Result<Option<Edit>> {
     let wanted: Option<Record> = match decision.keep.as_str() {
         "stored" => return Ok(None),
         "mine" => conflict.mine.clone(),
         "theirs" => conflict.theirs.clone(),
+        "base" if conflict.base.is_none() => {
+            let message = "the version that both started from is not known";
+            return Err(Problem::bad("keep", message));
+        }
         "base" => conflict.base.clone(),
         "edited" => {
             let missing = || Problem::bad("record", "the edited record is missing");
@@ -107,7 +144,10 @@ fn edit_for(tx: &dyn ReadTx, conflict: &Conflict, decision: &Decision) -> Result
                 undelete: true,
             })
         }
-        (Some(record), Some(now)) => {
+        (Some(chosen), Some(now)) => {
+            let shape = tx.collection(conflict.collection)?;
+            let is_edited = decision.keep == "edited";
+            let record = decide_for(&shape, conflict, &now.record, &chosen, is_edited);
             let mine = Changes::between(&now.record, &record);
             (!mine.is_empty()).then_some(Edit::Update {
                 global_id,

@@ -61,6 +61,7 @@ routes! {
     post "/v1/services/{service}/replicas/{replica}/batches/{batch}" push, "Applies a numbered batch of edits, once.";
     post "/v1/services/{service}/replicas/{replica}/pull" pull, "The page of changes after a cursor.";
     get "/v1/services/{service}/replicas/{replica}/digest" digest, "Digests of what the replica may hold, for comparison.";
+    post "/v1/services/{service}/replicas/{replica}/decisions" exchange_decisions, "Closes conflicts that a replica decided; gives the decisions that stand.";
     put "/v1/services/{service}/replicas/{replica}/blobs/{sha256}" put_blob, "Stores the content of an attachment ahead of its batch.";
     get "/v1/services/{service}/replicas/{replica}/blobs/{sha256}" get_blob, "Content of an attachment that the replica may see.";
     get "/v1/services/{service}/conflicts" list_conflicts, "Conflicts of the caller's uploads; all of them for administrators.";
@@ -186,6 +187,7 @@ with_body! {
     renew(Path((service, id)) => OfReplica) |call, bytes| replicas::renew(call, &service, id, &bytes);
     push(Path((service, id, batch)) => Path<(String, Uuid, u64)>) |call, bytes| sync::push(call, &service, id, batch, &bytes);
     pull(Path((service, id)) => OfReplica) |call, bytes| sync::pull(call, &service, id, &bytes);
+    exchange_decisions(Path((service, id)) => OfReplica) |call, bytes| conflicts::exchange(call, &service, id, &bytes);
     put_blob(Path((service, id, hash)) => Path<(String, Uuid, String)>) |call, bytes| sync::put_blob(call, &service, id, &hash, &bytes);
     resolve(Path((service, conflict)) => Path<(String, Uuid)>) |call, bytes| conflicts::resolve(call, &service, conflict, &bytes);
     add_user() |call, bytes| admin::add_user(call, &bytes);

@@ -17,9 +17,11 @@ mod files;
 mod openapi;
 mod prepare;
 mod problem;
+mod replica_remote;
 mod replicas;
 mod services;
 mod sync;
 
 pub(crate) use face::router;
-pub use remote::{Client, NativeRemote};
+pub use remote::Client;
+pub use replica_remote::NativeRemote;

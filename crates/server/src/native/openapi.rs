@@ -17,6 +17,7 @@ fn shapes(route: &Route) -> (Option<&'static str>, Option<&'static str>) {
         }
         (_, path) if path.ends_with("/digest") => (None, Some("Digests")),
         ("post", path) if path.ends_with("/conflicts/{conflict}") => (Some("Decision"), None),
+        (_, path) if path.ends_with("/decisions") => (Some("Decisions"), None),
         (_, "/v1/jobs/{job}" | "/v1/services/{service}/import") => (None, Some("Job")),
         ("post", "/v1/users") | ("put", "/v1/users/{user}/password") => (Some("NewUser"), None),
         ("put", "/v1/grants") => (Some("Grant"), None),
@@ -117,6 +118,7 @@ fn schemas() -> Value {
         "BatchReply": object(&json!({ "receipts": list(any()), "conflicts": list(any()), "generation": number() }), &["receipts", "conflicts", "generation"]),
         "Digests": object(&json!({ "cursor": cursor(), "collections": list(any()) }), &["cursor", "collections"]),
         "Decision": object(&json!({ "keep": { "enum": ["mine", "theirs", "base", "stored", "edited"] }, "record": any() }), &["keep"]),
+        "Decisions": object(&json!({ "decided": list(any()), "open": list(uuid()) }), &["decided", "open"]),
         "Job": object(&json!({
             "id": uuid(), "kind": text(), "status": { "enum": ["Pending", "Running", "Completed", "Failed"] },
             "phase": text(), "done": number(), "total": number(), "result": any(),

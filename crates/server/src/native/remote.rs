@@ -1,4 +1,4 @@
-//! The client's side: a server that speaks `/v1`, and the [`Remote`] of one of its services.
+//! The client's side: a server that speaks `/v1`.
 //!
 //! Blocking. What may be repeated safely is: a batch has its number, a page its cursor, a file its ranges.
 
@@ -12,23 +12,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use haversack_model::local::{FrozenBatch, ReplicaHeader};
-use haversack_model::remote::{BatchReply, Page, Renewed};
-use haversack_model::{
-    BlobHash, CollectionId, Conflict, ConflictId, Error, GlobalId, JobStatus, Remote, ReplicaId,
-    Result,
-};
+use haversack_model::{CollectionId, Conflict, ConflictId, Error, JobStatus, ReplicaId, Result};
 
 use super::wire::{
-    API, Decision, Detail, Digests, Discovery, JobInfo, LayerRequest, LoggedIn, Login,
-    PreparedFile, ProblemBody, PullRequest, Registered, RenewRequest, ReplicaInfo, ReplicaRequest,
-    ServiceInfo, ServiceSummary,
+    API, Decision, Detail, Digests, Discovery, JobInfo, LoggedIn, Login, PreparedFile, ProblemBody,
+    Registered, ReplicaInfo, ReplicaRequest, ServiceInfo, ServiceSummary,
 };
 
 const CONNECT: Duration = Duration::from_secs(15);
 const SHORT: Duration = Duration::from_mins(1);
 /// A batch waits for the server's write lock and the commit.
-const LONG: Duration = Duration::from_mins(10);
+pub(super) const LONG: Duration = Duration::from_mins(10);
 const LEVEL: i32 = 1;
 
 /// Who logs in.
@@ -283,7 +277,7 @@ impl Client {
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         json_of(answered(self.request(Method::GET, path)?.timeout(SHORT))?)
     }
-    fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+    pub(super) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         let request = self.request(Method::POST, path)?.timeout(LONG);
         let request = request.header("content-type", "application/json");
         json_of(answered(packed(request, &to_json(body)?)?)?)
@@ -307,130 +301,6 @@ impl Client {
         }
         serde_json::from_slice(&bytes)
             .map_err(|e| Error::Corrupt(format!("the server's answer is not understood: {e}")))
-    }
-}
-
-/// The native remote of one service.
-#[derive(Clone, Debug)]
-pub struct NativeRemote {
-    client: Client,
-    service: String,
-    holding: Vec<CollectionId>,
-}
-
-impl NativeRemote {
-    /// The remote of a service.
-    pub fn new(client: Client, service: &str) -> Self {
-        Self {
-            client,
-            service: service.to_owned(),
-            holding: Vec::new(),
-        }
-    }
-    /// The same, for a file with these collections: should a restored server not know the replica, it is registered
-    /// again with them.
-    #[must_use]
-    pub fn holding(mut self, collections: impl IntoIterator<Item = CollectionId>) -> Self {
-        self.holding = collections.into_iter().collect();
-        self
-    }
-    /// The server.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-    /// The service's name.
-    pub fn service(&self) -> &str {
-        &self.service
-    }
-    /// What would be asked for to get the file of a header; `None` if it is not known what is in it.
-    fn registration(&self, header: &ReplicaHeader) -> Option<ReplicaRequest> {
-        let asked: Vec<LayerRequest> = serde_json::from_str(&header.filter).ok()?;
-        let (attachments, visible): (Vec<CollectionId>, Vec<_>) = self
-            .holding
-            .iter()
-            .copied()
-            .partition(|id| id.attachments_of().is_some());
-        let layers: Vec<_> = visible
-            .into_iter()
-            .map(|id| {
-                let known = asked.iter().find(|layer| layer.collection == id);
-                known.cloned().unwrap_or(LayerRequest {
-                    collection: id,
-                    condition: None,
-                    bbox: None,
-                    bbox_srid: None,
-                })
-            })
-            .collect();
-        (!layers.is_empty()).then(|| ReplicaRequest {
-            name: header.name.clone(),
-            url: header.url.clone(),
-            layers,
-            policy: header.policy,
-            direction: header.direction,
-            attachments: !attachments.is_empty(),
-            spatial_index: true,
-        })
-    }
-    fn path(&self, id: ReplicaId, rest: &str) -> String {
-        format!("/v1/services/{}/replicas/{id}{rest}", self.service)
-    }
-}
-
-impl Remote for NativeRemote {
-    fn push(&mut self, header: &ReplicaHeader, batch: &FrozenBatch) -> Result<BatchReply> {
-        let path = self.path(header.id, &format!("/batches/{}", batch.number));
-        let request = self
-            .client
-            .request(Method::POST, &path)?
-            .timeout(LONG)
-            .header("content-type", "application/json")
-            .header("idempotency-key", format!("{}/{}", header.id, batch.number));
-        json_of(answered(packed(request, &to_json(batch)?)?)?)
-    }
-    fn pull(&mut self, header: &ReplicaHeader) -> Result<Page> {
-        let asked = PullRequest {
-            cursor: header.cursor,
-            download: header.download,
-            schema_version: header.schema_version,
-            max_changes: None,
-        };
-        self.client.post(&self.path(header.id, "/pull"), &asked)
-    }
-    fn push_blob(&mut self, header: &ReplicaHeader, hash: BlobHash, content: &[u8]) -> Result<()> {
-        let path = self.path(header.id, &format!("/blobs/{hash}"));
-        let request = self.client.request(Method::PUT, &path)?.timeout(LONG);
-        answered(request.body(content.to_vec()))?;
-        Ok(())
-    }
-    fn pull_blob(
-        &mut self,
-        header: &ReplicaHeader,
-        collection: CollectionId,
-        attachment: &GlobalId,
-        hash: BlobHash,
-    ) -> Result<Vec<u8>> {
-        let path = self.path(header.id, &format!("/blobs/{hash}"));
-        let request = self
-            .client
-            .request(Method::GET, &path)?
-            .timeout(LONG)
-            .query(&[
-                ("collection", collection.to_string()),
-                ("attachment", attachment.to_string()),
-            ]);
-        let response = answered(request)?;
-        Ok(response.bytes().map_err(network)?.to_vec())
-    }
-    fn renew(&mut self, header: &ReplicaHeader) -> Result<Renewed> {
-        let asked = RenewRequest {
-            cursor: header.cursor,
-            registration: self.registration(header),
-        };
-        self.client.post(&self.path(header.id, "/renew"), &asked)
-    }
-    fn release(&mut self, header: &ReplicaHeader) -> Result<()> {
-        self.client.release(&self.service, header.id)
     }
 }
 
@@ -483,11 +353,11 @@ pub(super) fn network(error: reqwest::Error) -> Error {
     Error::Network(Box::new(error.without_url()))
 }
 
-fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
+pub(super) fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|e| Error::Corrupt(format!("it is no JSON: {e}")))
 }
 
-fn packed(request: RequestBuilder, bytes: &[u8]) -> Result<RequestBuilder> {
+pub(super) fn packed(request: RequestBuilder, bytes: &[u8]) -> Result<RequestBuilder> {
     let packed = zstd::bulk::compress(bytes, LEVEL).map_err(|e| Error::Corrupt(e.to_string()))?;
     Ok(request.header("content-encoding", "zstd").body(packed))
 }
@@ -500,7 +370,7 @@ pub(super) fn answered(request: RequestBuilder) -> Result<Response> {
     Err(failure(response))
 }
 
-fn json_of<T: DeserializeOwned>(response: Response) -> Result<T> {
+pub(super) fn json_of<T: DeserializeOwned>(response: Response) -> Result<T> {
     let bytes = response.bytes().map_err(network)?;
     serde_json::from_slice(&bytes)
         .map_err(|e| Error::Corrupt(format!("the server's answer is not understood: {e}")))

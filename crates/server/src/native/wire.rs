@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use haversack_model::conflict::Decided;
 use haversack_model::local::Download;
 use haversack_model::record::Digest;
 use haversack_model::{
-    CollectionId, Cursor, Direction, Generation, HistoryId, Policy, Record, ReplicaId, Service,
-    Timestamp,
+    CollectionId, ConflictId, Cursor, Direction, Generation, HistoryId, Policy, Record, ReplicaId,
+    Service, Timestamp,
 };
 
 /// Version of the API, the `1` of `/v1`.
@@ -237,6 +238,15 @@ pub struct Decision {
     /// The content for `edited`.
     #[serde(default)]
     pub record: Option<Record>,
+}
+
+/// Body of `POST /v1/services/{service}/replicas/{replica}/decisions`; the answer is a list of [`Decided`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Decisions {
+    /// What was decided in the file.
+    pub decided: Vec<Decided>,
+    /// What waits for a decision in the file.
+    pub open: Vec<ConflictId>,
 }
 
 /// Body of `POST /v1/users` and `PUT /v1/users/{user}/password`.

@@ -3,10 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
+use haversack_model::conflict::Decided;
 use haversack_model::local::{FrozenBatch, OutboxEntry, Removal, ReplicaHeader, RowVersion};
 use haversack_model::{
-    BatchNumber, BlobHash, Collection, CollectionId, Conflict, Cursor, Edit, Envelope, Generation,
-    GlobalId, HistoryId, Outcome, Receipt, Record, ReplicaTx, Result, Seal, Theirs,
+    BatchNumber, BlobHash, Collection, CollectionId, Conflict, ConflictId, Cursor, Edit, Envelope,
+    Generation, GlobalId, HistoryId, Outcome, Receipt, Record, ReplicaTx, Result, Seal, Theirs,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
@@ -590,6 +591,43 @@ impl ReplicaTx for Tx<'_> {
         texts
             .iter()
             .map(|text| from_json("haversack_conflicts", text))
+            .collect()
+    }
+
+    fn conflict(&self, id: ConflictId) -> Result<Option<Conflict>> {
+        let text: Option<String> = self
+            .conn
+            .prepare_cached("SELECT conflict FROM haversack_conflicts WHERE id = ?1")
+            .and_then(|mut statement| {
+                statement
+                    .query_row([id.to_string()], |row| row.get(0))
+                    .optional()
+            })
+            .doing("reading a conflict")?;
+        text.map(|text| from_json("haversack_conflicts", &text))
+            .transpose()
+    }
+    fn untold_decisions(&self) -> Result<Vec<Decided>> {
+        // Only these are read: a file may keep many that are settled.
+        let rows: Vec<(String, String)> = self
+            .conn
+            .prepare_cached(
+                "SELECT id, json_extract(conflict, '$.resolution') FROM haversack_conflicts \
+                 WHERE kept IS NOT NULL AND NOT coalesce(json_extract(conflict, '$.resolution.told'), 0) ORDER BY at_ms, id",
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .collect()
+            })
+            .doing("reading decisions")?;
+        rows.iter()
+            .map(|(id, resolution)| {
+                Ok(Decided {
+                    conflict: from_json("haversack_conflicts.id", &format!("{id:?}"))?,
+                    resolution: from_json("haversack_conflicts", resolution)?,
+                })
+            })
             .collect()
     }
 

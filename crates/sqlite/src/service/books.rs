@@ -344,6 +344,7 @@ fn conflict_of(schema: &Schema, row: &Row<'_>) -> Result<Conflict> {
     let resolution = match row.get::<_, Option<i64>>(15).map_err(&failed)? {
         None => None,
         Some(at) => Some(Resolution {
+            told: true,
             kept: row.get(17).map_err(&failed)?,
             user: row.get(16).map_err(&failed)?,
             at: Timestamp(at),

@@ -8,7 +8,7 @@ use haversack_model::{
 
 use super::Choice;
 use super::freeze::{install_theirs, widen};
-use crate::merge::take_fields;
+use crate::decision::decide_for;
 use crate::states::{self, Event, Step};
 
 /// Closes a conflict. Where the choice is not what is stored, it becomes a new local edit, sent with the next sync.
@@ -27,9 +27,7 @@ pub fn resolve(
         problem: problem.to_owned(),
     };
     let mut found = tx
-        .conflicts(false)?
-        .into_iter()
-        .find(|found| found.id == conflict)
+        .conflict(conflict)?
         .ok_or_else(|| invalid("there is none of this id"))?;
     if found.resolution.is_some() {
         return Err(invalid("it was decided already"));
@@ -50,9 +48,10 @@ pub fn resolve(
         Winner::Merged => false,
     };
     if !stands {
-        edit_to(tx, &found, wanted)?;
+        edit_to(tx, &found, wanted, kept == "edited")?;
     }
     found.resolution = Some(Resolution {
+        told: false,
         kept: kept.to_owned(),
         user: user.to_owned(),
         at: now,
@@ -61,21 +60,27 @@ pub fn resolve(
 }
 
 /// Makes a version the local one, as if someone had edited the row to it.
-fn edit_to(tx: &mut dyn ReplicaTx, conflict: &Conflict, wanted: Option<Record>) -> Result<()> {
+fn edit_to(
+    tx: &mut dyn ReplicaTx,
+    conflict: &Conflict,
+    wanted: Option<Record>,
+    is_edited: bool,
+) -> Result<()> {
     let (collection, id) = (conflict.collection, &conflict.global_id);
     let row = tx.row(collection, id)?;
-    let wanted = wanted.map(|chosen| match &row {
-        // Of a row that went on since, only what the conflict was about is set.
-        Some(row) if !conflict.fields.is_empty() => only_fields(tx, conflict, row, &chosen),
-        _ => Ok(chosen),
-    });
-    let mut wanted = wanted.transpose()?;
-    if let Some(wanted) = &mut wanted
-        && let Some(shape) = tx.collections()?.iter().find(|c| c.id == collection)
-    {
+    let collections = tx.collections()?;
+    let shape = collections
+        .iter()
+        .find(|shape| shape.id == collection)
+        .ok_or(Error::NoCollection(collection))?;
+    let wanted = wanted.map(|mut chosen| {
         // The version may be of an older shape.
-        widen(wanted, shape);
-    }
+        widen(&mut chosen, shape);
+        match &row {
+            Some(row) => decide_for(shape, conflict, row, &chosen, is_edited),
+            None => chosen,
+        }
+    });
     let is_same = match (&row, &wanted) {
         (Some(row), Some(wanted)) => row.same_content(wanted),
         (None, None) => true,
@@ -119,23 +124,6 @@ fn new_entry(tx: &dyn ReplicaTx, conflict: &Conflict, row: Option<Record>) -> Re
         sent: None,
         reason: None,
     })
-}
-
-/// The row with the clashing fields of the chosen version.
-fn only_fields(
-    tx: &dyn ReplicaTx,
-    conflict: &Conflict,
-    row: &Record,
-    chosen: &Record,
-) -> Result<Record> {
-    let collections = tx.collections()?;
-    let collection = collections
-        .iter()
-        .find(|collection| collection.id == conflict.collection)
-        .ok_or(Error::NoCollection(conflict.collection))?;
-    let mut record = row.clone();
-    take_fields(collection, &conflict.fields, chosen, &mut record);
-    Ok(record)
 }
 
 /// Gives up the local edits of a record: the newest known version of the server is installed.

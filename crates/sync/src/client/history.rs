@@ -9,6 +9,7 @@ use haversack_model::{
     Record, ReplicaTx, Result, RowVersion, Theirs,
 };
 
+use super::decisions::tell_again;
 use super::freeze::thaw;
 use crate::states;
 
@@ -61,6 +62,7 @@ pub fn start_new_history(
     fork: Generation,
 ) -> Result<()> {
     thaw(tx)?;
+    tell_again(tx)?;
     let mut lost: BTreeMap<(CollectionId, GlobalId), Vec<Edit>> = BTreeMap::new();
     for (collection, edit) in tx.receipts_above(fork)? {
         if matches!(&edit, Edit::Update { mine, .. } if mine.is_empty()) {

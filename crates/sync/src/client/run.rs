@@ -8,10 +8,16 @@ use haversack_model::{
 };
 
 use super::{Step, Summary};
-use super::{apply_page, apply_reply, freeze, renewed, start_new_history, start_resync, thaw};
+use super::{
+    apply_decisions, apply_page, apply_reply, freeze, renewed, start_new_history, start_resync,
+    thaw, to_exchange,
+};
 
 /// How often one sync may begin anew because identity or history changed under it.
 const MAX_RECOVERIES: usize = 8;
+
+/// How many decisions, and questions for them, go in one message.
+const MAX_DECISIONS: usize = 1000;
 
 /// Synchronises until nothing is left to do on either side: batches up, pages down. Safe to interrupt anywhere and
 /// to repeat.
@@ -38,6 +44,7 @@ pub fn synchronise(
             break;
         }
     }
+    run.exchange_decisions()?;
     let now = clock();
     run.write(|tx| {
         let mut header = tx.header()?;
@@ -174,6 +181,25 @@ impl Run<'_> {
                 Ok(false)
             }
             error => Err(error),
+        }
+    }
+
+    /// Closes conflicts on both sides, after the edits that decisions are made of.
+    fn exchange_decisions(&mut self) -> Result<()> {
+        let (header, (decided, open)) = self.write(|tx| Ok((tx.header()?, to_exchange(tx)?)))?;
+        let mut decided = decided.chunks(MAX_DECISIONS);
+        let mut open = open.chunks(MAX_DECISIONS);
+        loop {
+            let (told, asked) = (decided.next(), open.next());
+            if told.is_none() && asked.is_none() {
+                return Ok(());
+            }
+            let stand = self.remote.exchange_decisions(
+                &header,
+                told.unwrap_or_default(),
+                asked.unwrap_or_default(),
+            )?;
+            self.write(|tx| apply_decisions(tx, &stand))?;
         }
     }
 
