@@ -268,15 +268,17 @@ class FaultProxy:
     """Forwards TCP to a server on this machine and breaks connections on demand.
 
     `cut_up` / `cut_down`: close both sides after so many bytes towards or from the server (counted per connection).
+    `hold_down`: stand still after so many bytes from the server (of all connections), until `heal`; `held` is set then.
     `swallow`: a function of the request's first bytes; if true, the request reaches the server, the answer is thrown away.
     """
 
     def __init__(self, port):
         self.target = port
-        self.cut_up = self.cut_down = None
+        self.cut_up = self.cut_down = self.hold_down = None
+        self.held = threading.Event()
         self.swallow = None
         self.swallowed = self.cuts = 0
-        self.bytes_down = self.bytes_up = 0
+        self.bytes_down = self.bytes_up = self.epoch = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -285,8 +287,13 @@ class FaultProxy:
     def http(self):
         return f"http://127.0.0.1:{self.port}"
 
+    def count_anew(self):
+        """From here on only the bytes of new connections count."""
+        self.epoch += 1
+        self.bytes_down = self.bytes_up = 0
+
     def heal(self):
-        self.cut_up = self.cut_down = self.swallow = None
+        self.cut_up = self.cut_down = self.hold_down = self.swallow = None
 
     def close(self):
         self.listener.close()
@@ -306,6 +313,7 @@ class FaultProxy:
             client.close()
             return
         state = {"swallow": False}
+        epoch = self.epoch
 
         def pump(source, sink, up):
             passed = 0
@@ -326,8 +334,18 @@ class FaultProxy:
                         sink.sendall(data[: max(0, limit - passed)])
                         self.cuts += 1
                         break
+                    hold = None if up or epoch != self.epoch else self.hold_down
+                    if hold is not None and self.bytes_down + len(data) > hold:
+                        room = max(0, hold - self.bytes_down)
+                        sink.sendall(data[:room])
+                        data = data[room:]
+                        self.held.set()
+                        while self.hold_down is not None:
+                            threading.Event().wait(0.02)
                     sink.sendall(data)
                     passed += len(data)
+                    if epoch != self.epoch:
+                        continue
                     if up:
                         self.bytes_up += len(data)
                     else:

@@ -106,6 +106,46 @@ def a_checkout_that_was_killed_can_be_made_again():
 
 
 @h.test
+def a_checkout_that_was_killed_goes_on_where_it_was():
+    server = h.Server()
+    proxy = h.FaultProxy(server.port)
+    service = server.service(base=proxy.http)
+    for compress in ("never", "always"):
+        options = ["--attachments", "--compress", compress]
+        proxy.count_anew()
+        whole = os.path.join(h.folder(), "whole.gpkg")
+        h.cli("checkout", service, "-o", whole, *options)
+        travelled, size = proxy.bytes_down, os.path.getsize(whole)
+        known = len(h.cli("replicas", service))
+        path = os.path.join(h.folder(), "field.gpkg")
+        arrived = 0
+        for kill in (1, 2):
+            proxy.count_anew()
+            proxy.hold_down = travelled // 3
+            proxy.held.clear()
+            child = subprocess.Popen([h.BIN, "checkout", service, "-o", path, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+            h.check(f"{compress}: it is under way", proxy.held.wait(60) and child.poll() is None)
+            part, tries = path + ".part", 0
+            while os.path.getsize(part) <= arrived and tries < 1000:
+                tries += 1
+                wait(0.02)
+            child.kill()
+            child.wait()
+            proxy.heal()
+            h.check(f"{compress}: there is no half file under the name", not os.path.exists(path))
+            before, arrived = arrived, os.path.getsize(part)
+            h.check(f"{compress}: kill {kill} left more than there was", arrived > before, [before, arrived])
+        proxy.count_anew()
+        h.cli("checkout", service, "-o", path, *options)
+        missing = travelled * (size - arrived) / size
+        h.check(f"{compress}: what had arrived was not sent again", proxy.bytes_down < missing + 64 * 1024, [proxy.bytes_down, missing])
+        h.equal(f"{compress}: one registration more, not three", len(h.cli("replicas", service)), known + 1)
+        h.check(f"{compress}: nothing is left beside it", not [n for n in os.listdir(os.path.dirname(path)) if n != "field.gpkg"])
+        document = h.cli("verify", path)
+        h.check(f"{compress}: file and server are equal", document["equal"], document)
+
+
+@h.test
 def a_torn_write_ahead_log_keeps_a_clean_beginning():
     server = h.Server()
     path = os.path.join(h.folder(), "torn.gpkg")

@@ -257,6 +257,9 @@ pub(crate) struct CheckoutArgs {
     /// Leave the spatial index out, for programs that edit geometry without GeoPackage's SQL functions.
     #[arg(long)]
     pub(crate) no_spatial_index: bool,
+    /// Whether the file travels compressed: `auto` where the way is slow.
+    #[arg(long, value_enum, default_value_t = Compress::Auto, value_name = "WHEN")]
+    pub(crate) compress: Compress,
     /// Name of the replica at the server [default: the file's name].
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -265,6 +268,16 @@ pub(crate) struct CheckoutArgs {
     pub(crate) geoservices: bool,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compress {
+    /// Where fewer than 50 MB arrive in a second.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

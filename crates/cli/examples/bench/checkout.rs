@@ -26,6 +26,7 @@ pub(crate) fn checkout(server: &Child, service: &str, target: &Path) -> Result<(
         direction: Direction::Bidirectional,
         attachments: false,
         spatial_index: true,
+        key: None,
     };
     client.checkout(service, &request, target, &mut |_phase, _done, _total| {})?;
     Ok(())

@@ -5,10 +5,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use haversack_geoservices::remote::CheckoutRequest;
 use haversack_model::{Collection, CollectionId, Direction, Envelope, Policy, Service};
+use haversack_server::native::Compression;
 use haversack_server::native::wire::{LayerRequest, ReplicaRequest};
 use serde_json::json;
 
-use crate::args::{CheckoutArgs, PolicyArg};
+use crate::args::{CheckoutArgs, Compress, PolicyArg};
 use crate::connect::{self, Native};
 use crate::exit::Outcome;
 use crate::output::{BOLD, DIM, GREEN, Output, Unit, advance, count};
@@ -53,10 +54,15 @@ fn from_haversack(native: &Native, args: &CheckoutArgs, out: Output) -> Result<(
         direction: Direction::Bidirectional,
         attachments: args.attachments,
         spatial_index: !args.no_spatial_index,
+        key: None,
     };
     let bar = out.progress("asking the server", Unit::Bytes);
-    native
-        .client
+    let client = native.client.clone().with_compression(match args.compress {
+        Compress::Auto => Compression::Auto,
+        Compress::Always => Compression::Always,
+        Compress::Never => Compression::Never,
+    });
+    client
         .checkout(
             &native.service,
             &request,

@@ -237,6 +237,7 @@ fn checkout(url: &str, path: &Path, spatial_index: bool) -> Result<File> {
         direction: haversack_model::Direction::Bidirectional,
         attachments: false,
         spatial_index,
+        key: None,
     };
     native(url)?
         .client

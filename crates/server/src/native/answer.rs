@@ -39,6 +39,15 @@ pub(super) fn already_packed(headers: &HeaderMap, bytes: Vec<u8>) -> Result<Resp
     Ok(([(CONTENT_TYPE, JSON)], Body::from(text)).into_response())
 }
 
+/// Bytes of any kind, compressed if the client takes that.
+pub(super) fn packed_bytes(headers: &HeaderMap, bytes: Vec<u8>) -> Result<Response> {
+    if !takes_zstd(headers) {
+        return Ok(bytes.into_response());
+    }
+    let packed = zstd::bulk::compress(&bytes, LEVEL).map_err(|e| not_written(&e))?;
+    Ok(([(CONTENT_ENCODING, ZSTD)], packed).into_response())
+}
+
 /// Compressed JSON.
 pub(super) fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     let encoder = zstd::stream::Encoder::new(Vec::new(), LEVEL).map_err(|e| not_written(&e))?;

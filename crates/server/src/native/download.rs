@@ -1,23 +1,63 @@
-//! Files of a server, fetched in parts: a connection that is cut costs what it carried last, not the whole.
+//! Files of a server, fetched in parts: what was cut costs what it carried last, not the whole.
+//!
+//! Owns: ranges, and when a part travels compressed. Does not own: what a partial file belongs to ([`super::checkout`]).
 
 use std::fs::{File, OpenOptions};
-use std::io::{Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::blocking::Response;
 use reqwest::{Method, StatusCode};
+use sha2::{Digest as _, Sha256};
 
 use haversack_model::{Error, Result};
 
 use super::remote::{Client, answered, invalid, network};
 
-/// Files come in parts of this size, so that a connection that stands still is noticed and little is fetched again.
+/// Files come in parts, so that a connection that stands still is noticed. The first one is small: it shows how fast the way is.
+const FIRST_BYTES: u64 = 1024 * 1024;
 const PART_BYTES: u64 = 16 * 1024 * 1024;
+/// What the server compresses at once.
+pub(super) const PACKED_BYTES: u64 = 4 * 1024 * 1024;
+/// Below so many bytes in a second it pays to compress: above, compressing takes longer than sending.
+const PAYS_BELOW: f64 = 50e6;
 const PART: Duration = Duration::from_mins(5);
 const TRIES_WITHOUT_PROGRESS: u32 = 5;
 
+/// Whether files travel compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Where the way is slow.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A file on its way.
+pub(super) struct Fetch<'a> {
+    /// What has arrived, from the beginning.
+    pub(super) file: &'a mut File,
+    /// How much of it.
+    pub(super) done: u64,
+    /// All of it, once known.
+    pub(super) total: Option<u64>,
+    /// Which version of the server's file.
+    pub(super) etag: Option<String>,
+    /// Told before bytes of another version are written: version and size.
+    pub(super) begun: &'a mut dyn FnMut(&str, u64) -> Result<()>,
+}
+
 impl Client {
     /// Fetches a file in parts into `target`. A connection that is cut continues where it was.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if that is of no use any more.
     pub fn download(
         &self,
         path: &str,
@@ -32,14 +72,40 @@ impl Client {
             .open(&part)
             .map_err(|e| write_failed(&e))?;
         let mut fetch = Fetch {
+            file: &mut file,
             done: 0,
             total: None,
             etag: None,
+            begun: &mut |_etag, _size| Ok(()),
         };
+        self.fetch(path, &mut fetch, progress)?;
+        file.sync_all()
+            .and_then(|()| std::fs::rename(&part, target))
+            .map_err(|e| write_failed(&e))
+    }
+
+    /// Fetches what is missing of a file.
+    pub(super) fn fetch(
+        &self,
+        path: &str,
+        fetch: &mut Fetch<'_>,
+        progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    ) -> Result<()> {
         let mut failures = 0;
+        let mut pays = self.compression == Compression::Always;
+        // The first answer names the version, by which compressed parts are asked for.
+        let mut length = if pays { 1 } else { FIRST_BYTES };
         while fetch.total.is_none_or(|total| fetch.done < total) {
-            let before = fetch.done;
-            match self.fetch_part(path, &mut file, &mut fetch) {
+            let (before, begun) = (fetch.done, Instant::now());
+            let done = match (&fetch.etag, fetch.total) {
+                (Some(etag), Some(total)) if pays => {
+                    let upto = total.min(fetch.done + PACKED_BYTES);
+                    let etag = etag.clone();
+                    self.fetch_packed(path, fetch, &etag, upto)
+                }
+                _ => self.fetch_range(path, fetch, length),
+            };
+            match done {
                 Ok(()) => failures = 0,
                 Err(error @ Error::Network(_)) => {
                     failures = if fetch.done > before { 0 } else { failures + 1 };
@@ -50,15 +116,16 @@ impl Client {
                 }
                 Err(error) => return Err(error),
             }
+            let rate = fetch.done.saturating_sub(before) as f64 / begun.elapsed().as_secs_f64();
+            pays |= self.compression == Compression::Auto && rate < PAYS_BELOW;
+            length = PART_BYTES;
             progress("downloading", fetch.done, fetch.total);
         }
-        file.sync_all()
-            .and_then(|()| std::fs::rename(&part, target))
-            .map_err(|e| write_failed(&e))
+        Ok(())
     }
 
-    fn fetch_part(&self, path: &str, file: &mut File, fetch: &mut Fetch) -> Result<()> {
-        let last = fetch.done + PART_BYTES - 1;
+    fn fetch_range(&self, path: &str, fetch: &mut Fetch<'_>, length: u64) -> Result<()> {
+        let last = fetch.done + length - 1;
         let mut request = self
             .request(Method::GET, path)?
             .timeout(PART)
@@ -66,11 +133,9 @@ impl Client {
         if let Some(etag) = &fetch.etag {
             request = request.header("if-range", etag);
         }
-        let mut response = answered(request)?;
-        let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
-        let etag = header("etag").map(str::to_owned);
+        let response = answered(request)?;
         let total = if response.status() == StatusCode::PARTIAL_CONTENT {
-            header("content-range")
+            header(&response, "content-range")
                 .and_then(|range| range.rsplit_once('/'))
                 .and_then(|(_, total)| total.parse().ok())
         } else {
@@ -78,54 +143,140 @@ impl Client {
             fetch.done = 0;
             response.content_length()
         };
-        fetch.total = total;
-        fetch.etag = etag;
-        file.set_len(fetch.done)
-            .and_then(|()| file.seek(SeekFrom::Start(fetch.done)).map(|_at| ()))
-            .map_err(|e| write_failed(&e))?;
-        let begun = fetch.done;
-        let mut counted = Counted { file, count: 0 };
-        let copied = response.copy_to(&mut counted);
-        fetch.done = begun + counted.count;
-        copied.map_err(network)?;
+        let etag = header(&response, "etag").map(str::to_owned);
+        if etag != fetch.etag || total != fetch.total {
+            fetch.cut()?;
+            let (etag, total) = (etag.clone().unwrap_or_default(), total.unwrap_or(0));
+            (fetch.begun)(&etag, total)?;
+        }
+        (fetch.total, fetch.etag) = (total, etag);
+        fetch.receive(response)?;
         if fetch.total.is_none() {
             fetch.total = Some(fetch.done);
         }
         Ok(())
     }
+
+    fn fetch_packed(&self, path: &str, fetch: &mut Fetch<'_>, etag: &str, upto: u64) -> Result<()> {
+        let path = format!("{path}/bytes?from={}&upto={upto}", fetch.done);
+        let request = self
+            .request(Method::GET, &path)?
+            .timeout(PART)
+            .header("accept-encoding", "zstd")
+            .header("if-match", etag);
+        match answered(request) {
+            Ok(response) => fetch.receive(response),
+            Err(Error::Refused { code: 412, .. }) => {
+                // Another version by now: the next range begins with it.
+                (fetch.done, fetch.etag, fetch.total) = (0, None, None);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The SHA-256 of a file as the server has it.
+    pub(super) fn digest_of(&self, path: &str) -> Result<Option<[u8; 32]>> {
+        let request = self
+            .request(Method::GET, path)?
+            .timeout(PART)
+            .header("range", "bytes=0-0")
+            .header("want-repr-digest", "sha-256=1");
+        let response = answered(request)?;
+        let text = header(&response, "repr-digest").and_then(|text| {
+            text.strip_prefix("sha-256=:")
+                .and_then(|text| text.strip_suffix(':'))
+        });
+        Ok(text
+            .and_then(|text| STANDARD.decode(text).ok())
+            .and_then(|bytes| bytes.try_into().ok()))
+    }
 }
 
-struct Fetch {
-    done: u64,
-    total: Option<u64>,
-    etag: Option<String>,
+impl Fetch<'_> {
+    /// Cuts off what lies behind what has arrived.
+    fn cut(&mut self) -> Result<()> {
+        let done = self.done;
+        self.file.set_len(done).map_err(|e| write_failed(&e))
+    }
+
+    /// Writes an answer behind what has arrived.
+    fn receive(&mut self, mut response: Response) -> Result<()> {
+        self.cut()?;
+        self.file
+            .seek(SeekFrom::Start(self.done))
+            .map_err(|e| write_failed(&e))?;
+        let mut counted = Counted {
+            file: self.file,
+            count: 0,
+            failure: None,
+        };
+        let copied = response.copy_to(&mut counted);
+        self.done += counted.count;
+        match (copied, counted.failure) {
+            (_, Some(failure)) => Err(write_failed(&failure)),
+            (Err(error), None) => Err(network(error)),
+            (Ok(_count), None) => Ok(()),
+        }
+    }
 }
 
-/// Counts what reached the file, so that a cut transfer continues there.
+/// The SHA-256 of a file here.
+pub(super) fn digest_here(file: &mut File) -> Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; 256 * 1024];
+    file.seek(SeekFrom::Start(0))
+        .map_err(|e| write_failed(&e))?;
+    loop {
+        let count = file.read(&mut piece).map_err(|e| write_failed(&e))?;
+        if count == 0 {
+            return Ok(hasher.finalize().into());
+        }
+        hasher.update(&piece[..count]);
+    }
+}
+
+fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers().get(name).and_then(|v| v.to_str().ok())
+}
+
+/// Counts what reached the file, so that a cut transfer continues there, and keeps the file's own failures apart from those
+/// of the way.
 struct Counted<'a> {
     file: &'a mut File,
     count: u64,
+    failure: Option<std::io::Error>,
 }
 
-impl std::io::Write for Counted<'_> {
+impl Write for Counted<'_> {
     fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
-        let written = self.file.write(buf)?;
-        self.count += written as u64;
-        Ok(written)
+        match self.file.write(buf) {
+            Ok(written) => {
+                self.count += written as u64;
+                Ok(written)
+            }
+            Err(error) => {
+                let kind = error.kind();
+                if kind != std::io::ErrorKind::Interrupted {
+                    self.failure = Some(error);
+                }
+                Err(kind.into())
+            }
+        }
     }
     fn flush(&mut self) -> std::io::Result<()> {
         self.file.flush()
     }
 }
 
-fn beside(target: &Path, extension: &str) -> PathBuf {
+pub(super) fn beside(target: &Path, extension: &str) -> PathBuf {
     let mut name = target.as_os_str().to_owned();
     name.push(".");
     name.push(extension);
     name.into()
 }
 
-fn write_failed(error: &std::io::Error) -> Error {
+pub(super) fn write_failed(error: &std::io::Error) -> Error {
     if error.kind() == std::io::ErrorKind::StorageFull {
         return Error::DiskFull;
     }

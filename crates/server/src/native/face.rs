@@ -66,7 +66,8 @@ routes! {
     get "/v1/services/{service}/replicas/{replica}/blobs/{sha256}" get_blob, "Content of an attachment that the replica may see.";
     get "/v1/services/{service}/conflicts" list_conflicts, "Conflicts of the caller's uploads; all of them for administrators.";
     post "/v1/services/{service}/conflicts/{conflict}" resolve, "Closes a conflict with a decision.";
-    get "/v1/files/{file}" fetch_file, "A prepared file; supports ranges.";
+    get "/v1/files/{file}" fetch_file, "A prepared file; supports ranges, and Want-Repr-Digest: sha-256.";
+    get "/v1/files/{file}/bytes" fetch_bytes, "Bytes from..upto of a prepared file, 4 MiB at most, compressed if the client takes zstd; heeds If-Match.";
     get "/v1/jobs" list_jobs, "The caller's jobs, newest first.";
     get "/v1/jobs/{job}" show_job, "Where a job stands.";
     get "/v1/users" list_users, "All users.";
@@ -107,6 +108,15 @@ async fn log_in(State(server): Shared, mut incoming: Incoming, request: Request)
 
 async fn fetch_file(State(server): Shared, Path(id): Path<Uuid>, incoming: Incoming) -> Response {
     files::fetch(server, incoming, id).await
+}
+
+async fn fetch_bytes(
+    State(server): Shared,
+    Path(id): Path<Uuid>,
+    Query(query): Query<files::BytesQuery>,
+    incoming: Incoming,
+) -> Response {
+    files::fetch_bytes(server, incoming, id, query).await
 }
 
 async fn import(

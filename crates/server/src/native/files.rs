@@ -1,15 +1,19 @@
 //! Prepared files, in whole or in ranges. Authorised at every fetch; never run by a browser.
 
-use std::io::SeekFrom;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
-use http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE,
+    CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_RANGE, RANGE,
 };
+use http::{HeaderName, StatusCode};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 use uuid::Uuid;
@@ -17,11 +21,14 @@ use uuid::Uuid;
 use haversack_model::Host as _;
 use haversack_model::host::StoredFile;
 
-use super::call::{Incoming, caller};
-use super::problem::Problem;
+use super::answer::packed_bytes;
+use super::call::{Incoming, answer, caller};
+use super::download::PACKED_BYTES;
+use super::problem::{Problem, Result};
 use crate::Server;
 
 const CHUNK: usize = 256 * 1024;
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 /// Types that are told as they are; everything else is bytes.
 const TYPES: [&str; 5] = [
     "application/geopackage+sqlite3",
@@ -53,7 +60,7 @@ pub(super) async fn fetch(server: Arc<Server>, incoming: Incoming, id: Uuid) -> 
 async fn send(file: &StoredFile, asked: &HeaderMap) -> std::io::Result<Response> {
     let mut opened = tokio::fs::File::open(&file.path).await?;
     let size = opened.metadata().await?.len();
-    let etag = format!("\"{}-{size:x}\"", file.id.simple());
+    let etag = etag_of(file, size);
     let range = match range_of(asked, &etag, size) {
         Asked::All => None,
         Asked::Part(first, last) => Some((first, last)),
@@ -65,6 +72,11 @@ async fn send(file: &StoredFile, asked: &HeaderMap) -> std::io::Result<Response>
         }
     };
     let (first, length) = range.map_or((0, size), |(first, last)| (first, last - first + 1));
+    let digest = if wants_digest(asked) {
+        Some(digest(&mut opened).await?)
+    } else {
+        None
+    };
     opened.seek(SeekFrom::Start(first)).await?;
     let stream = ReaderStream::with_capacity(opened.take(length), CHUNK);
     let mut response = Body::from_stream(stream).into_response();
@@ -85,6 +97,9 @@ async fn send(file: &StoredFile, asked: &HeaderMap) -> std::io::Result<Response>
     set(headers, CONTENT_LENGTH, &length.to_string());
     set(headers, ETAG, &etag);
     set(headers, ACCEPT_RANGES, "bytes");
+    if let Some(digest) = digest {
+        set(headers, REPR_DIGEST, &digest);
+    }
     set(
         headers,
         CONTENT_SECURITY_POLICY,
@@ -109,7 +124,93 @@ async fn send(file: &StoredFile, asked: &HeaderMap) -> std::io::Result<Response>
     Ok(response)
 }
 
-fn set(headers: &mut HeaderMap, name: http::HeaderName, value: &str) {
+/// Changes with the file: what is prepared anew has another id.
+fn etag_of(file: &StoredFile, size: u64) -> String {
+    format!("\"{}-{size:x}\"", file.id.simple())
+}
+
+/// RFC 9530, section 4.
+fn wants_digest(asked: &HeaderMap) -> bool {
+    let wanted = asked.get("want-repr-digest").and_then(|v| v.to_str().ok());
+    wanted.is_some_and(|wanted| wanted.contains("sha-256"))
+}
+
+async fn digest(file: &mut tokio::fs::File) -> std::io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; CHUNK];
+    loop {
+        let count = file.read(&mut piece).await?;
+        if count == 0 {
+            let text = STANDARD.encode(hasher.finalize());
+            return Ok(format!("sha-256=:{text}:"));
+        }
+        hasher.update(&piece[..count]);
+    }
+}
+
+/// Which bytes of a file.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct BytesQuery {
+    from: u64,
+    upto: u64,
+}
+
+/// Sends some bytes of a file as a resource of their own, so that they may be compressed: a range of a compressed file
+/// would be of no use to whoever has the beginning of the file itself.
+pub(super) async fn fetch_bytes(
+    server: Arc<Server>,
+    incoming: Incoming,
+    id: Uuid,
+    query: BytesQuery,
+) -> Response {
+    answer(server, incoming, move |call| {
+        let file = call.server.file(id, &call.who);
+        let file = file.ok_or_else(|| Problem::missing("file"))?;
+        bytes_of(&file, query, &call.headers)
+    })
+    .await
+}
+
+fn bytes_of(file: &StoredFile, query: BytesQuery, asked: &HeaderMap) -> Result<Response> {
+    let BytesQuery { from, upto } = query;
+    if from >= upto || upto - from > PACKED_BYTES {
+        let message = format!("it must be above from, by {PACKED_BYTES} at most");
+        return Err(Problem::bad("upto", message));
+    }
+    let mut bytes = Vec::with_capacity((upto - from) as usize);
+    let mut read = || -> std::io::Result<u64> {
+        let mut opened = std::fs::File::open(&file.path)?;
+        let size = opened.metadata()?.len();
+        opened.seek(SeekFrom::Start(from))?;
+        opened.take(upto - from).read_to_end(&mut bytes)?;
+        Ok(size)
+    };
+    let size = read().map_err(|error| {
+        tracing::error!(%error, file = %file.id, "a file could not be read");
+        Problem::missing("file")
+    })?;
+    let wanted = asked.get(IF_MATCH).and_then(|v| v.to_str().ok());
+    let etag = etag_of(file, size);
+    if wanted.is_some_and(|wanted| wanted != etag) {
+        let message = "the file is another one by now";
+        return Err(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "changed",
+            message,
+            "if-match",
+        ));
+    }
+    if bytes.is_empty() {
+        return Err(Problem::bad("from", format!("the file has {size} bytes")));
+    }
+    let mut response = packed_bytes(asked, bytes)?;
+    let headers = response.headers_mut();
+    set(headers, CONTENT_TYPE, "application/octet-stream");
+    set(headers, ETAG, &etag);
+    Ok(response)
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }

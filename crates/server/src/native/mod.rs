@@ -10,6 +10,7 @@ pub mod wire;
 mod admin;
 mod answer;
 mod call;
+mod checkout;
 mod conflicts;
 mod download;
 mod face;
@@ -22,6 +23,7 @@ mod replicas;
 mod services;
 mod sync;
 
+pub use download::Compression;
 pub(crate) use face::router;
 pub use remote::Client;
 pub use replica_remote::NativeRemote;

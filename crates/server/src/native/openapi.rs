@@ -109,7 +109,7 @@ fn schemas() -> Value {
             "name": text(), "url": text(), "layers": list(json!({ "$ref": "#/components/schemas/LayerRequest" })),
             "policy": { "enum": ["Merge", "Client", "Server"] },
             "direction": { "enum": ["Bidirectional", "Upload", "Download"] },
-            "attachments": flag(), "spatial_index": flag(),
+            "attachments": flag(), "spatial_index": flag(), "key": uuid(),
         }), &["name", "url"]),
         "Registered": object(&json!({ "replica": uuid(), "job": uuid() }), &["replica", "job"]),
         "PullRequest": object(&json!({ "cursor": cursor(), "download": any(), "schema_version": number(), "max_changes": number() }), &["cursor", "schema_version"]),

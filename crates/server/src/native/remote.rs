@@ -14,9 +14,10 @@ use uuid::Uuid;
 
 use haversack_model::{CollectionId, Conflict, ConflictId, Error, JobStatus, ReplicaId, Result};
 
+use super::download::Compression;
 use super::wire::{
     API, Decision, Detail, Digests, Discovery, JobInfo, LoggedIn, Login, PreparedFile, ProblemBody,
-    Registered, ReplicaInfo, ReplicaRequest, ServiceInfo, ServiceSummary,
+    Registered, ReplicaInfo, ServiceInfo, ServiceSummary,
 };
 
 const CONNECT: Duration = Duration::from_secs(15);
@@ -67,6 +68,7 @@ pub struct Client {
     http: reqwest::blocking::Client,
     origin: Url,
     credentials: Credentials,
+    pub(super) compression: Compression,
 }
 
 /// What a request failed with, before it is known what that means.
@@ -102,7 +104,20 @@ impl Client {
             http: builder.build().map_err(network)?,
             origin,
             credentials,
+            compression: Compression::default(),
         })
+    }
+
+    /// The same, with files compressed as told.
+    #[must_use]
+    pub fn with_compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// Scheme, host and port.
+    pub(super) fn origin(&self) -> &Url {
+        &self.origin
     }
 
     /// What the server is; `None` if it does not speak this API.
@@ -161,31 +176,6 @@ impl Client {
         self.post(&format!("/v1/services/{service}/conflicts/{id}"), decision)
     }
 
-    /// Registers a replica and fetches its file: afterwards `target` is a replica file, or nothing was registered for good.
-    ///
-    /// `progress` is told what is done, how much of it, and how much there is if that is known.
-    pub fn checkout(
-        &self,
-        service: &str,
-        request: &ReplicaRequest,
-        target: &Path,
-        progress: &mut dyn FnMut(&str, u64, Option<u64>),
-    ) -> Result<ReplicaId> {
-        let registered: Registered =
-            self.post(&format!("/v1/services/{service}/replicas"), request)?;
-        let fetched = self
-            .wait_for(registered.job, progress)
-            .and_then(|result| self.fetch_prepared(result, target, progress));
-        match fetched {
-            Ok(()) => Ok(registered.replica),
-            Err(error) => {
-                // Without a file the registration is of no use; if even this fails, it expires.
-                let _ = self.release(service, registered.replica);
-                Err(error)
-            }
-        }
-    }
-
     /// Fetches the file of a registered replica as the server would prepare it now, to compare with.
     pub fn fetch_again(
         &self,
@@ -194,21 +184,17 @@ impl Client {
         target: &Path,
         progress: &mut dyn FnMut(&str, u64, Option<u64>),
     ) -> Result<()> {
-        let path = format!("/v1/services/{service}/replicas/{id}/file");
-        let registered: Registered = self.post(&path, &serde_json::json!({}))?;
-        let result = self.wait_for(registered.job, progress)?;
-        self.fetch_prepared(result, target, progress)
-    }
-
-    fn fetch_prepared(
-        &self,
-        result: serde_json::Value,
-        target: &Path,
-        progress: &mut dyn FnMut(&str, u64, Option<u64>),
-    ) -> Result<()> {
-        let prepared: PreparedFile = serde_json::from_value(result)
+        let job = self.prepare_again(service, id)?;
+        let prepared: PreparedFile = serde_json::from_value(self.wait_for(job, progress)?)
             .map_err(|e| Error::Corrupt(format!("the server's answer: {e}")))?;
         self.download(&prepared.path, target, progress)
+    }
+
+    /// Has the file of a registered replica prepared; gives the job.
+    pub(super) fn prepare_again(&self, service: &str, id: ReplicaId) -> Result<Uuid> {
+        let path = format!("/v1/services/{service}/replicas/{id}/file");
+        let registered: Registered = self.post(&path, &serde_json::json!({}))?;
+        Ok(registered.job)
     }
 
     /// Imports a file into a service on the server; gives the job to [`Self::wait_for`].

@@ -72,6 +72,7 @@ impl NativeRemote {
             direction: header.direction,
             attachments: !attachments.is_empty(),
             spatial_index: true,
+            key: None,
         })
     }
     fn path(&self, id: ReplicaId, rest: &str) -> String {

@@ -32,7 +32,10 @@ pub(super) fn register(call: &Call, service: &str, body: &Bytes) -> Result<Respo
     if asked.name.is_empty() || asked.name.chars().count() > 200 {
         return Err(Problem::bad("name", "it must have 1 to 200 characters"));
     }
-    let replica = store_new(call, store.as_ref(), &access, &asked)?;
+    let replica = match registered_before(call, store.as_ref(), &asked)? {
+        Some(known) => known,
+        None => store_new(call, store.as_ref(), &access, &asked)?,
+    };
     let job = prepare::start(call, service, replica.id)?;
     tracing::info!(replica = %replica.id, user = call.who.name, service, "replica registered");
     let mut response = json(&Registered {
@@ -41,6 +44,26 @@ pub(super) fn register(call: &Call, service: &str, body: &Bytes) -> Result<Respo
     })?;
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
+}
+
+/// The replica that an earlier request with the same key registered, whose answer may have been lost.
+fn registered_before(
+    call: &Call,
+    store: &dyn Store,
+    asked: &ReplicaRequest,
+) -> Result<Option<Replica>> {
+    let Some(key) = asked.key else {
+        return Ok(None);
+    };
+    let key = key.to_string();
+    let is_it = |replica: &Replica| {
+        replica.owner == call.who.name
+            && replica.native
+            && replica.dialect.contains(&key)
+            && serde_json::from_str::<ReplicaRequest>(&replica.dialect)
+                .is_ok_and(|before| before == *asked)
+    };
+    Ok(store.begin_read()?.replicas()?.into_iter().find(is_it))
 }
 
 fn store_new(

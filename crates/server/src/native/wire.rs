@@ -99,6 +99,9 @@ pub struct ReplicaRequest {
     /// Whether the file gets a spatial index. Without one, programs that lack spatial functions can insert too.
     #[serde(default = "yes")]
     pub spatial_index: bool,
+    /// A random key of the client's: asked for again with the same one, the same replica is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Uuid>,
 }
 
 fn merge() -> Policy {

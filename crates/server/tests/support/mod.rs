@@ -63,6 +63,7 @@ pub(crate) fn request(name: &str, url: &str) -> ReplicaRequest {
         direction: Direction::Bidirectional,
         attachments: true,
         spatial_index: true,
+        key: None,
     }
 }
 
