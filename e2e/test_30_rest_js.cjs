@@ -2,48 +2,12 @@
 // query, edit, attachments, login. Prints the lines `ok` and `FAIL` that `cargo xtask` adds up.
 "use strict";
 const assert = require("node:assert");
-const { spawn } = require("node:child_process");
-const fs = require("node:fs");
-const os = require("node:os");
-const path = require("node:path");
-const readline = require("node:readline");
 
+const { equal, ok, run, test } = require("./harness.cjs");
 const { ArcGISIdentityManager, request } = require("@esri/arcgis-rest-request");
 const fs_ = require("@esri/arcgis-rest-feature-service");
 
-const tally = { ok: 0, fail: 0 };
-const ok = (text) => (tally.ok++, console.log("ok  ", text));
-
-async function test(name, body) {
-  try {
-    await body();
-  } catch (error) {
-    tally.fail++;
-    console.log("FAIL", name + ":", (error && (error.stack || error.message)) || error);
-  }
-}
-
-function equal(text, got, want) {
-  assert.deepStrictEqual(got, want, text);
-  ok(text);
-}
-
-function serve(folder) {
-  const child = spawn(process.env.HAVERSACK_BIN, ["--json", "serve", path.join(folder, "data"), "--sample", "--port", "0", "--user", "editor", "--password", "secret"], {
-    stdio: ["ignore", "pipe", fs.openSync(path.join(folder, "log"), "a")],
-  });
-  process.on("exit", () => child.kill("SIGKILL"));
-  return new Promise((resolve, reject) => {
-    child.once("exit", () => reject(new Error("the server did not start: " + fs.readFileSync(path.join(folder, "log")))));
-    readline.createInterface({ input: child.stdout }).once("line", (line) => resolve({ child, port: new URL(JSON.parse(line).url).port }));
-  });
-}
-
-async function main() {
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "haversack-e2e-"));
-  process.on("exit", () => fs.rmSync(folder, { recursive: true, force: true }));
-  const { port } = await serve(folder);
-  const root = `http://127.0.0.1:${port}/arcgis`;
+run(async (root) => {
   const service = `${root}/rest/services/WildfireSync/FeatureServer`;
   const url = `${service}/0`;
 
@@ -136,12 +100,4 @@ async function main() {
     assert.ok(synced.replicaServerGen >= made.replicaServerGen);
     equal("create, synchronise, unregister", (await request(`${service}/unRegisterReplica`, { params: { replicaID: made.replicaID } })).success, true);
   });
-
-  console.log(`${tally.ok} passed, ${tally.fail} failed, 0 skipped`);
-  process.exit(tally.fail ? 1 : 0);
-}
-
-main().catch((error) => {
-  console.log("FAIL", error.stack || error);
-  process.exit(1);
 });
