@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::command::{cargo, step};
-use crate::{metadata, text, walls};
+use crate::{compat, metadata, text, walls};
 
 /// Runs all checks; the cheap ones first.
 ///
@@ -13,6 +13,7 @@ pub fn run() -> Result<()> {
     step("format", cargo().args(["fmt", "--all", "--check"]))?;
     report("walls and licences", &walls::breaches(&metadata::load()?)?)?;
     report("text rules", &text::breaches()?)?;
+    report("names in COMPAT.md", &compat::breaches()?)?;
     step(
         "lints",
         cargo().args([

@@ -10,6 +10,7 @@
 pub mod bench;
 pub mod check;
 pub mod command;
+pub mod compat;
 pub mod e2e;
 pub mod metadata;
 pub mod prepare;

@@ -2,7 +2,7 @@
 //!
 //! The server implements it once; each face translates its dialect to these calls. All calls block.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,6 +55,14 @@ pub trait Host: Send + Sync + Debug {
     }
     /// Largest accepted request body in bytes.
     fn max_body_bytes(&self) -> usize;
+    /// Most rows, attachments included, of a copy that a face makes for one request.
+    fn max_copy_rows(&self) -> u64 {
+        u64::MAX
+    }
+    /// Most bytes of attachments within such a copy.
+    fn max_copy_bytes(&self) -> u64 {
+        u64::MAX
+    }
 
     /// Starts a durable job. `request` is all that [`JobRunner::run`] of its kind needs, also after a restart.
     ///
@@ -129,9 +137,10 @@ impl Binding {
     /// The end of a token that is bound so; a server's own part of a token has no dot in it.
     pub fn suffix(&self) -> String {
         let hex = |text: &str| {
-            text.bytes()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
+            text.bytes().fold(String::new(), |mut out, byte| {
+                let _ = write!(out, "{byte:02x}");
+                out
+            })
         };
         match self {
             Self::None => String::new(),

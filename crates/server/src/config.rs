@@ -78,6 +78,8 @@ settings! {
     job_retention_h: u64 = 168, "Hours for which finished jobs are remembered.";
     file_retention_h: u64 = 24, "Hours for which prepared and uploaded files are kept.";
     file_quota_bytes: u64 = 20 * 1024 * 1024 * 1024, "Bytes of prepared and uploaded files that one owner may have.";
+    max_copy_rows: u64 = 5_000_000, "Rows of a replica or extract that an ArcGIS client may ask for; larger ones are refused before the work begins.";
+    max_copy_bytes: u64 = 4 * 1024 * 1024 * 1024, "Bytes of attachments within such a replica.";
     page_changes: u64 = 5000, "Changes in one page of a native download.";
     history_generations: u64 = 1_000_000, "Generations for which tombstones and replaced versions are kept; never fewer than a live replica needs.";
     replica_expiry_d: u64 = 180, "Days without a sync after which a replica no longer holds history back.";

@@ -360,6 +360,12 @@ impl Host for Server {
     fn max_body_bytes(&self) -> usize {
         self.config.max_body_bytes as usize
     }
+    fn max_copy_rows(&self) -> u64 {
+        self.config.max_copy_rows
+    }
+    fn max_copy_bytes(&self) -> u64 {
+        self.config.max_copy_bytes
+    }
     fn start_job(
         &self,
         kind: &str,

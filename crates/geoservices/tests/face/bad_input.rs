@@ -106,6 +106,11 @@ const CASES: &[Case] = &[
         "outStatistics",
     ),
     ("0/query", &[("returnDistinctValues", "true")], "outFields"),
+    (
+        "0/query",
+        &[("returnDistinctValues", "true"), ("outFields", "[]")],
+        "outFields",
+    ),
     ("0/query", &[("sqlFormat", "oracle")], "sqlFormat"),
     ("0/query", &[("f", "kmz")], "f"),
     (

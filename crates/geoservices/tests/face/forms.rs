@@ -52,7 +52,7 @@ struct Features {
     #[prost(message, repeated, tag = "13")]
     fields: Vec<FieldOf>,
     #[prost(message, repeated, tag = "15")]
-    features: Vec<Feature>,
+    rows: Vec<Feature>,
 }
 #[derive(Clone, PartialEq, Message)]
 struct Transform {
@@ -111,7 +111,7 @@ impl Features {
         let transform = self.transform.clone().unwrap();
         let (scale, move_by) = (transform.scale.unwrap(), transform.translate.unwrap());
         let down = if transform.origin == 0 { -1.0 } else { 1.0 };
-        let place = self.features[at].geometry.clone().unwrap();
+        let place = self.rows[at].geometry.clone().unwrap();
         let width = 2 + usize::from(self.has_z) + usize::from(self.has_m);
         let mut all = Vec::new();
         let mut numbers = place.coords.chunks(width);
@@ -199,7 +199,7 @@ async fn protocol_buffers_hold_the_fields_and_coordinates() {
         .map(|f| (f.name.as_str(), f.kind))
         .collect();
     assert_eq!(names, [("OBJECTID", 6), ("name", 4), ("height", 3)]);
-    let second = &told.features[1].attributes;
+    let second = &told.rows[1].attributes;
     assert_eq!(second[0].integer, Some(2));
     assert_eq!(second[1].text.as_deref(), Some("tree 2"));
     assert_eq!(second[2].real, Some(2.0));
@@ -209,7 +209,7 @@ async fn protocol_buffers_hold_the_fields_and_coordinates() {
     assert_eq!(told.transform.unwrap().origin, 0);
     let page = pbf(&client, 0, &[("where", "1=1"), ("resultRecordCount", "4")]).await;
     let page = page.features.unwrap();
-    assert!(page.exceeded && page.features.len() == 4);
+    assert!(page.exceeded && page.rows.len() == 4);
 }
 
 #[tokio::test]
@@ -226,7 +226,7 @@ async fn protocol_buffers_count_and_list_ids() {
     .await;
     assert_eq!(listed.ids.unwrap().ids, [8, 9]);
     let table = pbf(&client, 2, &[all]).await.features.unwrap();
-    assert_eq!((table.geometry_type, table.features.len()), (127, 3));
+    assert_eq!((table.geometry_type, table.rows.len()), (127, 3));
 }
 
 #[tokio::test]
@@ -250,7 +250,7 @@ async fn computed_rows_come_as_protocol_buffers_and_geojson_too() {
         .map(|f| (f.name.as_str(), f.kind))
         .collect();
     assert_eq!(names, [("kind", 1), ("n", 1), ("top", 3)]);
-    let first = &told.features[0].attributes;
+    let first = &told.rows[0].attributes;
     assert_eq!(
         (first[0].integer, first[1].integer, first[2].real),
         (Some(1), Some(5), Some(9.0))
@@ -262,7 +262,7 @@ async fn computed_rows_come_as_protocol_buffers_and_geojson_too() {
         ("resultRecordCount", "1"),
     ];
     let told = pbf(&client, 0, &distinct).await.features.unwrap();
-    assert!(told.exceeded && told.features.len() == 1);
+    assert!(told.exceeded && told.rows.len() == 1);
     let counted = pbf(
         &client,
         0,

@@ -33,6 +33,8 @@ struct State {
     runners: Vec<Arc<dyn JobRunner>>,
     clock: i64,
     issued: u32,
+    /// Most rows and bytes of a copy, if there is a limit.
+    largest_copy: Option<(u64, u64)>,
 }
 
 const ALL: [Right; 6] = [
@@ -83,6 +85,11 @@ impl TestHost {
             .unwrap()
             .access
             .insert(user.to_owned(), access);
+    }
+
+    /// Limits the rows of a copy and the bytes of its attachments.
+    pub(crate) fn limit_copies(&self, rows: u64, bytes: u64) {
+        self.state.lock().unwrap().largest_copy = Some((rows, bytes));
     }
 
     /// Runs all jobs that wait, as a server does; `false` if none waited.
@@ -247,6 +254,14 @@ impl Host for TestHost {
     }
     fn max_body_bytes(&self) -> usize {
         MAX_BODY
+    }
+    fn max_copy_rows(&self) -> u64 {
+        let limits = self.state.lock().unwrap().largest_copy;
+        limits.map_or(u64::MAX, |(rows, _)| rows)
+    }
+    fn max_copy_bytes(&self) -> u64 {
+        let limits = self.state.lock().unwrap().largest_copy;
+        limits.map_or(u64::MAX, |(_, bytes)| bytes)
     }
     fn start_job(
         &self,

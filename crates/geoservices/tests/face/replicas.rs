@@ -364,3 +364,77 @@ async fn history_is_cleaned_up_twice_without_harm_by_who_administers() {
         assert_eq!(answer, json!({"success": true}));
     }
 }
+
+#[tokio::test]
+async fn a_replica_that_would_be_too_large_is_refused_before_the_work() {
+    let client = Client::new();
+    let ada = client.user("ada");
+    let layers = ("layers", "0");
+    for content in [[b'x'; 600], [b'y'; 600]] {
+        let answer = ada
+            .post_file("0/1/addAttachment", &[], ("attachment", "a.txt", &content))
+            .await;
+        assert_eq!(answer["addAttachmentResult"]["success"], true, "{answer}");
+    }
+    let synced = create(&ada, &[layers, EMBEDDED]).await;
+    let before = client.host.fingerprint();
+
+    client.host.limit_copies(9, 1000);
+    let refused = [
+        ada.post("createReplica", &[layers, EMBEDDED]).await,
+        ada.post("createReplica", &[layers, ("async", "true")])
+            .await,
+        ada.post("createReplica", &[layers, ("syncModel", "none")])
+            .await,
+        ada.post(
+            "synchronizeReplica",
+            &[
+                ("replicaID", synced["replicaID"].as_str().unwrap()),
+                ("syncDirection", "snapshot"),
+            ],
+        )
+        .await,
+    ];
+    for answer in refused {
+        assert_eq!(code(&answer), 400);
+        let why = answer["error"]["details"][0].as_str().unwrap();
+        assert!(
+            why.starts_with("'layers': the copy would hold 10 rows and may hold 9"),
+            "{why}"
+        );
+    }
+    assert!(!client.host.run_jobs(), "no job was started");
+    let part = [
+        layers,
+        EMBEDDED,
+        ("layerQueries", r#"{"0":{"where":"height > 5"}}"#),
+    ];
+    assert_eq!(
+        create(&ada, &part).await["layers"][0]["features"]
+            .as_array()
+            .unwrap()
+            .len(),
+        4
+    );
+
+    client.host.limit_copies(100, 1000);
+    let attached = [layers, EMBEDDED, ("returnAttachments", "true")];
+    create(&ada, &attached).await;
+    let within = [
+        layers,
+        EMBEDDED,
+        attached[2],
+        ("returnAttachmentsDataByUrl", "false"),
+    ];
+    let answer = ada.post("createReplica", &within).await;
+    let why = answer["error"]["details"][0].as_str().unwrap();
+    assert!(
+        why.starts_with("'returnAttachmentsDataByUrl': the copy would hold 1200 bytes"),
+        "{why}"
+    );
+    assert_ne!(
+        before,
+        client.host.fingerprint(),
+        "what is small enough was made"
+    );
+}

@@ -63,8 +63,8 @@ pub(crate) fn distinct(
         Some(names) if names.iter().any(|name| name == "*") => {
             (0..collection.fields.len()).map(Column::Field).collect()
         }
-        Some(names) => Column::select(collection, Some(names))?,
-        None => {
+        Some(names) if !names.is_empty() => Column::select(collection, Some(names))?,
+        _ => {
             return Err(Problem::parameter(
                 "outFields",
                 "name the fields whose distinct values are wanted",

@@ -17,14 +17,16 @@ use super::super::problem::{Problem, Result};
 use super::asked::{Asked, DataFormat};
 use super::dialect::AttachmentsDirection;
 use super::document::{Writer, io, open_object};
-use super::{id_text, model_name, tell_generations};
+use super::{estimate, id_text, model_name, tell_generations};
 
 /// `createReplica`.
 pub(crate) fn create(call: &Call, name: &str) -> Result<Answer> {
     if call.params.flag("async", false)? {
         // What is wrong is told at once, not by a job.
         let opened = call.open(name, Right::Read)?;
-        Asked::of_call(call, &opened)?;
+        let asked = Asked::of_call(call, &opened)?;
+        let layers = effective_layers(&opened, &asked, &own_filters(&opened, &asked)?);
+        check_size(call, opened.store.begin_read()?.as_ref(), &asked, &layers)?;
         return jobs::start(call, name, Operation::CreateReplica);
     }
     now(call, name)
@@ -39,6 +41,7 @@ pub(crate) fn now(call: &Call, name: &str) -> Result<Answer> {
     let head = tx.head()?;
     let own = own_filters(&opened, &asked)?;
     let layers = effective_layers(&opened, &asked, &own);
+    check_size(call, tx.as_ref(), &asked, &layers)?;
     let mut told = json!({
         "replicaName": asked.name,
         "replicaID": id_text(id),
@@ -100,6 +103,16 @@ pub(crate) fn now(call: &Call, name: &str) -> Result<Answer> {
 pub(crate) fn tell_url(told: &mut Value, url: &str) {
     told["URL"] = json!(url);
     told["resultUrl"] = json!(url);
+}
+
+fn check_size(
+    call: &Call,
+    tx: &dyn ReadTx,
+    asked: &Asked,
+    layers: &[(CollectionId, Filter, Option<Filter>)],
+) -> Result<()> {
+    let with_contents = asked.format == DataFormat::Json && !asked.dialect.attachments_by_url;
+    estimate::check(call, tx, layers, with_contents)
 }
 
 /// The filters to register: those of layers, and of attachments where they go along.

@@ -7,6 +7,7 @@ pub(crate) mod asked;
 pub(crate) mod create;
 pub(crate) mod dialect;
 pub(crate) mod document;
+pub(crate) mod estimate;
 pub(crate) mod export;
 pub(crate) mod incoming;
 pub(crate) mod synchronize;

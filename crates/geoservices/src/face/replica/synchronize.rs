@@ -25,7 +25,7 @@ use super::dialect::{AttachmentsDirection, Dialect};
 use super::document::{Writer, io, open_object};
 use super::export::{self, Changes, Range};
 use super::incoming::{self, Incoming, Rules};
-use super::{id_text, open, parse_id, tell_generations};
+use super::{estimate, id_text, open, parse_id, tell_generations};
 
 /// What flows for one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +91,11 @@ pub(crate) fn now(call: &Call, name: &str) -> Result<Answer> {
     for layer in layers.iter().filter(|layer| layer.flow != Flow::Snapshot) {
         check_generation(layer, head.generation, head.floor)?;
     }
-    drop(tx);
     let dialect = checked_dialect(&opened, &replica)?;
+    let with_contents = !params.flag("returnAttachmentsDataByUrl", true)?;
+    let anew = snapshot(&replica, &layers, &dialect);
+    estimate::check(call, tx.as_ref(), &anew, with_contents)?;
+    drop(tx);
     let sent = incoming::sent(call, &opened)?;
     check_upload(call, &opened, &replica, &layers, &sent)?;
 
@@ -402,12 +405,7 @@ fn download(
         };
         changes.insert(wanted.id, (features, attached));
     }
-    let snapshot: Vec<_> = layers
-        .iter()
-        .filter(|layer| layer.flow == Flow::Snapshot)
-        .filter_map(|wanted| layer_of(wanted.id))
-        .map(|layer| snapshot_filters(layer, layer_of(layer.collection.attachments()), dialect))
-        .collect();
+    let snapshot = snapshot(replica, layers, dialect);
     let told = head_of_answer(
         replica,
         layers,
@@ -441,17 +439,28 @@ fn download(
     Ok(Answer::Json(short))
 }
 
-fn snapshot_filters(
-    layer: &ReplicaLayer,
-    attached: Option<&ReplicaLayer>,
+/// The layers that are sent anew, each with its filter and that of its attachments.
+fn snapshot(
+    replica: &Replica,
+    layers: &[Wanted],
     dialect: &Dialect,
-) -> (CollectionId, Filter, Option<Filter>) {
-    let attached = attached.filter(|_| dialect.return_attachments);
-    (
-        layer.collection,
-        layer.filter_now().clone(),
-        attached.map(|layer| layer.filter_now().clone()),
-    )
+) -> Vec<(CollectionId, Filter, Option<Filter>)> {
+    let layer_of = |id: CollectionId| replica.layers.iter().find(|l| l.collection == id);
+    let filters = |layer: &ReplicaLayer| {
+        let attached = layer_of(layer.collection.attachments());
+        let attached = attached.filter(|_| dialect.return_attachments);
+        (
+            layer.collection,
+            layer.filter_now().clone(),
+            attached.map(|layer| layer.filter_now().clone()),
+        )
+    };
+    layers
+        .iter()
+        .filter(|layer| layer.flow == Flow::Snapshot)
+        .filter_map(|wanted| layer_of(wanted.id))
+        .map(filters)
+        .collect()
 }
 
 fn head_of_answer(
