@@ -25,6 +25,7 @@ pub mod replica;
 pub mod schema;
 pub mod store;
 pub mod value;
+mod versions;
 
 pub use access::{Access, Principal, Right};
 pub use blob::BlobHash;
@@ -47,3 +48,4 @@ pub use replica::{Direction, Policy, Replica, ReplicaLayer, SyncModel};
 pub use schema::{Collection, CollectionKind, Domain, Field, FieldType, GeometryColumn, Service};
 pub use store::{Change, ReadTx, Store, WriteTx};
 pub use value::Value;
+pub use versions::Versions;

@@ -60,7 +60,7 @@ pub enum Removal {
 }
 
 /// A version that the server confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RowVersion {
     /// Version of the content.
     pub revision: Revision,
@@ -125,6 +125,8 @@ pub struct ReplicaHeader {
     pub resyncing: bool,
     /// The download that is under way, while pages of it are missing; sent with the next request.
     pub download: Option<Download>,
+    /// Versions above the cursor that answers to uploads brought and the file holds: the next download leaves them out.
+    pub ahead: crate::Versions,
     /// Milliseconds of the last complete sync; `None` before the first.
     pub synced_at: Option<crate::Timestamp>,
     /// Text of the filters given at checkout, for people and for foreign servers (JSON).

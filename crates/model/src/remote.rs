@@ -46,6 +46,9 @@ pub struct Page {
     pub more: bool,
     /// What a native server wants back with the request for the next page; `None` on the last one.
     pub download: Option<crate::local::Download>,
+    /// Of [`ReplicaHeader::ahead`], the versions that stand and were left out of the changes.
+    #[serde(default)]
+    pub held: crate::Versions,
 }
 
 /// The answer to a batch.

@@ -77,6 +77,7 @@ fn header() -> ReplicaHeader {
         schema_version: 1,
         resyncing: false,
         download: None,
+        ahead: haversack_model::Versions::default(),
         synced_at: None,
         filter: String::new(),
     }

@@ -148,6 +148,7 @@ fn main() {
             schema_version: 1,
             resyncing: false,
             download: None,
+            ahead: haversack_model::Versions::default(),
             synced_at: None,
             filter: String::new(),
         },

@@ -9,7 +9,7 @@ use haversack_model::remote::{BatchReply, Page, RemoteChange};
 use haversack_model::store::{Flow, Head, StoredReply};
 use haversack_model::{
     BatchNumber, CollectionId, Cursor, Direction, Error, Filter, Generation, HistoryId, ReadTx,
-    Replica, ReplicaLayer, Result, Timestamp, WriteTx,
+    Replica, ReplicaLayer, Result, Timestamp, Track, Versions, WriteTx,
 };
 
 use crate::apply::apply_batch;
@@ -17,12 +17,14 @@ use crate::delta::{DeltaChange, Range, Sent, changed, entered_or_left};
 use crate::{Ids, Uploader};
 
 /// What a replica asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pull {
     /// Up to where it has stored the server's changes. Generation zero asks for everything.
     pub cursor: Cursor,
     /// The download that is under way, as its last page said.
     pub download: Option<Download>,
+    /// Versions above the cursor that it holds: they are left out where they stand and match.
+    pub ahead: Versions,
     /// Version of the schema in its file.
     pub schema_version: u32,
     /// Most changes of one page.
@@ -157,12 +159,17 @@ pub fn pull(tx: &dyn ReadTx, replica: &Replica, asked: &Pull) -> Result<Page> {
         }
         None => (asked.cursor.generation, asked.cursor.generation),
     };
+    let service = tx.service()?;
+    let nothing = Versions::default();
+    // A comparison tells everything, and in another schema the replica holds less of a version than there is.
+    let is_plain = from != Generation::ZERO && service.schema_version == asked.schema_version;
     let span = Span {
         from,
         since,
         head: &head,
+        ahead: if is_plain { &asked.ahead } else { &nothing },
     };
-    let (mut changes, upto) = span.changes(tx, replica, asked.max_changes.max(1))?;
+    let (mut changes, left_out, upto) = span.changes(tx, replica, asked.max_changes.max(1))?;
     let more = upto < head.generation;
     if !more {
         for layer in &replica.layers {
@@ -172,7 +179,6 @@ pub fn pull(tx: &dyn ReadTx, replica: &Replica, asked: &Pull) -> Result<Page> {
             })?;
         }
     }
-    let service = tx.service()?;
     Ok(Page {
         schema: (service.schema_version != asked.schema_version).then_some(service),
         changes,
@@ -180,6 +186,7 @@ pub fn pull(tx: &dyn ReadTx, replica: &Replica, asked: &Pull) -> Result<Page> {
         layer_cursors: Vec::new(),
         more,
         download: more.then_some(Download { from, filters }),
+        held: left_out,
     })
 }
 
@@ -188,20 +195,30 @@ struct Span<'a> {
     from: Generation,
     since: Generation,
     head: &'a Head,
+    ahead: &'a Versions,
 }
 
 impl Span<'_> {
-    /// The first changes of all layers by generation, and the generation up to which they are complete.
+    /// The first changes of all layers by generation, what was left out of them, and the generation up to which they are
+    /// complete.
     fn changes(
         &self,
         tx: &dyn ReadTx,
         replica: &Replica,
         most: usize,
-    ) -> Result<(Vec<RemoteChange>, Generation)> {
+    ) -> Result<(Vec<RemoteChange>, Versions, Generation)> {
         let mut all = Vec::new();
+        let mut held = Versions::default();
         for layer in &replica.layers {
             let mut count = 0;
-            let mut visit = |generation, change| {
+            let mut visit = |generation, change: DeltaChange| {
+                if let DeltaChange::Add(version) | DeltaChange::Update(version) = &change {
+                    let version = version_of(&version.track);
+                    if self.ahead.contains(version) {
+                        held.insert(version);
+                        return Ok(Flow::Continue(()));
+                    }
+                }
                 all.push((generation, as_sent(layer.collection, change)));
                 count += 1;
                 // One more than fits tells whether the page is the last.
@@ -220,7 +237,8 @@ impl Span<'_> {
             self.head.generation
         };
         all.truncate(most);
-        Ok((all.into_iter().map(|(_, change)| change).collect(), upto))
+        let changes = all.into_iter().map(|(_, change)| change).collect();
+        Ok((changes, held, upto))
     }
 
     fn layer_changes(
@@ -279,15 +297,19 @@ impl Span<'_> {
     }
 }
 
+fn version_of(track: &Track) -> RowVersion {
+    RowVersion {
+        revision: track.revision,
+        generation: track.generation,
+    }
+}
+
 fn as_sent(collection: CollectionId, change: DeltaChange) -> RemoteChange {
     match change {
         DeltaChange::Add(version) | DeltaChange::Update(version) => RemoteChange::Put {
             collection,
+            version: version_of(&version.track),
             record: version.record,
-            version: RowVersion {
-                revision: version.track.revision,
-                generation: version.track.generation,
-            },
         },
         DeltaChange::Remove { global_id, removal } => RemoteChange::Remove {
             collection,

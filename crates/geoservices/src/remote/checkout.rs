@@ -117,6 +117,7 @@ impl GeoServicesRemote {
             schema_version: self.service.schema_version,
             resyncing: false,
             download: None,
+            ahead: haversack_model::Versions::default(),
             synced_at: None,
             filter: kept.to_text(),
         };

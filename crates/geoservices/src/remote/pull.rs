@@ -318,6 +318,7 @@ pub(super) fn page(remote: &mut GeoServicesRemote, header: &ReplicaHeader) -> Re
         layer_cursors,
         more,
         download: None,
+        held: haversack_model::Versions::default(),
     })
 }
 

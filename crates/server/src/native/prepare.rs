@@ -163,6 +163,7 @@ fn header_of(replica: &Replica, asked: &ReplicaRequest) -> ReplicaHeader {
         schema_version: replica.schema_version,
         resyncing: false,
         download: None,
+        ahead: haversack_model::Versions::default(),
         synced_at: None,
         filter: serde_json::to_string(&asked.layers).unwrap_or_default(),
     }

@@ -95,6 +95,7 @@ impl Remote for NativeRemote {
         let asked = PullRequest {
             cursor: header.cursor,
             download: header.download,
+            ahead: header.ahead.clone(),
             schema_version: header.schema_version,
             max_changes: None,
         };

@@ -144,6 +144,7 @@ pub(super) fn pull(call: &Call, service: &str, id: Uuid, body: &Bytes) -> Result
             &Pull {
                 cursor: asked.cursor,
                 download: asked.download,
+                ahead: asked.ahead,
                 schema_version: asked.schema_version,
                 max_changes: asked.max_changes.unwrap_or(limit).clamp(1, limit),
             },

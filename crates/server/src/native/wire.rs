@@ -8,7 +8,7 @@ use haversack_model::local::Download;
 use haversack_model::record::Digest;
 use haversack_model::{
     CollectionId, ConflictId, Cursor, Direction, Generation, HistoryId, Policy, Record, ReplicaId,
-    Service, Timestamp,
+    Service, Timestamp, Versions,
 };
 
 /// Version of the API, the `1` of `/v1`.
@@ -191,13 +191,17 @@ pub struct PreparedFile {
 }
 
 /// Body of `POST /v1/services/{service}/replicas/{replica}/pull`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullRequest {
     /// Up to where the replica has stored the server's changes.
     pub cursor: Cursor,
     /// The download under way, as its last page said.
     #[serde(default)]
     pub download: Option<Download>,
+    /// Versions above the cursor that the replica holds, as receipts named them: they are left out of the page where
+    /// they stand, and named in its `held`.
+    #[serde(default)]
+    pub ahead: Versions,
     /// Version of the schema in the file.
     pub schema_version: u32,
     /// Most changes wanted in the page; the server's limit holds too.

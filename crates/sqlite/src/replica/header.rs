@@ -35,6 +35,7 @@ pub(crate) fn store(conn: &Connection, header: &ReplicaHeader) -> Result<()> {
         ("schema_version", Some(header.schema_version.to_string())),
         ("resyncing", Some(json(&header.resyncing)?)),
         ("download", Some(json(&header.download)?)),
+        ("ahead", Some(json(&header.ahead)?)),
         ("synced_at_ms", header.synced_at.map(|at| at.to_string())),
         ("filter", Some(header.filter.clone())),
     ];
@@ -79,6 +80,11 @@ pub(crate) fn load(conn: &Connection) -> Result<ReplicaHeader> {
         schema_version: header.parsed("schema_version")?,
         resyncing: header.json("resyncing")?,
         download: header.json("download")?,
+        ahead: match header.0.get("ahead") {
+            Some(Some(_)) => header.json("ahead")?,
+            // An older program wrote the file.
+            _ => haversack_model::Versions::default(),
+        },
         synced_at: match header.0.get("synced_at_ms") {
             Some(Some(_)) => Some(Timestamp(header.parsed("synced_at_ms")?)),
             _ => None,

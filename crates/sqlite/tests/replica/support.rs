@@ -91,6 +91,7 @@ pub(crate) fn header() -> ReplicaHeader {
         schema_version: 1,
         resyncing: false,
         download: None,
+        ahead: haversack_model::Versions::default(),
         synced_at: None,
         filter: "{}".to_owned(),
     }

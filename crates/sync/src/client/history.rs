@@ -31,6 +31,7 @@ pub fn start_resync(tx: &mut dyn ReplicaTx, history: HistoryId) -> Result<()> {
     header.cursor = Cursor::bare(history, Generation::ZERO);
     header.layer_cursors.clear();
     header.download = None;
+    header.ahead.clear();
     header.resyncing = true;
     tx.store_header(&header)
 }

@@ -1,9 +1,12 @@
 //! A page of the download: rows without local work are replaced, rows with it keep the server's version beside them.
 
+use std::collections::HashSet;
+
 use haversack_model::local::{Removal, ReplicaHeader};
 use haversack_model::remote::{Page, RemoteChange};
 use haversack_model::{
-    CollectionId, Generation, GlobalId, Record, ReplicaTx, Result, RowVersion, Service, Theirs,
+    CollectionId, Generation, GlobalId, Record, ReplicaTx, Result, Revision, RowVersion, Service,
+    Theirs,
 };
 
 use super::freeze::{put_confirmed, remove_confirmed};
@@ -21,6 +24,7 @@ pub fn apply_page(tx: &mut dyn ReplicaTx, asked: &ReplicaHeader, page: &Page) ->
         return Ok(false);
     }
     if let Some(service) = &page.schema {
+        doubt_ahead(tx, &header)?;
         apply_schema(tx, service)?;
         header.schema_version = service.schema_version;
     }
@@ -41,6 +45,10 @@ pub fn apply_page(tx: &mut dyn ReplicaTx, asked: &ReplicaHeader, page: &Page) ->
     leave_behind(tx, &header, page)?;
     header.cursor = page.cursor;
     header.download = page.download;
+    header.ahead.drop_upto(page.cursor.generation);
+    if page.schema.is_some() {
+        header.ahead.clear();
+    }
     for (collection, generation) in &page.layer_cursors {
         match header
             .layer_cursors
@@ -68,24 +76,29 @@ fn leave_behind(tx: &mut dyn ReplicaTx, before: &ReplicaHeader, page: &Page) -> 
     if upto == from || begun == Generation::ZERO || before.cursor.history != page.cursor.history {
         return Ok(());
     }
-    for (collection, edit) in tx.receipts_above(begun)? {
-        let id = edit.global_id();
-        let is_named = page.changes.iter().any(|change| match change {
+    if tells_all_ahead(before, page) {
+        return Ok(());
+    }
+    let changes = page.changes.iter();
+    let named: HashSet<_> = changes
+        .map(|change| match change {
             RemoteChange::Put {
-                collection: of,
-                record,
-                ..
-            } => *of == collection && record.global_id == *id,
+                collection, record, ..
+            } => (*collection, &record.global_id),
             RemoteChange::Remove {
-                collection: of,
+                collection,
                 global_id,
                 ..
-            } => *of == collection && global_id == id,
-        });
+            } => (*collection, global_id),
+        })
+        .collect();
+    for (collection, edit) in tx.receipts_above(begun)? {
+        let id = edit.global_id();
+        let is_named = named.contains(&(collection, id));
         let Some(version) = tx.version(collection, id)?.filter(|_| !is_named) else {
             continue;
         };
-        if version.generation <= from || version.generation > upto {
+        if version.generation <= from || version.generation > upto || page.held.contains(version) {
             continue;
         }
         if page.more {
@@ -98,6 +111,43 @@ fn leave_behind(tx: &mut dyn ReplicaTx, before: &ReplicaHeader, page: &Page) -> 
         } else {
             tx.store_version(collection, id, None)?;
             remove(tx, collection, id, Removal::Left)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a page names all versions that the file has ahead of its cursor, or says that they stand: the usual case,
+/// in which no record need be looked up.
+fn tells_all_ahead(before: &ReplicaHeader, page: &Page) -> bool {
+    // A page before this one may have raised versions, and one with a schema finds none.
+    if before.ahead.is_empty() || before.download.is_some() || page.schema.is_some() {
+        return false;
+    }
+    let named: HashSet<_> = page
+        .changes
+        .iter()
+        .filter_map(|change| match change {
+            RemoteChange::Put { version, .. } => Some(*version),
+            RemoteChange::Remove { .. } => None,
+        })
+        .collect();
+    let mut passed = before.ahead.upto(page.cursor.generation);
+    passed.all(|version| page.held.contains(version) || named.contains(&version))
+}
+
+/// What answers to uploads told in an older schema lacks the new fields: the page and those after it tell it again.
+fn doubt_ahead(tx: &mut dyn ReplicaTx, header: &ReplicaHeader) -> Result<()> {
+    let from = header.cursor.generation;
+    for (collection, edit) in tx.receipts_above(from)? {
+        let id = edit.global_id();
+        if let Some(version) = tx.version(collection, id)?
+            && version.generation > from
+        {
+            let doubted = RowVersion {
+                revision: Revision(0),
+                ..version
+            };
+            tx.store_version(collection, id, Some(doubted))?;
         }
     }
     Ok(())

@@ -36,8 +36,9 @@ pub fn apply_reply(
         return Ok(Vec::new());
     };
     check_receipts(&batch, reply)?;
-    let header = tx.header()?;
+    let mut header = tx.header()?;
     let cursor = header.cursor;
+    let mut has_more_ahead = false;
     let collections: BTreeMap<_, _> = tx.collections()?.into_iter().map(|c| (c.id, c)).collect();
     for conflict in &reply.conflicts {
         let entry = tx.entry(conflict.collection, &conflict.global_id)?;
@@ -67,15 +68,32 @@ pub fn apply_reply(
         released |= matches!(edit, Edit::Add { .. });
         let truth = truth(edit, receipt, &entry, reply.generation);
         let truth = newer(truth, &entry, reply.generation, cursor);
-        let ahead = matches!(&truth, Truth::Row(_, known) if known.generation > cursor.generation);
-        let common = common(&entry, &receipt.outcome, &reply.conflicts, &collections);
+        let ahead = match &truth {
+            Truth::Row(_, known) if known.generation > cursor.generation => Some(*known),
+            _ => None,
+        };
+        let common = match &truth {
+            Truth::Row(..) => None,
+            Truth::Gone(_) => common(&entry, &receipt.outcome, &reply.conflicts, &collections),
+        };
         settle(tx, entry, truth, common)?;
-        if header.resyncing && ahead {
+        // Not what was merely sent, and not of a server that knows no versions.
+        let is_told = (receipt.version.is_some() || receipt.after.is_some())
+            && ahead.is_some_and(|version| version.revision != Revision(0));
+        match ahead {
             // The comparison that is under way has yet to name it.
-            unsee(tx, receipt)?;
+            Some(_) if header.resyncing => unsee(tx, receipt)?,
+            Some(version) if is_told => {
+                header.ahead.insert(version);
+                has_more_ahead = true;
+            }
+            _ => {}
         }
     }
     tx.remove_batch(number)?;
+    if has_more_ahead {
+        tx.store_header(&header)?;
+    }
     if released {
         release_children(tx, &collections, &batch)?;
     }

@@ -88,6 +88,7 @@ impl Loopback<'_> {
             schema_version: service.schema_version,
             resyncing: false,
             download: None,
+            ahead: haversack_model::Versions::default(),
             synced_at: None,
             filter: String::new(),
         };
@@ -147,6 +148,7 @@ impl Remote for Loopback<'_> {
         let asked = Pull {
             cursor: header.cursor,
             download: header.download,
+            ahead: header.ahead.clone(),
             schema_version: header.schema_version,
             max_changes: self.page_size,
         };

@@ -462,6 +462,7 @@ impl<'s> Server<'s> {
             download: header
                 .download
                 .filter(|_| self.bug != Some(Bug::PageForgetsStart)),
+            ahead: header.ahead.clone(),
             schema_version: header.schema_version,
             max_changes: most,
         };

@@ -333,6 +333,7 @@ impl<'s> World<'s> {
             // An empty file is filled by a comparison with all that the server has.
             resyncing: !prepared,
             download: None,
+            ahead: haversack_model::Versions::default(),
             synced_at: None,
             filter: String::new(),
         };

@@ -370,10 +370,14 @@ impl ReplicaTx for Transaction<'_> {
     }
 
     fn put_row(&mut self, collection: CollectionId, record: &Record) -> Result<()> {
-        self.work.rows.insert(
-            (collection, record.global_id.clone()),
-            Arc::new(record.clone()),
-        );
+        let mut record = record.clone();
+        if let Some(shape) = self.work.collections.iter().find(|c| c.id == collection) {
+            // A table has no columns for fields of a newer schema.
+            record.values.truncate(shape.fields.len());
+        }
+        self.work
+            .rows
+            .insert((collection, record.global_id.clone()), Arc::new(record));
         Ok(())
     }
 
