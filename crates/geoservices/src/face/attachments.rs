@@ -9,15 +9,15 @@ use haversack_model::filter::Expr;
 use haversack_model::query::Query;
 use haversack_model::schema::attachment_field as at;
 use haversack_model::{
-    BlobHash, Collection, CollectionId, Edit, Filter, GlobalId, ObjectId, Policy, ReadTx, Record,
-    Right, Value as Field, WriteTx,
+    BlobHash, Collection, CollectionId, Edit, Filter, GlobalId, ObjectId, ReadTx, Record, Right,
+    Value as Field, WriteTx,
 };
-use haversack_sync::{Ids, Uploader, apply_edits};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::call::{Call, Opened};
 use super::edits::attached::{Content, to_changes, to_record};
+use super::edits::commit;
 use super::edits::plan::ids_of;
 use super::edits::results::{Fate, Slot, Verb, array, failed, verdict};
 use super::problem::{Problem, Result};
@@ -231,7 +231,7 @@ fn guess_type(name: &str) -> &'static str {
 fn apply(
     call: &Call,
     opened: &Opened,
-    mut tx: Box<dyn WriteTx + '_>,
+    tx: Box<dyn WriteTx + '_>,
     layer: CollectionId,
     planned: &[(Verb, Edit)],
 ) -> Result<Vec<Value>> {
@@ -239,22 +239,7 @@ fn apply(
         .iter()
         .map(|(_, edit)| (layer.attachments(), edit.clone()))
         .collect();
-    let uploader = Uploader {
-        user: &call.principal.name,
-        replica: None,
-        policy: Policy::Client,
-        access: &opened.access,
-        cursor: None,
-    };
-    let mut fresh = || call.host.fresh_uuid();
-    let applied = apply_edits(
-        tx.as_mut(),
-        &uploader,
-        &edits,
-        false,
-        call.now(),
-        &mut Ids(&mut fresh),
-    )?;
+    let applied = commit(call, opened, tx, &edits, false)?;
     let told: Vec<_> = planned
         .iter()
         .enumerate()
@@ -268,7 +253,6 @@ fn apply(
             verdict(&slot, &applied.receipts)
         })
         .collect();
-    tx.commit()?;
     Ok(array(&told))
 }
 

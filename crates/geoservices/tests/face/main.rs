@@ -9,6 +9,7 @@
 mod access;
 mod attachments;
 mod bad_input;
+mod device;
 mod edits;
 mod extract;
 mod flags;
@@ -23,5 +24,7 @@ mod replicas;
 mod sample;
 mod sweep;
 mod synchronise;
+mod synchronise_attachments;
+mod synchronise_edits;
 mod uploads;
 mod web;

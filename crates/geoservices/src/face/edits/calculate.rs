@@ -4,10 +4,8 @@ use haversack_model::filter::Expr;
 use haversack_model::query::{Query, Select};
 use haversack_model::store::Flow;
 use haversack_model::{
-    Changes, Collection, CollectionId, Edit, GlobalId, Outcome, Policy, QueryRow, Right,
-    Value as Field,
+    Changes, Collection, CollectionId, Edit, GlobalId, Outcome, QueryRow, Right, Value as Field,
 };
-use haversack_sync::{Ids, Uploader, apply_edits};
 use serde_json::json;
 
 use super::super::answer::Answer;
@@ -33,8 +31,7 @@ pub(crate) fn calculate(call: &Call, name: &str, id: CollectionId) -> Result<Ans
     let assignments = sql::calculation(&expression, collection, opened.now)
         .map_err(Problem::within("calcExpression"))?;
     let condition = filter::of_params(&call.params, &opened, collection)?;
-    let now = call.now();
-    let mut tx = opened.store.begin_write(now)?;
+    let tx = opened.store.begin_write(call.now())?;
     let mut edits = Vec::new();
     let query = Query {
         select: Select::Distinct(columns(&assignments)),
@@ -53,22 +50,7 @@ pub(crate) fn calculate(call: &Call, name: &str, id: CollectionId) -> Result<Ans
         }
         Ok(Flow::Continue(()))
     })?;
-    let uploader = Uploader {
-        user: &call.principal.name,
-        replica: None,
-        policy: Policy::Client,
-        access: &opened.access,
-        cursor: None,
-    };
-    let mut fresh = || call.host.fresh_uuid();
-    let applied = apply_edits(
-        tx.as_mut(),
-        &uploader,
-        &edits,
-        true,
-        now,
-        &mut Ids(&mut fresh),
-    )?;
+    let applied = super::commit(call, &opened, tx, &edits, true)?;
     if applied.rolled_back {
         let reasons = applied
             .receipts
@@ -83,7 +65,6 @@ pub(crate) fn calculate(call: &Call, name: &str, id: CollectionId) -> Result<Ans
             });
         return Err(Problem::RolledBack(reasons.take(5).collect()));
     }
-    tx.commit()?;
     Ok(Answer::Json(json!({
         "success": true,
         "updatedFeatureCount": edits.len(),

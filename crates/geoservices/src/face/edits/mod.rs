@@ -11,8 +11,8 @@ pub(crate) mod plan;
 pub(crate) mod results;
 pub(crate) mod service;
 
-use haversack_model::{Policy, Right};
-use haversack_sync::{Ids, Uploader, apply_edits};
+use haversack_model::{CollectionId, Edit, Policy, Right, WriteTx};
+use haversack_sync::{Applied, Ids, Uploader, apply_edits};
 use serde_json::Value;
 
 use super::call::{Call, Opened};
@@ -24,7 +24,7 @@ use results::{LayerResults, Verdict};
 #[derive(Debug)]
 pub(crate) struct LayerEdits {
     /// Which layer.
-    pub(crate) id: haversack_model::CollectionId,
+    pub(crate) id: CollectionId,
     /// Features to add.
     pub(crate) adds: Vec<Value>,
     /// Features to update.
@@ -64,8 +64,7 @@ pub(crate) fn apply(
             opened.offers("Delete")?;
         }
     }
-    let now = call.now();
-    let mut tx = opened.store.begin_write(now)?;
+    let mut tx = opened.store.begin_write(call.now())?;
     let mut plan = Plan::new(call, opened, options);
     for edits in layers {
         plan.add_layer(tx.as_mut(), edits)?;
@@ -83,6 +82,18 @@ pub(crate) fn apply(
     if edits.is_empty() {
         return Ok(results::of(slots, &[]));
     }
+    let applied = commit(call, opened, tx, &edits, options.rollback)?;
+    Ok(results::of(slots, &applied.receipts))
+}
+
+/// Applies edits that were planned in `tx` and commits them, unless they were rolled back.
+pub(crate) fn commit(
+    call: &Call,
+    opened: &Opened,
+    mut tx: Box<dyn WriteTx + '_>,
+    edits: &[(CollectionId, Edit)],
+    rollback: bool,
+) -> Result<Applied> {
     let uploader = Uploader {
         user: &call.principal.name,
         replica: None,
@@ -94,16 +105,15 @@ pub(crate) fn apply(
     let applied = apply_edits(
         tx.as_mut(),
         &uploader,
-        &edits,
-        options.rollback,
-        now,
+        edits,
+        rollback,
+        call.now(),
         &mut Ids(&mut fresh),
     )?;
-    let told = results::of(slots, &applied.receipts);
     if !applied.rolled_back {
         tx.commit()?;
     }
-    Ok(told)
+    Ok(applied)
 }
 
 /// A request-level error if everything was undone, for operations that answer no results.

@@ -109,16 +109,17 @@ pub(crate) fn now(call: &Call, name: &str) -> Result<Answer> {
     Ok(answer)
 }
 
+/// The layers of a replica, without their attachments.
+fn held(replica: &Replica) -> Vec<CollectionId> {
+    let layers = replica.layers.iter().map(|layer| layer.collection);
+    layers.filter(|id| id.attachments_of().is_none()).collect()
+}
+
 /// The layers of the request with their directions and generations.
 fn wanted(call: &Call, replica: &Replica) -> Result<Vec<Wanted>> {
     let params = &call.params;
     let overall = params.choice("syncDirection", &FLOWS)?;
-    let held: Vec<CollectionId> = replica
-        .layers
-        .iter()
-        .map(|layer| layer.collection)
-        .filter(|id| id.attachments_of().is_none())
-        .collect();
+    let held = held(replica);
     let layers = match replica.sync_model {
         SyncModel::PerReplica => {
             // The Python client sends a word as `syncLayers` here; it means nothing.
@@ -205,12 +206,7 @@ fn check_generation(layer: &Wanted, head: Generation, floor: Generation) -> Resu
 /// The stored texts, read again by the same parsers as fresh ones: what does not parse any more is not run.
 fn checked_dialect(opened: &Opened, replica: &Replica) -> Result<Dialect> {
     let dialect = Dialect::of(replica);
-    let held: Vec<CollectionId> = replica
-        .layers
-        .iter()
-        .map(|layer| layer.collection)
-        .filter(|id| id.attachments_of().is_none())
-        .collect();
+    let held = held(replica);
     asked::filters(opened, &dialect, &held)?;
     Ok(dialect)
 }
