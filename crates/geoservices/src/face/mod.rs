@@ -38,6 +38,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use uuid::Uuid;
 
+use crate::wire::params::Params;
 use answer::{Answer, Format};
 use call::Call;
 use problem::{Problem, Result};
@@ -95,7 +96,7 @@ async fn run(
         return Err(Problem::Method("GET or POST"));
     }
     let (mut params, files) = body::read(parts, body, host.max_body_bytes()).await?;
-    *format = wanted_format(parts, &params);
+    *format = wanted_format(parts, &params, &path)?;
     let base = base_url(parts, host.as_ref())?;
     let credential = login::credential(parts, &mut params, &base);
     let referer = parts.headers.get(header::REFERER);
@@ -126,22 +127,30 @@ async fn run(
     answer.into_response(*format, range)
 }
 
-/// `f` decides; without it, a browser gets a page and a program gets JSON.
-fn wanted_format(parts: &Parts, params: &crate::wire::params::Params) -> Format {
-    match params.text("f").map(str::trim) {
-        Some(f) if f.eq_ignore_ascii_case("pjson") => Format::Pretty,
-        Some(f) if f.eq_ignore_ascii_case("html") => Format::Html,
-        Some(_) => Format::Json,
-        None => {
-            let accept = parts.headers.get(header::ACCEPT);
-            let accept = accept.and_then(|value| value.to_str().ok());
-            if accept.is_some_and(|text| text.contains("text/html")) {
-                Format::Html
-            } else {
-                Format::Json
-            }
-        }
+/// `f` decides; without it, a browser gets a page and a program gets JSON. Files come as they are, whatever is added to
+/// their URL.
+fn wanted_format(parts: &Parts, params: &Params, path: &Path) -> Result<Format> {
+    if matches!(path.words().as_slice(), ["rest", "files", ..]) {
+        return Ok(Format::Json);
     }
+    let words = [
+        ("json", Format::Json),
+        ("pjson", Format::Pretty),
+        ("html", Format::Html),
+        // Of queries alone, which look at the word again.
+        ("geojson", Format::Json),
+        ("pbf", Format::Json),
+    ];
+    if let Some(format) = params.choice("f", &words)? {
+        return Ok(format);
+    }
+    let accept = parts.headers.get(header::ACCEPT);
+    let accept = accept.and_then(|value| value.to_str().ok());
+    Ok(if accept.is_some_and(|text| text.contains("text/html")) {
+        Format::Html
+    } else {
+        Format::Json
+    })
 }
 
 fn request_id(parts: &Parts, host: &dyn Host) -> Uuid {

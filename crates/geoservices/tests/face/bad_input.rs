@@ -113,6 +113,9 @@ const CASES: &[Case] = &[
     ),
     ("0/query", &[("sqlFormat", "oracle")], "sqlFormat"),
     ("0/query", &[("f", "kmz")], "f"),
+    ("", &[("f", "xml")], "f"),
+    ("0", &[("f", "xml")], "f"),
+    ("createReplica", &[("layers", "0"), ("f", "xml")], "f"),
     (
         "2/query",
         &[("returnExtentOnly", "true")],
