@@ -9,6 +9,7 @@
 
 mod checkout;
 mod layer;
+mod phases;
 mod report;
 mod syncing;
 mod tracking;
@@ -32,6 +33,7 @@ fn main() -> Result<()> {
         .prefix("haversack-bench-")
         .tempdir_in(scratch()?)?;
     let mut figures = Vec::new();
+    let mut notes = String::new();
 
     if wanted("tracking") {
         figures.push(tracking::measure(folder.path())?);
@@ -50,7 +52,9 @@ fn main() -> Result<()> {
             figures.push(syncing::measure_download(&server, folder.path())?);
         }
         if wanted("upload") {
-            figures.push(syncing::measure_upload(&server, &data, folder.path())?);
+            let (figure, phases) = syncing::measure_upload(&server, &data, folder.path())?;
+            figures.push(figure);
+            notes = phases;
         }
     }
     if figures.is_empty() {
@@ -58,9 +62,9 @@ fn main() -> Result<()> {
     }
 
     let table = report::table(&figures);
-    println!("\n{table}");
+    println!("\n{table}\n{notes}");
     if only.is_none() {
-        report::write(&table)?;
+        report::write(&table, &notes)?;
     }
     let missed: Vec<&str> = figures
         .iter()

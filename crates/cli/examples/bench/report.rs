@@ -52,7 +52,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
 }
 
 /// Replaces `docs/benchmarks.md`.
-pub(crate) fn write(table: &str) -> Result<()> {
+pub(crate) fn write(table: &str, notes: &str) -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks.md");
     let text = format!(
         "# Benchmarks\n\n\
@@ -60,6 +60,7 @@ pub(crate) fn write(table: &str) -> Result<()> {
          same machine, disk and rows, so that it means something elsewhere, too. The files of a checkout are prepared on request, never\n\
          cached; everything that is called durable was written with `synchronous=FULL`. Medians of several rounds.\n\n\
          {table}\n\
+         {notes}\n\
          Machine: {}\n",
         machine()
     );

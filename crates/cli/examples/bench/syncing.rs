@@ -12,6 +12,7 @@ use rusqlite::{Connection, params};
 
 use crate::checkout::checkout;
 use crate::layer::{BIG, Child, LARGE, LAYER, SMALL, TINY, record};
+use crate::phases::{self, Clock, Watched};
 use crate::report::{Bound, Figure};
 use crate::{figure, median, timed};
 
@@ -48,6 +49,7 @@ fn rows(count: u64, of: u64, round: u64) -> impl Iterator<Item = GlobalId> {
 /// Edits some rows of a file by SQL, as any program does.
 fn edit(path: &Path, table: &str, ids: impl Iterator<Item = GlobalId>, word: &str) -> Result<()> {
     let mut db = Connection::open(path)?;
+    db.execute_batch("PRAGMA synchronous = FULL")?;
     let tx = db.transaction()?;
     {
         let mut statement = tx.prepare(&format!(
@@ -111,13 +113,19 @@ pub(crate) fn measure_download(server: &Child, folder: &Path) -> Result<Figure> 
 }
 
 /// From the outbox to the receipts in the file, everything durable, against the same updates of a plain copy of the table.
-pub(crate) fn measure_upload(server: &Child, data: &Path, folder: &Path) -> Result<Figure> {
+/// Gives the figure, and where the time of the median round went.
+pub(crate) fn measure_upload(
+    server: &Child,
+    data: &Path,
+    folder: &Path,
+) -> Result<(Figure, String)> {
     let path = folder.join("upload.gpkg");
     checkout(server, BIG, &path)?;
     let mut file = ReplicaFile::open(&path)?;
     let table = table(&file)?;
     let plain = plain_copy(data, folder)?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let mut spent = Vec::new();
     for round in 0..UPLOAD_ROUNDS {
         edit(
             &path,
@@ -126,10 +134,19 @@ pub(crate) fn measure_upload(server: &Child, data: &Path, folder: &Path) -> Resu
             &format!("upload {round}"),
         )?;
         let mut applied = 0;
-        ours.push(timed(|| {
-            applied = synchronise(server, BIG, &mut file)?.applied;
+        let mut remote = NativeRemote::new(server.client()?, BIG);
+        let clock = Clock::start();
+        let seconds = timed(|| {
+            let mut watched = Watched {
+                remote: &mut remote,
+                clock: clock.clone(),
+            };
+            let mut step = |step| clock.step(&step);
+            applied = client::synchronise(&mut file, &mut watched, &now, &mut step)?.applied;
             Ok(())
-        })?);
+        })?;
+        ours.push(seconds);
+        spent.push((seconds, clock.per_edit(EDITS)));
         ensure!(applied == EDITS, "{applied} edits were applied");
         theirs.push(timed(|| {
             edit(
@@ -142,7 +159,11 @@ pub(crate) fn measure_upload(server: &Child, data: &Path, folder: &Path) -> Resu
     }
     let (ours, theirs) = (median(ours), median(theirs));
     let rate = |seconds: f64| EDITS as f64 / seconds;
-    Ok(figure(
+    let of_median = spent
+        .iter()
+        .find(|(seconds, _)| seconds.total_cmp(&ours).is_eq());
+    let phases = of_median.map_or_else(String::new, |(_, spent)| phases::table(spent));
+    let figure = figure(
         "upload",
         format!(
             "{EDITS} edits end to end: {:.0} per second, plain updates in one transaction: {:.0} per second",
@@ -151,7 +172,8 @@ pub(crate) fn measure_upload(server: &Child, data: &Path, folder: &Path) -> Resu
         ),
         rate(ours) / rate(theirs),
         Bound::AtLeast(0.25),
-    ))
+    );
+    Ok((figure, phases))
 }
 
 /// The same rows with the same index on GlobalID, without triggers and tracking, as durable as ours.
