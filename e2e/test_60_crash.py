@@ -146,6 +146,43 @@ def a_checkout_that_was_killed_goes_on_where_it_was():
 
 
 @h.test
+def a_killed_server_goes_on_with_an_import_and_loads_nothing_twice():
+    server = h.Server(sample=False)
+    count = 60_000
+    path = os.path.join(h.folder(), "many.geojson")
+    with open(path, "w") as file:
+        features = (f'{{"type":"Feature","properties":{{"n":{n}}},"geometry":{{"type":"Point","coordinates":[{n % 180},{n % 90}]}}}}' for n in range(count))
+        file.write('{"type":"FeatureCollection","features":[' + ",".join(features) + "]}")
+    client = subprocess.Popen([h.BIN, "import", path, "--service", "Many", "--data", server.data], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    layer = os.path.join(server.data, "services", "Many.gpkg")
+
+    def loaded():
+        if not os.path.exists(layer):
+            return 0
+        try:
+            return h.sql(layer, "SELECT coalesce(max(batch), 0) FROM haversack_replies")[0][0]
+        except h.sqlite3.OperationalError:
+            return 0  # not made yet
+
+    for _ in range(2):
+        before, tries = loaded(), 0
+        while loaded() <= before and tries < 6000:
+            tries += 1
+            wait(0.01)
+        server.kill()
+        h.check("it was killed in the middle", 0 < loaded() < count, loaded())
+        server.start()
+    client.kill()
+    client.wait()
+    tries = 0
+    while loaded() < count and tries < 6000:
+        tries += 1
+        wait(0.02)
+    rows = h.rows(server.service("Many"), token=server.token())
+    h.equal("every row once", (len(rows), len({r["attributes"]["n"] for r in rows.values()})), (count, count))
+
+
+@h.test
 def a_torn_write_ahead_log_keeps_a_clean_beginning():
     server = h.Server()
     path = os.path.join(h.folder(), "torn.gpkg")

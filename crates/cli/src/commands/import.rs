@@ -34,7 +34,7 @@ pub(crate) fn run(args: &ImportArgs, out: Output) -> Result<Outcome> {
                 layer,
                 name: None,
             };
-            import::run(&server, &args.file, &request, &mut progress)?
+            import::run(&server, &args.file, &request, None, &mut progress)?
         }
         Directory::Running(client) => {
             let name = args

@@ -1,5 +1,9 @@
 //! Loading rows into layers: made new, or existing ones.
 
+use std::sync::Arc;
+
+use uuid::Uuid;
+
 use haversack_model::schema::{GeometryColumn, GeometryKind};
 use haversack_model::{
     Collection, CollectionId, CollectionKind, Field, FieldType, GlobalId, Record, Service, Store,
@@ -7,6 +11,7 @@ use haversack_model::{
 };
 use haversack_sync::validate;
 
+use super::journal::Journal;
 use super::{
     Loaded, Progress, Reader, Report, Request, SourceField, SourceLayer, SourceRow, convert, names,
 };
@@ -39,6 +44,7 @@ pub(super) fn load(
     server: &Server,
     reader: &mut dyn Reader,
     request: &Request,
+    key: Option<Uuid>,
     progress: Progress<'_>,
 ) -> Result<Report> {
     let layers = reader.layers().to_vec();
@@ -47,22 +53,30 @@ pub(super) fn load(
         let problem = format!("the file holds several: {}", found.join(", "));
         return Err(Error::invalid("layer", problem));
     }
-    let (store, plans) = prepare(server, &layers, request)?;
+    let (store, plans) = prepare(server, &layers, request, key)?;
     let total: u64 = layers.iter().map(|layer| layer.count).sum();
     let mut done = 0;
-    let mut report = Report {
-        service: request.service.clone(),
-        layers: Vec::new(),
+    let mut journal = Journal {
+        layers: plans.iter().map(|plan| plan.loaded.clone()).collect(),
+        is_done: false,
     };
     for (at, plan) in plans.into_iter().enumerate() {
+        let loaded_before = plan.loaded.records;
         let mut loader = Loader {
             store: store.as_ref(),
             plan,
             batch: Vec::with_capacity(BATCH),
             row: 0,
+            at,
+            key,
+            journal: &mut journal,
         };
         reader.read(at, &mut |row| {
-            loader.take(row)?;
+            if loader.row < loaded_before {
+                loader.row += 1;
+            } else {
+                loader.take(row)?;
+            }
             done += 1;
             if loader.batch.is_empty() {
                 progress("loading", done, Some(total));
@@ -71,9 +85,17 @@ pub(super) fn load(
         })?;
         loader.flush()?;
         progress("loading", done, Some(total));
-        report.layers.push(loader.plan.loaded);
     }
-    Ok(report)
+    journal.is_done = true;
+    if let Some(key) = key {
+        let mut tx = store.begin_write(clock::now())?;
+        journal.store(tx.as_mut(), key)?;
+        tx.commit()?;
+    }
+    Ok(Report {
+        service: request.service.clone(),
+        layers: journal.layers,
+    })
 }
 
 /// Makes what is missing, and finds out where every field goes.
@@ -81,33 +103,66 @@ fn prepare(
     server: &Server,
     layers: &[SourceLayer],
     request: &Request,
-) -> Result<(std::sync::Arc<dyn Store>, Vec<Plan>)> {
-    let existing = server.services.store(&request.service);
-    let Some(store) = existing else {
-        if request.layer.is_some() {
+    key: Option<Uuid>,
+) -> Result<(Arc<dyn Store>, Vec<Plan>)> {
+    let store: Arc<dyn Store> = match server.services.store(&request.service) {
+        Some(store) => store,
+        None if request.layer.is_some() => {
             return Err(Error::Missing {
                 what: "service",
                 name: request.service.clone(),
             });
         }
-        let mut service = empty_service(&request.service, layers);
-        let plans = add_layers(&mut service, layers);
-        return Ok((server.create_service(&service)?, plans));
+        // Its layers come with the journal, in one transaction.
+        None => server.create_service(&empty_service(&request.service, layers))?,
     };
-    let mut tx = store.begin_write(clock::now())?;
-    let mut service = tx.service()?;
-    let plans = if let Some(id) = request.layer {
-        let plan = append_to(tx.collection(id)?, &layers[0])?;
-        drop(tx);
-        vec![plan]
-    } else {
-        let plans = add_layers(&mut service, layers);
-        service.schema_version += 1;
-        tx.store_service(&service)?;
-        tx.commit()?;
-        plans
-    };
+    let plans = plans(store.as_ref(), layers, request, key)?;
     Ok((store, plans))
+}
+
+/// Makes the layers that are missing, or finds those that the journal names.
+fn plans(
+    store: &dyn Store,
+    layers: &[SourceLayer],
+    request: &Request,
+    key: Option<Uuid>,
+) -> Result<Vec<Plan>> {
+    let mut tx = store.begin_write(clock::now())?;
+    let begun = match key {
+        Some(key) => Journal::load(tx.as_ref(), key)?,
+        None => None,
+    };
+    if let Some(id) = request.layer {
+        let mut plan = append_to(tx.collection(id)?, &layers[0])?;
+        if let Some(loaded) = begun.and_then(|journal| journal.layers.into_iter().next()) {
+            plan.loaded = loaded;
+        }
+        return Ok(vec![plan]);
+    }
+    if let Some(journal) = begun {
+        let plan = |loaded: Loaded| {
+            let collection = tx.collection(loaded.layer)?;
+            Ok(Plan {
+                sources: (0..collection.fields.len()).map(Some).collect(),
+                loaded,
+                collection,
+            })
+        };
+        return journal.layers.into_iter().map(plan).collect();
+    }
+    let mut service = tx.service()?;
+    let plans = add_layers(&mut service, layers);
+    service.schema_version += 1;
+    tx.store_service(&service)?;
+    if let Some(key) = key {
+        let journal = Journal {
+            layers: plans.iter().map(|plan| plan.loaded.clone()).collect(),
+            is_done: false,
+        };
+        journal.store(tx.as_mut(), key)?;
+    }
+    tx.commit()?;
+    Ok(plans)
 }
 
 fn empty_service(name: &str, layers: &[SourceLayer]) -> Service {
@@ -261,6 +316,10 @@ struct Loader<'a> {
     plan: Plan,
     batch: Vec<Record>,
     row: u64,
+    /// Which layer of the file.
+    at: usize,
+    key: Option<Uuid>,
+    journal: &'a mut Journal,
 }
 
 impl Loader<'_> {
@@ -314,8 +373,12 @@ impl Loader<'_> {
             keep_apart(tx.as_mut(), self.plan.collection.id, record)?;
             tx.put(self.plan.collection.id, record, None)?;
         }
+        let before = self.journal.layers[self.at].records;
+        self.journal.layers[self.at].records = before + self.batch.len() as u64;
+        if let Some(key) = self.key {
+            self.journal.store(tx.as_mut(), key)?;
+        }
         tx.commit()?;
-        self.plan.loaded.records += self.batch.len() as u64;
         self.batch.clear();
         Ok(())
     }

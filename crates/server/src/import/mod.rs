@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use haversack_model::schema::GeometryKind;
-use haversack_model::{CollectionId, FieldType, Geometry, Value};
+use uuid::Uuid;
+
+use haversack_model::{CollectionId, FieldType, Geometry, Store as _, Value};
 
 use crate::Server;
 use crate::error::{Error, Result};
@@ -16,6 +18,7 @@ mod convert;
 mod geojson;
 mod geopackage;
 mod infer;
+mod journal;
 mod load;
 mod names;
 
@@ -122,7 +125,7 @@ struct SourceGeometry {
 struct SourceRow {
     values: Vec<Value>,
     geometry: Option<Geometry>,
-    global_id: Option<uuid::Uuid>,
+    global_id: Option<Uuid>,
 }
 
 /// What a format gives.
@@ -133,7 +136,7 @@ trait Reader {
     fn read(&mut self, layer: usize, visit: &mut dyn FnMut(SourceRow) -> Result<()>) -> Result<()>;
 }
 
-/// Imports a file.
+/// Imports a file. With a key, an import that was cut is gone on with: what the same key has loaded is not loaded again.
 ///
 /// # Errors
 /// [`Error::Invalid`] names what in the file does not fit, with the number of the feature. Batches before it stay.
@@ -141,6 +144,7 @@ pub fn run(
     server: &Server,
     file: &Path,
     request: &Request,
+    key: Option<Uuid>,
     progress: Progress<'_>,
 ) -> Result<Report> {
     let stem = file.file_stem().and_then(|s| s.to_str()).unwrap_or("layer");
@@ -152,7 +156,23 @@ pub fn run(
     if reader.layers().is_empty() {
         return Err(invalid(file, "it holds no layer"));
     }
-    load::load(server, reader.as_mut(), request, progress)
+    load::load(server, reader.as_mut(), request, key, progress)
+}
+
+/// The report of an import that is done, if it is.
+///
+/// # Errors
+/// The store's.
+pub fn finished(server: &Server, request: &Request, key: Uuid) -> Result<Option<Report>> {
+    let Some(store) = server.services.store(&request.service) else {
+        return Ok(None);
+    };
+    let tx = store.begin_read()?;
+    let done = journal::Journal::load(tx.as_ref(), key)?.filter(|journal| journal.is_done);
+    Ok(done.map(|journal| Report {
+        service: request.service.clone(),
+        layers: journal.layers,
+    }))
 }
 
 fn invalid(file: &Path, problem: impl Into<String>) -> Error {

@@ -22,7 +22,7 @@ fn request(service: &str, format: Source) -> Request {
 }
 
 fn import(server: &Server, file: &Path, request: &Request) -> Result<Report> {
-    run(server, file, request, &mut |_, _, _| {})
+    run(server, file, request, None, &mut |_, _, _| {})
 }
 
 fn import_text(dir: &Path, server: &Server, text: &str, request: &Request) -> Result<Report> {
@@ -360,4 +360,73 @@ fn a_file_that_gdal_wrote_loads_with_its_types() {
     );
     assert!(found[1].values.iter().all(Value::is_null));
     assert_eq!(collection.geometry.unwrap().srid, 4326);
+}
+
+#[test]
+fn an_import_that_was_cut_goes_on_behind_its_last_transaction() {
+    let (dir, server) = server();
+    let features: Vec<String> = (0..12_345)
+        .map(|n| format!(r#"{{"type": "Feature", "properties": {{"n": {n}}}, "geometry": {{"type": "Point", "coordinates": [{n}, 1]}}}}"#))
+        .collect();
+    let text = format!(
+        r#"{{"type": "FeatureCollection", "features": [{}]}}"#,
+        features.join(",")
+    );
+    let file = dir.path().join("many.geojson");
+    std::fs::write(&file, text).unwrap();
+    let asked = request("Many", Source::Geojson);
+    let key = Uuid::from_u128(1);
+    // The program ends at the first and then at the second transaction that was made durable.
+    for stop_at in [5_000, 10_000] {
+        let cut = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            run(&server, &file, &asked, Some(key), &mut |phase, done, _| {
+                assert!(phase != "loading" || done != stop_at, "the end");
+            })
+        }));
+        assert!(cut.is_err());
+        assert_eq!(records(&server, "Many", 0).len(), stop_at as usize);
+        assert_eq!(finished(&server, &asked, key).unwrap(), None);
+    }
+    let report = run(&server, &file, &asked, Some(key), &mut |_, _, _| {}).unwrap();
+    assert_eq!(report.layers[0].records, 12_345);
+    let found = records(&server, "Many", 0);
+    let numbers: std::collections::BTreeSet<_> =
+        found.iter().map(|one| one.values[0].as_integer()).collect();
+    assert_eq!((found.len(), numbers.len()), (12_345, 12_345));
+    let layers = server.services.store("Many").unwrap();
+    assert_eq!(
+        layers
+            .begin_read()
+            .unwrap()
+            .service()
+            .unwrap()
+            .collections
+            .len(),
+        1
+    );
+
+    // Done, and killed before the job was noted as done: nothing is loaded again, the file may be gone.
+    assert_eq!(
+        finished(&server, &asked, key).unwrap(),
+        Some(report.clone())
+    );
+    assert_eq!(
+        run(&server, &file, &asked, Some(key), &mut |_, _, _| {}).unwrap(),
+        report
+    );
+    assert_eq!(records(&server, "Many", 0).len(), 12_345);
+    // Appending with another key loads again, as asked.
+    let more = Request {
+        layer: Some(CollectionId(0)),
+        ..asked
+    };
+    run(
+        &server,
+        &file,
+        &more,
+        Some(Uuid::from_u128(2)),
+        &mut |_, _, _| {},
+    )
+    .unwrap();
+    assert_eq!(records(&server, "Many", 0).len(), 24_690);
 }

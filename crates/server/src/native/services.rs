@@ -261,11 +261,16 @@ impl JobRunner for Importer {
         let server = self.server.upgrade().ok_or("the server is stopping")?;
         let asked: ImportJob =
             serde_json::from_str(&job.request).map_err(|e| format!("the job is damaged: {e}"))?;
-        let file = server
-            .file(asked.file, &job.owner)
-            .ok_or("the uploaded file has expired")?;
-        let report = import::run(&server, &file.path, &asked.request, progress)
-            .map_err(|error| error.to_string())?;
+        let done = import::finished(&server, &asked.request, job.id);
+        let report = if let Some(report) = done.map_err(|error| error.to_string())? {
+            report
+        } else {
+            let file = server
+                .file(asked.file, &job.owner)
+                .ok_or("the uploaded file has expired")?;
+            import::run(&server, &file.path, &asked.request, Some(job.id), progress)
+                .map_err(|error| error.to_string())?
+        };
         // What cannot be removed now expires.
         let _ = server.remove_file(asked.file);
         serde_json::to_string(&report).map_err(|e| e.to_string())
