@@ -29,6 +29,9 @@ pub struct Replica {
     pub created_at: Timestamp,
     /// When it last synchronised.
     pub synced_at: Timestamp,
+    /// It has not synchronised for so long that it does not hold history back any more. Its next sync ends that.
+    #[serde(default)]
+    pub is_dormant: bool,
     /// Last native batch applied; zero before the first.
     pub last_batch: BatchNumber,
     /// What its dialect wants remembered (texts of filters, options), opaque to the core.

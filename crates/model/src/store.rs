@@ -232,7 +232,8 @@ pub trait WriteTx: ReadTx {
     /// Replaces the service's definition. New nullable columns are added to tables; other changes of a table's
     /// shape are refused.
     fn store_service(&mut self, service: &Service) -> Result<()>;
-    /// Removes tombstones and history at or below a generation, never past a replica's cursor; the floor follows.
+    /// Removes tombstones and history at or below a generation, never past the cursor of a replica that is not dormant; the
+    /// floor follows.
     /// Blobs that nothing names are removed too, once they are a week old: they arrive before the batch that names them.
     fn prune_history(&mut self, upto: Generation) -> Result<Generation>;
     /// Begins a new history: forks at the present head and jumps to the next multiple of 2^40.

@@ -80,9 +80,13 @@ settings! {
     file_quota_bytes: u64 = 20 * 1024 * 1024 * 1024, "Bytes of prepared and uploaded files that one owner may have.";
     max_copy_rows: u64 = 5_000_000, "Rows of a replica or extract that an ArcGIS client may ask for; larger ones are refused before the work begins.";
     max_copy_bytes: u64 = 4 * 1024 * 1024 * 1024, "Bytes of attachments within such a replica.";
+    files_per_owner: u32 = 1000, "Prepared and uploaded files, parts of uploads included, that one owner may have.";
+    disk_reserve_bytes: u64 = 256 * 1024 * 1024, "Bytes that must stay free on the disk: with fewer, no file is prepared and no upload accepted.";
     page_changes: u64 = 5000, "Changes in one page of a native download.";
     history_generations: u64 = 1_000_000, "Generations for which tombstones and replaced versions are kept; never fewer than a live replica needs.";
-    replica_expiry_d: u64 = 180, "Days without a sync after which a replica no longer holds history back.";
+    history_d: u64 = 365, "Days for which tombstones and replaced versions are kept, whichever limit is met first; never fewer than a live replica needs.";
+    replica_expiry_d: u64 = 180, "Days without a sync after which a replica no longer holds history back; its next sync may have to compare everything anew.";
+    replica_forget_d: u64 = 730, "Days without a sync after which a replica is forgotten: its file must be checked out anew.";
 }
 
 fn written<T: Serialize>(value: &T) -> String {

@@ -9,7 +9,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::{Error, Result, while_doing};
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_course.sql"),
+];
 
 /// One connection, shared: statements here are short.
 #[derive(Clone, Debug)]

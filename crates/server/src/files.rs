@@ -21,6 +21,8 @@ pub struct Files {
     folder: PathBuf,
     retention_ms: i64,
     quota_bytes: u64,
+    per_owner: u32,
+    disk_reserve_bytes: u64,
 }
 
 impl Files {
@@ -31,15 +33,27 @@ impl Files {
             folder,
             retention_ms: config.file_retention_h.max(1) as i64 * 3_600_000,
             quota_bytes: config.file_quota_bytes,
+            per_owner: config.files_per_owner,
+            disk_reserve_bytes: config.disk_reserve_bytes,
         }
     }
 
     /// A new file; nothing is written yet.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the owner's files take more than the quota.
+    /// [`Error::Invalid`] if the owner's files are too many or take more than the quota; [`haversack_model::Error::DiskFull`]
+    /// if the disk's reserve would be used up.
     pub fn create(&self, owner: &Principal, extension: &str, now: Timestamp) -> Result<StoredFile> {
-        let used = self.used_bytes(&owner.name)?;
+        if free_bytes(&self.folder).is_some_and(|free| free < self.disk_reserve_bytes) {
+            return Err(haversack_model::Error::DiskFull.into());
+        }
+        let (count, used) = self.used(&owner.name)?;
+        if count >= self.per_owner {
+            return Err(Error::invalid(
+                "files",
+                format!("there are {count}, more are not allowed; wait until some expire"),
+            ));
+        }
         if used >= self.quota_bytes {
             return Err(Error::invalid(
                 "files",
@@ -171,7 +185,8 @@ impl Files {
         Ok(removed)
     }
 
-    fn used_bytes(&self, owner: &str) -> Result<u64> {
+    /// How many files an owner has, and their bytes.
+    fn used(&self, owner: &str) -> Result<(u32, u64)> {
         let doing = "adding file sizes up";
         let connection = self.db.lock();
         let mut statement = connection
@@ -180,12 +195,13 @@ impl Files {
         let rows = statement
             .query_map([owner], |row| self.read(row))
             .map_err(while_doing(doing))?;
-        let mut sum = 0;
+        let (mut count, mut sum) = (0, 0);
         for file in rows {
             let path = file.map_err(while_doing(doing))?.path;
+            count += 1;
             sum += std::fs::metadata(path).map_or(0, |m| m.len());
         }
-        Ok(sum)
+        Ok((count, sum))
     }
 
     fn path(&self, id: Uuid, extension: &str) -> PathBuf {
@@ -208,6 +224,12 @@ impl Files {
             note: row.get(5)?,
         })
     }
+}
+
+/// What is free on the disk of a folder, for others than its administrator; `None` where that cannot be known.
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 fn is_beside(path: &Path, stem: &std::ffi::OsStr) -> bool {
@@ -273,6 +295,37 @@ mod tests {
         );
         assert_eq!(files.sweep(later).unwrap(), 3);
         assert!(new.path.exists() && new.path.with_extension("gpkg-journal").exists());
+    }
+
+    #[test]
+    fn an_owner_has_so_many_files_and_no_more() {
+        let config = Config {
+            files_per_owner: 2,
+            ..Config::default()
+        };
+        let (_dir, files) = files(&config);
+        let ada = user("ada", false);
+        let first = files.create(&ada, "upload", NOW).unwrap();
+        files.create(&ada, "upload", NOW).unwrap();
+        let refused = files.create(&ada, "upload", NOW).unwrap_err().to_string();
+        assert!(refused.contains("there are 2"), "{refused}");
+        assert!(files.create(&user("bob", false), "upload", NOW).is_ok());
+        files.remove(first.id).unwrap();
+        assert!(files.create(&ada, "upload", NOW).is_ok());
+    }
+
+    #[test]
+    fn the_reserve_of_the_disk_is_left_alone() {
+        let config = Config {
+            disk_reserve_bytes: u64::MAX,
+            ..Config::default()
+        };
+        let (_dir, files) = files(&config);
+        let refused = files.create(&user("ada", false), "gpkg", NOW);
+        assert!(matches!(
+            refused,
+            Err(Error::Model(haversack_model::Error::DiskFull))
+        ));
     }
 
     #[test]

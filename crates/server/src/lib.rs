@@ -19,6 +19,7 @@ pub mod services;
 pub mod tls;
 
 mod attempts;
+mod course;
 mod cursors;
 mod db;
 mod http;

@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use haversack_model::host::{Binding, JobRunner, LoginError, Origin, StoredFile, Token};
 use haversack_model::{
-    Access, Collection, CollectionId, Filter, Generation, Host, Job, Principal, Replica, Right,
-    Service, Store, Timestamp,
+    Access, Collection, CollectionId, Filter, Generation, Host, Job, Principal, Right, Service,
+    Store, Timestamp,
 };
 
 use crate::accounts::{Accounts, OPERATOR};
 use crate::clock;
+use crate::course::Course;
 use crate::cursors::Cursors;
 use crate::datadir::DataDir;
 use crate::db::Db;
@@ -43,6 +44,7 @@ pub struct Server {
     /// The published services.
     pub services: Services,
     pub(crate) cursors: Cursors,
+    course: Course,
     marks: Marks,
     id: Uuid,
     operator_token: String,
@@ -69,6 +71,7 @@ impl Server {
             id: Uuid::from_bytes(db.value_or("server id", || *secret::random_uuid().as_bytes())?),
             operator_token: secret::random_token(),
             accounts: Accounts::new(db.clone(), &config),
+            course: Course::new(db.clone()),
             cursors: Cursors::new(&db)?,
             grants: Grants::new(db.clone()),
             jobs: Arc::new(Jobs::new(db.clone(), &config)),
@@ -122,39 +125,57 @@ impl Server {
         }
     }
 
-    /// Forgets replicas that have not synchronised for long, and the history that nobody needs any more.
-    fn prune(&self, now: Timestamp) -> Result<()> {
+    /// Forgets history that nobody needs any more: beyond the limits of count and age, but never what a replica needs that
+    /// still counts. Replicas that have not synchronised for long count no more, and at last are forgotten, too.
+    pub fn prune(&self, now: Timestamp) -> Result<()> {
         const DAY_MS: i64 = 86_400_000;
-        let expiry_ms = (self.config.replica_expiry_d.max(1) as i64).saturating_mul(DAY_MS);
+        let ago = |days: u64| {
+            let days = i64::try_from(days.max(1)).unwrap_or(i64::MAX);
+            Timestamp(now.0.saturating_sub(days.saturating_mul(DAY_MS)))
+        };
+        let dormant_since = ago(self.config.replica_expiry_d);
+        let forgotten_since = ago(self
+            .config
+            .replica_forget_d
+            .max(self.config.replica_expiry_d));
         for name in self.services.names() {
             let Some(store) = self.services.store(&name) else {
                 continue;
             };
-            let (head, expired) = {
+            let (head, replicas) = {
                 let tx = store.begin_read()?;
-                let is_expired = |r: &Replica| now.0.saturating_sub(r.synced_at.0) > expiry_ms;
-                let replicas = tx.replicas()?;
-                let expired: Vec<_> = replicas
-                    .iter()
-                    .filter(|r| is_expired(r))
-                    .map(|r| r.id)
-                    .collect();
-                (tx.head()?, expired)
+                (tx.head()?, tx.replicas()?)
             };
-            let upto = head
+            let (forgotten, rest): (Vec<_>, Vec<_>) = replicas
+                .into_iter()
+                .partition(|replica| replica.synced_at < forgotten_since);
+            let dormant: Vec<_> = rest
+                .into_iter()
+                .filter(|replica| replica.synced_at < dormant_since && !replica.is_dormant)
+                .collect();
+            let by_count = head
                 .generation
                 .0
                 .saturating_sub(self.config.history_generations);
-            if expired.is_empty() && upto <= head.floor.0 {
+            let by_age = self
+                .course
+                .reached(&name, &head, now, ago(self.config.history_d))?;
+            let upto = by_age.max(Generation(by_count));
+            if forgotten.is_empty() && dormant.is_empty() && upto <= head.floor {
                 continue;
             }
             let mut tx = store.begin_write(now)?;
-            for id in expired {
-                tx.remove_replica(id)?;
-                tracing::info!(service = name, replica = %id, "an abandoned replica was forgotten");
+            for replica in forgotten {
+                tx.remove_replica(replica.id)?;
+                tracing::info!(service = name, replica = %replica.id, "an abandoned replica was forgotten");
             }
-            if upto > head.floor.0 {
-                let floor = tx.prune_history(Generation(upto))?;
+            for mut replica in dormant {
+                replica.is_dormant = true;
+                tx.store_replica(&replica)?;
+                tracing::info!(service = name, replica = %replica.id, "a replica no longer holds history back");
+            }
+            if upto > head.floor {
+                let floor = tx.prune_history(upto)?;
                 tracing::info!(service = name, %floor, "history was pruned");
             }
             tx.commit()?;

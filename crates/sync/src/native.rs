@@ -123,6 +123,7 @@ pub fn push(
 
 /// Notes how far a replica has come, so that history that it does not need can go. Store the replica afterwards.
 pub fn note_cursor(replica: &mut Replica, generation: Generation) {
+    replica.is_dormant = false;
     for layer in &mut replica.layers {
         layer.cursor = layer.cursor.max(generation);
     }

@@ -84,6 +84,7 @@ pub fn register(
         schema_version,
         created_at: now,
         synced_at: now,
+        is_dormant: false,
         last_batch: BatchNumber(0),
         dialect: new.dialect,
     };

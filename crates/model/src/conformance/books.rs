@@ -33,6 +33,7 @@ pub fn replica(n: u128, cursor: Generation) -> Replica {
         schema_version: 1,
         created_at: Timestamp(5),
         synced_at: Timestamp(6),
+        is_dormant: false,
         last_batch: BatchNumber(7),
         dialect: "{\"where\":\"1=1\"}".into(),
     }

@@ -183,7 +183,7 @@ fn note_synced(call: &Call, store: &dyn Store, replica: &Replica, cursor: Cursor
         .layers
         .iter()
         .all(|layer| layer.cursor >= cursor.generation);
-    if is_known && now.0 - replica.synced_at.0 < OFTEN_ENOUGH_MS {
+    if is_known && !replica.is_dormant && now.0 - replica.synced_at.0 < OFTEN_ENOUGH_MS {
         return Ok(());
     }
     let mut tx = store.begin_write(now)?;

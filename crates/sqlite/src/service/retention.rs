@@ -22,6 +22,7 @@ impl View<'_> {
         let pinned = self
             .replicas()?
             .iter()
+            .filter(|replica| !replica.is_dormant)
             .flat_map(|replica| replica.layers.iter().map(|layer| layer.cursor))
             .min();
         let floor = upto

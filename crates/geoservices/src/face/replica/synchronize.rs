@@ -345,6 +345,7 @@ fn cursors(layers: &[Wanted]) -> Vec<(CollectionId, Option<Generation>)> {
 /// What the client names it has for sure; what it is about to get it may never get.
 fn keep_books(replica: &mut Replica, layers: &[Wanted], now: haversack_model::Timestamp) {
     replica.synced_at = now;
+    replica.is_dormant = false;
     for wanted in layers.iter().filter(|layer| layer.flow.downloads()) {
         for layer in &mut replica.layers {
             let of = layer
