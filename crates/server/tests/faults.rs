@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use haversack_model::Error;
-use haversack_server::native::NativeRemote;
+use haversack_server::native::{Compression, NativeRemote};
 use support::proxy::{Fault, Proxy, Rule};
 use support::{checkout, client_at, edit_with_sql, editor, is_equal, remote, start, sync};
 
@@ -112,7 +112,10 @@ fn a_download_continues_where_the_connection_broke() {
         handle.address,
         Arc::new(move |_| Fault::CutResponse(limit.load(Ordering::SeqCst))),
     );
-    let broken = through(&proxy, &handle);
+    // Uncompressed: what is left after a cut would fit into one connection otherwise.
+    let url = format!("https://127.0.0.1:{}", proxy.address.port());
+    let plain = client_at(&url, &handle, editor()).with_compression(Compression::Never);
+    let broken = NativeRemote::new(plain, "WildfireSync");
     let path = dir.path().join("cut.gpkg");
     let file = checkout(&broken, "cut", &path);
     assert!(proxy.connections() >= 3, "{}", proxy.connections());
