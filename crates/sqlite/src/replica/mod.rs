@@ -18,9 +18,12 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 mod attachments;
+mod batches;
 mod check;
+mod conflicts;
 mod fault;
 mod header;
+mod json;
 mod layer;
 mod migrate;
 mod outbox;

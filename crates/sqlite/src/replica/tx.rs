@@ -6,18 +6,19 @@ use std::collections::{BTreeMap, HashMap};
 use haversack_model::conflict::Decided;
 use haversack_model::local::{FrozenBatch, OutboxEntry, Removal, ReplicaHeader, RowVersion};
 use haversack_model::{
-    BatchNumber, BlobHash, Collection, CollectionId, Conflict, ConflictId, Cursor, Edit, Envelope,
-    Generation, GlobalId, HistoryId, Outcome, Receipt, Record, ReplicaTx, Result, Seal, Theirs,
+    BatchNumber, BlobHash, Collection, CollectionId, Conflict, ConflictId, Edit, Envelope,
+    Generation, GlobalId, Receipt, Record, ReplicaTx, Result, Theirs,
 };
-use rusqlite::{Connection, OptionalExtension, params};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use rusqlite::{Connection, params};
 
 use super::fault::{Doing, damaged};
 use super::layer::Layer;
 use super::outbox::{self, Line, Which};
 use super::row::Readable;
-use super::{Known, attachments, check, find, header, migrate, row, schema_version, shape};
+use super::{
+    Known, attachments, batches, check, conflicts, find, header, migrate, row, schema_version,
+    shape,
+};
 
 /// How many numbers of the file's counter a transaction takes at a time.
 const NUMBERS: i64 = 256;
@@ -292,23 +293,6 @@ impl Drop for Tx<'_> {
     }
 }
 
-fn json<T: Serialize>(what: &str, value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|why| damaged(what, why))
-}
-fn from_json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|why| damaged(what, why))
-}
-
-/// A word for people.
-fn outcome_word(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Applied => "applied",
-        Outcome::Merged => "merged",
-        Outcome::Conflict { .. } => "conflict",
-        Outcome::Rejected { .. } => "rejected",
-    }
-}
-
 impl ReplicaTx for Tx<'_> {
     fn header(&self) -> Result<ReplicaHeader> {
         header::load(self.conn)
@@ -434,71 +418,13 @@ impl ReplicaTx for Tx<'_> {
     }
 
     fn unanswered_batch(&self) -> Result<Option<FrozenBatch>> {
-        let found: Option<(i64, String, i64, String, Option<String>)> = self
-            .conn
-            .prepare_cached(
-                "SELECT number, history, generation, edits, seal FROM haversack_batches ORDER BY number LIMIT 1",
-            )
-            .and_then(|mut statement| {
-                statement
-                    .query_row([], |row| {
-                        Ok((
-                            row.get(0)?,
-                            row.get(1)?,
-                            row.get(2)?,
-                            row.get(3)?,
-                            row.get(4)?,
-                        ))
-                    })
-                    .optional()
-            })
-            .doing("reading a batch")?;
-        let Some((number, history, generation, edits, seal)) = found else {
-            return Ok(None);
-        };
-        Ok(Some(FrozenBatch {
-            number: BatchNumber(number as u64),
-            edits: from_json("haversack_batches.edits", &edits)?,
-            cursor: Cursor {
-                history: history
-                    .parse::<HistoryId>()
-                    .map_err(|why| damaged("haversack_batches.history", why))?,
-                generation: Generation(generation as u64),
-                seal: match seal {
-                    Some(text) => Some(header::seal("haversack_batches.seal", &text)?),
-                    None => None,
-                },
-            },
-        }))
+        batches::unanswered(self.conn)
     }
     fn store_batch(&mut self, batch: &FrozenBatch) -> Result<()> {
-        self.conn
-            .prepare_cached(
-                "INSERT INTO haversack_batches (number, history, generation, edits, seal) VALUES (?1, ?2, ?3, ?4, ?5) \
-                 ON CONFLICT (number) DO UPDATE SET history = excluded.history, generation = excluded.generation, \
-                 edits = excluded.edits, seal = excluded.seal",
-            )
-            .and_then(|mut statement| {
-                statement.execute(params![
-                    batch.number.0 as i64,
-                    batch.cursor.history.to_string(),
-                    batch.cursor.generation.0 as i64,
-                    json("haversack_batches.edits", &batch.edits)
-                        .map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?,
-                    batch.cursor.seal.map(Seal::to_hex)
-                ])
-            })
-            .doing("keeping a batch")?;
-        Ok(())
+        batches::store(self.conn, batch)
     }
     fn remove_batch(&mut self, number: BatchNumber) -> Result<()> {
-        self.conn
-            .execute(
-                "DELETE FROM haversack_batches WHERE number = ?1",
-                [number.0 as i64],
-            )
-            .doing("forgetting a batch")?;
-        Ok(())
+        batches::remove(self.conn, number)
     }
     fn store_receipt(
         &mut self,
@@ -506,129 +432,23 @@ impl ReplicaTx for Tx<'_> {
         edit: &Edit,
         receipt: &Receipt,
     ) -> Result<()> {
-        let (edit, answer) = (
-            json("haversack_receipts.edit", edit)?,
-            json("haversack_receipts.receipt", receipt)?,
-        );
-        self.conn
-            .prepare_cached(
-                "INSERT INTO haversack_receipts (generation, collection, global_id, outcome, edit, receipt) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )
-            .and_then(|mut statement| {
-                statement.execute(params![
-                    generation.0 as i64,
-                    receipt.collection.0,
-                    receipt.global_id.to_string(),
-                    outcome_word(&receipt.outcome),
-                    edit,
-                    answer
-                ])
-            })
-            .doing("keeping a receipt")?;
-        Ok(())
+        batches::store_receipt(self.conn, generation, edit, receipt)
     }
     fn receipts_above(&self, generation: Generation) -> Result<Vec<(CollectionId, Edit)>> {
-        let rows: Vec<(u32, String)> = self
-            .conn
-            .prepare_cached(
-                "SELECT collection, edit FROM haversack_receipts WHERE generation > ?1 ORDER BY no",
-            )
-            .and_then(|mut statement| {
-                statement
-                    .query_map([generation.0 as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
-                    .collect()
-            })
-            .doing("reading receipts")?;
-        rows.into_iter()
-            .map(|(collection, edit)| {
-                Ok((
-                    CollectionId(collection),
-                    from_json("haversack_receipts.edit", &edit)?,
-                ))
-            })
-            .collect()
+        batches::receipts_above(self.conn, generation)
     }
 
     fn store_conflict(&mut self, conflict: &Conflict) -> Result<()> {
-        let text = json("haversack_conflicts", conflict)?;
-        self.conn
-            .prepare_cached(
-                "INSERT INTO haversack_conflicts (id, collection, global_id, at_ms, kind, fields, winner, reason, kept, conflict) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
-                 ON CONFLICT (id) DO UPDATE SET at_ms = excluded.at_ms, kind = excluded.kind, fields = excluded.fields, \
-                 winner = excluded.winner, reason = excluded.reason, kept = excluded.kept, conflict = excluded.conflict",
-            )
-            .and_then(|mut statement| {
-                statement.execute(params![
-                    conflict.id.to_string(),
-                    conflict.collection.0,
-                    conflict.global_id.to_string(),
-                    conflict.at.0,
-                    format!("{:?}", conflict.kind),
-                    conflict.fields.join(", "),
-                    format!("{:?}", conflict.winner),
-                    conflict.reason,
-                    conflict.resolution.as_ref().map(|r| r.kept.as_str()),
-                    text
-                ])
-            })
-            .doing("keeping a conflict")?;
-        Ok(())
+        conflicts::store(self.conn, conflict)
     }
     fn conflicts(&self, open_only: bool) -> Result<Vec<Conflict>> {
-        let texts: Vec<String> = self
-            .conn
-            .prepare_cached(
-                "SELECT conflict FROM haversack_conflicts WHERE kept IS NULL OR NOT ?1 ORDER BY at_ms, id",
-            )
-            .and_then(|mut statement| {
-                statement
-                    .query_map([open_only], |row| row.get(0))?
-                    .collect()
-            })
-            .doing("reading conflicts")?;
-        texts
-            .iter()
-            .map(|text| from_json("haversack_conflicts", text))
-            .collect()
+        conflicts::all(self.conn, open_only)
     }
-
     fn conflict(&self, id: ConflictId) -> Result<Option<Conflict>> {
-        let text: Option<String> = self
-            .conn
-            .prepare_cached("SELECT conflict FROM haversack_conflicts WHERE id = ?1")
-            .and_then(|mut statement| {
-                statement
-                    .query_row([id.to_string()], |row| row.get(0))
-                    .optional()
-            })
-            .doing("reading a conflict")?;
-        text.map(|text| from_json("haversack_conflicts", &text))
-            .transpose()
+        conflicts::one(self.conn, id)
     }
     fn untold_decisions(&self) -> Result<Vec<Decided>> {
-        // Only these are read: a file may keep many that are settled.
-        let rows: Vec<(String, String)> = self
-            .conn
-            .prepare_cached(
-                "SELECT id, json_extract(conflict, '$.resolution') FROM haversack_conflicts \
-                 WHERE kept IS NOT NULL AND NOT coalesce(json_extract(conflict, '$.resolution.told'), 0) ORDER BY at_ms, id",
-            )
-            .and_then(|mut statement| {
-                statement
-                    .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-                    .collect()
-            })
-            .doing("reading decisions")?;
-        rows.iter()
-            .map(|(id, resolution)| {
-                Ok(Decided {
-                    conflict: from_json("haversack_conflicts.id", &format!("{id:?}"))?,
-                    resolution: from_json("haversack_conflicts", resolution)?,
-                })
-            })
-            .collect()
+        conflicts::untold(self.conn)
     }
 
     fn blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>> {
