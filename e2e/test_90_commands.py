@@ -95,17 +95,109 @@ def users_and_grants_work_with_and_without_a_server():
     h.equal("without a server the directory is opened", [u["name"] for u in h.cli("user", "list", "--data", server.data)["users"]], [server.USER])
 
 
+def fails(args, code, *words, env=None):
+    """A command that must fail: with this code, a sentence for people that holds the words, and JSON for programs."""
+    done = h.cli_raw("--json", *args, env=env)
+    said = done.stderr
+    h.check(f"{' '.join(map(str, args))[:90]} ends with {code} and a sentence", done.returncode == code and said.strip(), [done.returncode, said])
+    h.check("which has no internals and says what to do", not any(bad in said for bad in ("panicked", "Error {", "Some(", "os error 2")) and all(w in said for w in words), said)
+    if code != 2:
+        message = json.loads(done.stdout)["error"]["message"]
+        h.check("programs get the same words", message.strip() and message in said.replace("\n", " "), [message, said])
+
+
 @h.test
-def every_failure_is_a_sentence_and_a_code():
-    nothing = os.path.join(h.folder(), "nothing.gpkg")
-    for args, code in ((("status", nothing), 1), (("sync", nothing), 1), (("frobnicate",), 2),
-                       (("checkout", "http://127.0.0.1:9/arcgis/rest/services/X/FeatureServer", "-o", nothing), 5),
-                       (("import", nothing, "--service", "X", "--data", h.folder()), 1)):
-        done = h.cli_raw("--json", *args)
-        h.equal(f"{args[0]}: code {code}", done.returncode, code)
-        h.check(f"{args[0]}: no internals in the sentence", done.stderr.strip() and "panicked" not in done.stderr and "Error {" not in done.stderr, done.stderr)
-        if code != 2:
-            h.check(f"{args[0]}: JSON for programs", json.loads(done.stdout)["error"]["message"])
+def what_is_no_replica_file_is_said_so():
+    folder = h.folder()
+    path = lambda name: os.path.join(folder, name)
+    open(path("text.gpkg"), "w").write("hello, I am no database at all")
+    open(path("empty.gpkg"), "w").close()
+    h.sql(path("plain.gpkg"), "CREATE TABLE a (b)")
+    os.mkdir(path("folder.gpkg"))
+    for command in (["status"], ["diff"], ["sync"], ["sync", "--dry-run"], ["verify"], ["release"], ["repair"], ["conflicts", "list"], ["conflicts", "show"]):
+        more = ["5f"] if command[-1] == "show" else []
+        for name, words in (("missing.gpkg", "no such file"), ("text.gpkg", "not a replica file"), ("empty.gpkg", "haversack checkout"), ("plain.gpkg", "haversack checkout"), ("folder.gpkg", "folder")):
+            done = h.cli_raw(*command, path(name), *more)
+            if done.returncode != 1 or words not in done.stderr or done.stderr.count(name) != 1:
+                h.check(f"{command} of {name}", False, [done.returncode, done.stderr])
+    h.ok("nine commands say what is wrong with five kinds of other files")
+
+
+@h.test
+def a_checkout_that_cannot_be_says_what_would_do():
+    server = h.Server()
+    url, folder = server.service(), h.folder()
+    path = lambda name: os.path.join(folder, name)
+    checkout = lambda url, name, *more: ["checkout", url, "-o", path(name), *more]
+    open(path("there.gpkg"), "w").close()
+    fails(checkout(url, "there.gpkg"), 1, "exists already")
+    fails(checkout(url, "nowhere/x.gpkg"), 1, "no folder")
+    fails(checkout(server.service("Nope"), "x.gpkg"), 4, "--user")
+    fails(checkout(server.http, "x.gpkg"), 1, "FeatureServer")
+    fails(checkout("127.0.0.1:8080", "x.gpkg"), 1, "https://")
+    fails(checkout("http://127.0.0.1:9/arcgis/rest/services/X/FeatureServer", "x.gpkg"), 5, "did not answer")
+    fails(checkout(server.service(base=server.https), "x.gpkg"), 1, "--ca")
+    fails(checkout(url, "x.gpkg", "--layers", "9"), 1, "it has 0 (Wildfire Response Points)")
+    fails(checkout(url, "x.gpkg", "--layers", "points"), 2, "numbers")
+    fails(checkout(url, "x.gpkg", "--where", "nope = 1"), 1, "nope")
+    fails(checkout(url, "x.gpkg", "--where", "name ="), 1, "expected a value")
+    fails(checkout(url, "x.gpkg", "--where", "9:name = 'a'"), 1, "layer 9")
+    fails(checkout(url, "x.gpkg", "--layers", "0", "--where", "2:kind = 'a'"), 1, "layer 2")
+    fails(checkout(url, "x.gpkg", "--where", "name = 'x'; drop table a"), 1, "one clause")
+    fails(checkout(url, "x.gpkg", "--bbox", "1,2,3"), 1, "west,south,east,north")
+    fails(checkout(url, "x.gpkg", "--bbox", "10,0,5,5"), 1, "west")
+    fails(checkout(url, "x.gpkg", "--bbox", "-13000000,4000000,-12000000,5000000"), 1, "degrees")
+    fails(checkout(url, "x.gpkg", "--token", "abc"), 4, "log in again")
+    fails(checkout(url, "x.gpkg", "--user", "editor"), 1, "--password-stdin")
+    fails(checkout(url, "x.gpkg", "--user", "editor"), 4, "wrong", env={"HAVERSACK_PASSWORD": "wrong"})
+    fails(checkout(url, "x.gpkg", "--user", "nobody"), 4, "wrong", env={"HAVERSACK_PASSWORD": "wrong"})
+    fails(checkout(server.service("Ports"), "x.gpkg"), 4, "sync", "--user")
+    fails(checkout(url, "x.gpkg", "--ca", path("no.pem")), 1, "no.pem", "not found")
+    fails(checkout(url, "x.gpkg", "--ca", path("there.gpkg")), 1, "no certificate")
+    fails(checkout(url, "x.gpkg", "--ca", path("there.gpkg"), "--geoservices"), 1, "no certificate")
+    h.equal("no attempt left a file", sorted(os.listdir(folder)), ["there.gpkg"])
+    whole = h.cli("checkout", server.service(base=server.https) + "/3", "-o", path("one.gpkg"), "--ca", os.path.join(server.data, "certificate.pem"))
+    h.equal("a URL may name its layer", [layer["id"] for layer in whole["layers"]], [3])
+    world = h.cli(*checkout(url, "world.gpkg", "--layers", "0,0", "--bbox", "-180,-90,180,90"))
+    h.equal("the box of the whole world holds every point", world["layers"][0]["rows"], len(h.rows(url)))
+
+
+@h.test
+def administration_that_cannot_be_says_why():
+    server = h.Server()
+    data, folder = ["--data", server.data], h.folder()
+    path = lambda name: os.path.join(folder, name)
+    word = {"HAVERSACK_PASSWORD": "long enough"}
+    fails(["user", "list", "--data", path("typo")], 1, "haversack serve")
+    h.check("a mistyped name makes no data directory", not os.path.exists(path("typo")))
+    fails(["user", "add", "ben", *data], 1, "characters", env={"HAVERSACK_PASSWORD": "x"})
+    fails(["user", "add", "editor", *data], 1, "already", env=word)
+    fails(["user", "add", "anonymous", *data], 1, "everybody", env=word)
+    fails(["user", "add", "a b/c", *data], 1, "letters", env=word)
+    fails(["user", "grant", "editor", "Nope", "read", *data], 1, "no service")
+    fails(["user", "grant", "cara", "Ports", "read", *data], 1, "no user")
+    fails(["user", "grant", "editor", "Ports", "fly", *data], 1, "publish")
+    fails(["user", "grant", "editor", "Ports", "read", "--rows", "0:nope = 1", *data], 1, "no field")
+    fails(["user", "grant", "editor", "Ports", "read", "--rows", "name = 'a'", *data], 1, "LAYER:WHERE")
+    fails(["user", "remove", "editor", *data], 1, "last administrator")
+    for stopped in (False, True):
+        if stopped:
+            server.stop()
+        open(path("text.gpkg"), "w").write("no database, but some text that is long enough for a header" * 10)
+        open(path("bad.geojson"), "w").write('{"type":"FeatureCollection","features":[{"type"')
+        big = geojson([point(n, 1, n=n) for n in range(6000)] + [{"type": "Feature", "geometry": {"type": "Nonsense"}, "properties": {}}])
+        fails(["import", path("no.geojson"), "--service", "X", *data], 1, "no.geojson")
+        fails(["import", path("text.gpkg"), "--service", "X", *data], 1, "text.gpkg", "GeoPackage")
+        fails(["import", path("bad.geojson"), "--service", "X", *data], 1, "bad.geojson", "line 1")
+        fails(["import", big, "--service", "X", *data], 1, "feature 6001")
+        fails(["import", big, "--service", "not a name", *data], 1, "letters")
+        fails(["import", big, "--service", "X", "--layer", "0", *data], 1)
+        h.check("a service that could not be imported is not there", not os.path.exists(os.path.join(server.data, "services", "X.gpkg")))
+    open(path("file"), "w").close()
+    fails(["serve", path("file")], 1, "not a folder")
+    taken = h.socket.create_server(("127.0.0.1", 0))
+    fails(["serve", path("new"), "--port", taken.getsockname()[1]], 1, "--port")
+    taken.close()
 
 
 @h.test

@@ -139,6 +139,12 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+fn layer_number(text: &str) -> Result<u32, String> {
+    text.trim()
+        .parse()
+        .map_err(|_not_a_number| "layers are named by their numbers, such as 0,2".to_owned())
+}
+
 /// The data directory that a command works on.
 #[derive(Debug, Args)]
 pub(crate) struct DataArgs {
@@ -183,9 +189,16 @@ pub(crate) enum UserAction {
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Grant rights on a service: read, edit, sync, extract, publish, admin. Replaces what was granted before.
+    /// Say what a user may do on a service.
+    ///
+    /// Rights are read, edit, sync, extract, publish and admin. What was granted before is replaced.
+    #[command(after_help = "\
+Examples:
+  haversack user grant ben Hydrants read,edit,sync --data data
+  haversack user grant anonymous Hydrants read --data data                       everybody may look
+  haversack user grant ben Hydrants read,edit --rows \"0:district = 'north'\" --data data")]
     Grant {
-        /// Name of the user; `anonymous` for everybody without a login.
+        /// Name of the user; `*` for whoever is logged in, `anonymous` for everybody.
         name: String,
         /// Name of the service.
         service: String,
@@ -221,7 +234,7 @@ pub(crate) struct ImportArgs {
     /// Layer to add the features to [default: a new layer].
     #[arg(long)]
     pub(crate) layer: Option<u32>,
-    /// Data directory of the server; no server may run on it.
+    /// Data directory of the server, which may be running.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
 }
@@ -239,8 +252,8 @@ pub(crate) struct CheckoutArgs {
     /// File to make.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// Layers and tables to take, by number [default: all].
-    #[arg(long, value_delimiter = ',')]
+    /// Layers and tables to take, by number, such as 0,2 [default: all].
+    #[arg(long, value_delimiter = ',', value_parser = layer_number)]
     pub(crate) layers: Vec<u32>,
     /// Only rows that match this condition; LAYER:CONDITION limits one layer alone. May be repeated.
     #[arg(long = "where", value_name = "CONDITION")]
@@ -322,7 +335,7 @@ pub(crate) struct SyncArgs {
 pub(crate) struct ReleaseArgs {
     /// Replica file, as made by `haversack checkout`.
     pub(crate) file: PathBuf,
-    /// Release even if edits wait to be sent; they stay in the file but can not be synced any more.
+    /// Release even if edits wait to be sent; they stay in the file, but cannot be synced any more.
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -330,6 +343,14 @@ pub(crate) struct ReleaseArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  haversack conflicts list fire.gpkg
+  haversack conflicts show fire.gpkg 5f0c
+  haversack conflicts resolve fire.gpkg 5f0c --keep mine
+  haversack conflicts resolve fire.gpkg 5f0c --keep theirs --set name=\"North gate\"
+
+`haversack sync` makes a decision known.")]
 pub(crate) struct ConflictsArgs {
     #[command(subcommand)]
     pub(crate) action: ConflictAction,
@@ -397,6 +418,12 @@ pub(crate) struct ReplicasArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  haversack login https://maps.example.org --user ben
+  haversack login https://maps.example.org --forget
+
+A token is kept for 30 days in your configuration folder, readable by you alone; never the password.")]
 pub(crate) struct LoginArgs {
     /// URL of the server, or of one of its services.
     pub(crate) url: String,

@@ -1,6 +1,8 @@
 //! Finds out what a URL leads to: a Haversack, spoken to natively, or another feature service.
 
-use anyhow::{Context as _, Result, bail};
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result};
 use haversack_geoservices::remote::{self as geoservices, GeoServicesRemote};
 use haversack_model::{Collection, Error as ModelError};
 use haversack_server::native::remote::{Credentials, Trust, service_in_url};
@@ -9,6 +11,7 @@ use haversack_server::native::{Client, NativeRemote};
 use crate::args::ConnectArgs;
 use crate::credentials;
 use crate::exit::{NeedsLogin, Unreachable};
+use crate::output::Output;
 
 /// What `haversack_header` calls the native protocol.
 pub(crate) const NATIVE: &str = "native";
@@ -33,10 +36,11 @@ impl Native {
 /// # Errors
 /// If it is not an http or https URL.
 pub(crate) fn origin(url: &str) -> Result<String> {
-    let parsed = reqwest::Url::parse(url).with_context(|| format!("{url:?} is not a URL"))?;
-    if !matches!(parsed.scheme(), "http" | "https") {
-        bail!("{url:?} must begin with https:// or http://");
-    }
+    let parsed = reqwest::Url::parse(url).ok();
+    let web = parsed.filter(|parsed| matches!(parsed.scheme(), "http" | "https"));
+    let parsed = web.with_context(|| {
+        format!("{url:?} is not the URL of a server: it must begin with https:// or http://")
+    })?;
     Ok(parsed.origin().ascii_serialization())
 }
 
@@ -45,9 +49,32 @@ pub(crate) fn origin(url: &str) -> Result<String> {
 /// # Errors
 /// If the URL or the certificate file does not do, or a password is missing.
 pub(crate) fn client(url: &str, connect: &ConnectArgs) -> Result<Client> {
+    with_credentials(url, chosen(url, connect)?, connect)
+}
+
+/// The credentials for a server. Says so if they would travel where others can read them.
+fn chosen(url: &str, connect: &ConnectArgs) -> Result<Credentials> {
     let origin = origin(url)?;
     let credentials = credentials::choose(connect, &origin)?;
-    with_credentials(url, credentials, connect)
+    if !matches!(credentials, Credentials::Anonymous) && travels_readably(url) {
+        Output::new(false).warn(format_args!(
+            "{origin} is spoken to without encryption: anyone on the way can read your login. Use https if you can"
+        ));
+    }
+    Ok(credentials)
+}
+
+fn travels_readably(url: &str) -> bool {
+    reqwest::Url::parse(url).is_ok_and(|url| {
+        let is_here = match url.host_str() {
+            Some(host) => {
+                let bare = host.trim_start_matches('[').trim_end_matches(']');
+                host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+            None => false,
+        };
+        url.scheme() == "http" && !is_here
+    })
 }
 
 /// A client with given credentials.
@@ -87,7 +114,7 @@ pub(crate) fn discover(url: &str, connect: &ConnectArgs) -> Result<Option<Native
 /// # Errors
 /// If it cannot be reached, refuses the credentials or is no feature service.
 pub(crate) fn feature_service(url: &str, connect: &ConnectArgs) -> Result<GeoServicesRemote> {
-    let credentials = match credentials::choose(connect, &origin(url)?)? {
+    let credentials = match chosen(url, connect)? {
         Credentials::Anonymous => geoservices::Credentials::Anonymous,
         Credentials::Token(token) => geoservices::Credentials::Token(token),
         Credentials::Basic { user, password } => {
@@ -111,7 +138,7 @@ pub(crate) fn explain(error: ModelError, url: &str) -> anyhow::Error {
             code: 401 | 499 | 498,
             message,
         } => NeedsLogin(format!(
-            "{place} asks for a login ({message}): use --user NAME, or `haversack login {place}`"
+            "{place} asks for a login: {message}. Use --user NAME, or `haversack login {place} --user NAME` once for all later commands"
         ))
         .into(),
         ModelError::Refused { code: 403, message } => {
@@ -123,6 +150,11 @@ pub(crate) fn explain(error: ModelError, url: &str) -> anyhow::Error {
             while let Some(cause) = inner {
                 text = cause.to_string();
                 inner = cause.source();
+            }
+            if text.contains("peer certificate") {
+                return anyhow::anyhow!(
+                    "the certificate of {place} is not trusted ({text}). Name it with --ca FILE: a Haversack has it as certificate.pem in its data directory"
+                );
             }
             Unreachable(format!(
                 "{place} did not answer ({text}). Nothing is lost: run the same command again when it can be reached"
@@ -151,12 +183,26 @@ mod tests {
     }
 
     #[test]
+    fn a_login_beyond_this_machine_wants_https() {
+        assert!(travels_readably("http://example.org/arcgis"));
+        assert!(!travels_readably("https://example.org/arcgis"));
+        for here in [
+            "http://127.0.0.1:8080/x",
+            "http://[::1]/x",
+            "http://localhost",
+        ] {
+            assert!(!travels_readably(here), "{here}");
+        }
+    }
+
+    #[test]
     fn a_refusal_for_lack_of_credentials_says_how_to_log_in() {
         let refused = ModelError::Refused {
             code: 401,
             message: "Token Required".to_owned(),
         };
         let text = explain(refused, "https://h/arcgis/rest/services/P/FeatureServer").to_string();
+        assert!(text.contains("--user"), "{text}");
         assert!(text.contains("haversack login https://h"), "{text}");
     }
 }

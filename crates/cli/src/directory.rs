@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use haversack_server::native::Client;
 use haversack_server::native::remote::Credentials;
 use haversack_server::{DataDir, Server};
@@ -19,12 +19,40 @@ pub(crate) enum Directory {
     Running(Client),
 }
 
+/// Refuses a file where a directory is meant.
+///
+/// # Errors
+/// If it is one.
+pub(crate) fn refuse_file(root: &Path) -> Result<()> {
+    if root.is_file() {
+        bail!("{} is a file, not a folder", root.display());
+    }
+    Ok(())
+}
+
 impl Directory {
+    /// Finds the way into a directory that must be there.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and if it is no data directory.
+    pub(crate) fn open_existing(root: &Path) -> Result<Self> {
+        refuse_file(root)?;
+        if !DataDir::exists(root) {
+            bail!(
+                "{} is not a data directory; `haversack serve {}` makes one",
+                root.display(),
+                root.display()
+            );
+        }
+        Self::open(root)
+    }
+
     /// Finds the way in.
     ///
     /// # Errors
     /// If it can neither be opened nor its server be reached.
     pub(crate) fn open(root: &Path) -> Result<Self> {
+        refuse_file(root)?;
         if let Some(running) = DataDir::running(root) {
             let operator = Credentials::Token(running.token);
             return Ok(Self::Running(connect::with_credentials(

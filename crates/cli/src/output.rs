@@ -89,7 +89,11 @@ impl Output {
     /// Why the command failed, on standard error.
     #[allow(clippy::unused_self, reason = "all output goes through one place")]
     pub(crate) fn error(self, error: &anyhow::Error) {
-        let _gone = writeln!(anstream::stderr(), "{RED}haversack{RED:#}: {error:#}");
+        let _gone = writeln!(
+            anstream::stderr(),
+            "{RED}haversack{RED:#}: {}",
+            sentence(error)
+        );
     }
 
     /// A table without borders.
@@ -182,6 +186,20 @@ pub(crate) fn advance(bar: &ProgressBar, unit: Unit, done: u64, total: Option<u6
     bar.set_position(done);
 }
 
+/// An error with its causes; one that says its cause itself is not followed by it again.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let next = cause.to_string();
+        if text.is_empty() {
+            text = next;
+        } else if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+    }
+    text
+}
+
 /// `1 edit`, `2 edits`.
 pub(crate) fn count(n: u64, one: &str) -> String {
     let plural = match one.strip_suffix('y') {
@@ -212,6 +230,15 @@ mod tests {
         assert_eq!(count(1, "edit"), "1 edit");
         assert_eq!(count(0, "entry"), "0 entries");
         assert_eq!(count(3, "day"), "3 days");
+    }
+
+    #[test]
+    fn no_cause_is_told_twice() {
+        let cause = std::io::Error::other("in use");
+        let error = anyhow::Error::new(cause).context("cannot listen: in use");
+        assert_eq!(sentence(&error), "cannot listen: in use");
+        let error = anyhow::anyhow!("no space").context("saving");
+        assert_eq!(sentence(&error), "saving: no space");
     }
 
     #[test]

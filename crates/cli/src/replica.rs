@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use haversack_geoservices::remote::{self as geoservices, CheckoutRequest, GeoServicesRemote};
 use haversack_model::local::LocalReplica as _;
-use haversack_model::{Policy, Remote, ReplicaId, ReplicaTx, Timestamp};
+use haversack_model::{Error, Policy, Remote, ReplicaId, ReplicaTx, Timestamp};
 use haversack_server::native::remote::service_in_url;
 pub(crate) use haversack_sqlite::replica::Options;
 pub(crate) use haversack_sqlite::replica::ReplicaFile as File;
@@ -20,7 +20,11 @@ use crate::output::Output;
 /// # Errors
 /// If it is not a replica file.
 pub(crate) fn open_any(path: &Path) -> Result<File> {
-    File::open(path).with_context(|| format!("opening {}", path.display()))
+    File::open(path).map_err(|error| match error {
+        // It names the file.
+        error @ Error::Invalid { .. } => error.into(),
+        error => anyhow::Error::new(error).context(format!("opening {}", path.display())),
+    })
 }
 
 /// Opens a replica file whose edits are captured.

@@ -22,6 +22,8 @@ pub(crate) fn value(field: &Field, value: &Value) -> String {
         }
         Value::Integer(n) => n.to_string(),
         Value::Real(x) => x.to_string(),
+        // Empty text is not the same as nothing.
+        Value::Text(text) if text.is_empty() => return "\"\"".to_owned(),
         Value::Text(text) => text.clone(),
         Value::Blob(bytes) => return format!("{} bytes", bytes.len()),
     };

@@ -33,6 +33,8 @@ pub struct Account {
 
 /// The name under which commands on the data directory act; nobody can take it.
 pub const OPERATOR: &str = "operator";
+/// What grants call everybody without a login. Nobody may be called so.
+pub const ANONYMOUS: &str = "anonymous";
 const MIN_PASSWORD_CHARS: usize = 6;
 const MAX_PASSWORD_BYTES: usize = 1024;
 const HASHES_AT_ONCE: usize = 4;
@@ -396,6 +398,12 @@ fn check_name(name: &str) -> Result<()> {
         return Err(Error::invalid(
             format!("user name {name:?}"),
             "it must be 1 to 64 letters, digits or any of _ - . @",
+        ));
+    }
+    if name.eq_ignore_ascii_case(ANONYMOUS) {
+        return Err(Error::invalid(
+            format!("user name {name:?}"),
+            "it stands for everybody without a login, who needs no account: grant it rights",
         ));
     }
     if name.eq_ignore_ascii_case(OPERATOR) {

@@ -62,6 +62,7 @@ settings! {
     log_format: String = "text".to_owned(), "text or json.";
     log_level: String = "info".to_owned(), "Filter of the log: error, warn, info, debug, trace, or target=level pairs.";
     max_body_bytes: u64 = 256 * 1024 * 1024, "Largest accepted request body.";
+    max_import_bytes: u64 = 16 * 1024 * 1024 * 1024, "Largest file that an import takes, from those who may publish.";
     max_json_bytes: u64 = 32 * 1024 * 1024, "Largest JSON or batch body of the native API, after decompression.";
     header_timeout_s: u64 = 15, "Seconds within which a request's head must have arrived.";
     idle_timeout_s: u64 = 120, "Seconds after which a connection on which nothing moves is closed.";

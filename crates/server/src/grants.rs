@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use haversack_model::{CollectionId, Principal, Right};
 
+use crate::accounts::ANONYMOUS;
 use crate::db::Db;
 use crate::error::{Error, Result, while_doing};
 
@@ -171,7 +172,7 @@ impl Grants {
 }
 
 fn stored_principal(name: &str) -> &str {
-    if name.eq_ignore_ascii_case("anonymous") {
+    if name.eq_ignore_ascii_case(ANONYMOUS) {
         ""
     } else {
         name
@@ -181,7 +182,7 @@ fn stored_principal(name: &str) -> &str {
 fn grant_of(principal: String, service: String, rights: &str, filters: &str) -> Result<Grant> {
     Ok(Grant {
         principal: if principal.is_empty() {
-            "anonymous".to_owned()
+            ANONYMOUS.to_owned()
         } else {
             principal
         },

@@ -157,11 +157,6 @@ fn effective_config(options: &Options) -> Result<Config> {
 fn start_with(options: &Options, config: Config, on_signals: bool) -> Result<Handle> {
     let address = listen_address(&config)?;
     let server = Server::open_with(&options.dir, config)?;
-    let first_login =
-        server.ensure_administrator(options.user.as_deref(), options.password.as_deref())?;
-    if options.sample {
-        crate::sample::publish(&server)?;
-    }
     let tls = tls::server_config(server.dir.root())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -172,6 +167,12 @@ fn start_with(options: &Options, config: Config, on_signals: bool) -> Result<Han
         .block_on(TcpListener::bind(address))
         .map_err(listen_error(address))?;
     let address = listener.local_addr().map_err(listen_error(address))?;
+    if options.sample {
+        crate::sample::publish(&server)?;
+    }
+    // Last of what may fail: a password that is made up here is shown once, by whoever started this.
+    let first_login =
+        server.ensure_administrator(options.user.as_deref(), options.password.as_deref())?;
     let router = crate::http::router(&server, metrics_handle());
     server.jobs.start()?;
     server.dir.announce(&Running {

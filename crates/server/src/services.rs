@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use haversack_model::Service;
 use haversack_sqlite::SqliteStore;
 
-use crate::error::{Error, Result, at_path};
+use crate::error::{Error, Result, at_path, while_doing};
 
 /// All services of a server, open.
 #[derive(Debug)]
@@ -26,6 +26,9 @@ impl Services {
         let entries = std::fs::read_dir(&folder).map_err(at_path("listing", &folder))?;
         for entry in entries {
             let path = entry.map_err(at_path("listing", &folder))?.path();
+            if is_unfinished(&path) {
+                std::fs::remove_dir_all(&path).map_err(at_path("removing", &path))?;
+            }
             let Some(name) = service_name(&path) else {
                 continue;
             };
@@ -61,26 +64,48 @@ impl Services {
         })
     }
 
-    /// Makes the file of a new service.
+    /// Makes the file of a new service and fills it. It appears when it is complete: whatever ends this before leaves
+    /// nothing behind.
     ///
     /// # Errors
     /// [`Error::Exists`] if the name is taken, [`Error::Invalid`] if it does not do in URLs and file names.
-    pub fn create(&self, service: &Service) -> Result<Arc<SqliteStore>> {
+    pub fn create(
+        &self,
+        service: &Service,
+        fill: impl FnOnce(&SqliteStore) -> Result<()>,
+    ) -> Result<Arc<SqliteStore>> {
         check_name(&service.name)?;
+        self.check_free(&service.name)?;
+        let aside = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempdir_in(&self.folder)
+            .map_err(at_path("making a folder in", &self.folder))?;
+        let name = format!("{}.gpkg", service.name);
+        let (path, scratch) = (self.folder.join(&name), aside.path().join(&name));
+        let store = SqliteStore::create(&scratch, service)?;
+        fill(&store)?;
+        drop(store);
+        complete(&scratch)?;
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        if open
-            .keys()
-            .any(|known| known.eq_ignore_ascii_case(&service.name))
-        {
-            return Err(Error::Exists {
-                what: "service",
-                name: service.name.clone(),
-            });
+        let is_free = !path.exists() && !open.keys().any(|n| n.eq_ignore_ascii_case(&service.name));
+        if !is_free {
+            return Err(taken(&service.name));
         }
-        let path = self.folder.join(format!("{}.gpkg", service.name));
-        let store = Arc::new(SqliteStore::create(path, service)?);
+        std::fs::rename(&scratch, &path).map_err(at_path("publishing", &path))?;
+        if let Ok(folder) = std::fs::File::open(&self.folder) {
+            // Not every file system can sync a folder; the rename itself has been done.
+            let _best_effort = folder.sync_all();
+        }
+        let store = Arc::new(SqliteStore::open(&path)?);
         open.insert(service.name.clone(), Arc::clone(&store));
         Ok(store)
+    }
+
+    fn check_free(&self, name: &str) -> Result<()> {
+        match self.canonical(name) {
+            Some(_) => Err(taken(name)),
+            None => Ok(()),
+        }
     }
 
     /// Closes the files and moves their write-ahead logs into them, so that the data directory can be copied file by file
@@ -97,6 +122,33 @@ impl Services {
     }
 }
 
+/// What the name of a folder begins with in which a service's file is made.
+const UNFINISHED: &str = ".new-";
+
+/// Whether a path is what an interrupted creation left.
+fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    path.is_dir() && name.is_some_and(|name| name.starts_with(UNFINISHED))
+}
+
+fn taken(name: &str) -> Error {
+    Error::Exists {
+        what: "service",
+        name: name.to_owned(),
+    }
+}
+
+/// Makes a file that was just written whole and durable by itself, without the log beside it.
+fn complete(path: &Path) -> Result<()> {
+    let doing = "completing a service file";
+    fold_log(path).map_err(while_doing(doing))?;
+    std::fs::File::options()
+        .write(true)
+        .open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(at_path(doing, path))
+}
+
 /// The last connection to a file may have been one that only reads, which leaves the log behind.
 fn fold_log(path: &Path) -> rusqlite::Result<()> {
     let connection = rusqlite::Connection::open(path)?;
@@ -109,7 +161,10 @@ fn service_name(path: &Path) -> Option<String> {
 }
 
 /// Refuses names that do not do in URLs and file names.
-pub(crate) fn check_name(name: &str) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Invalid`] says what would do.
+pub fn check_name(name: &str) -> Result<()> {
     let fits = (1..=80).contains(&name.len())
         && name
             .chars()
@@ -122,4 +177,63 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str) -> Service {
+        Service {
+            name: name.to_owned(),
+            title: name.to_owned(),
+            description: String::new(),
+            copyright: String::new(),
+            capabilities: Vec::new(),
+            srid: 4326,
+            schema_version: 1,
+            collections: Vec::new(),
+        }
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_service_that_could_not_be_filled_was_never_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let services = Services::open(folder.path().to_owned()).unwrap();
+        let refused = services.create(&service("Parks"), |_store| {
+            Err(Error::invalid("row 7", "it does not fit"))
+        });
+        assert!(refused.is_err());
+        assert!(services.names().is_empty());
+        assert!(names(folder.path()).is_empty());
+        services.create(&service("Parks"), |_store| Ok(())).unwrap();
+        assert!(services.store("parks").is_some());
+        let again = services.create(&service("PARKS"), |_store| Ok(()));
+        assert!(matches!(again, Err(Error::Exists { .. })));
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_new_service_does_not_keep_a_server_from_starting() {
+        let folder = tempfile::tempdir().unwrap();
+        let services = Services::open(folder.path().to_owned()).unwrap();
+        services.create(&service("Parks"), |_store| Ok(())).unwrap();
+        services.close();
+        drop(services);
+        let left = folder.path().join(format!("{UNFINISHED}0a1b"));
+        std::fs::create_dir(&left).unwrap();
+        std::fs::write(left.join("Roads.gpkg"), b"half").unwrap();
+        let services = Services::open(folder.path().to_owned()).unwrap();
+        assert_eq!(services.names(), ["Parks"]);
+        services.close();
+        assert!(!left.exists());
+    }
 }

@@ -12,7 +12,7 @@ use haversack_model::{
     Store, Timestamp,
 };
 
-use crate::accounts::{Accounts, OPERATOR};
+use crate::accounts::{ANONYMOUS, Accounts, OPERATOR};
 use crate::clock;
 use crate::course::Course;
 use crate::cursors::Cursors;
@@ -243,7 +243,7 @@ impl Server {
     /// # Errors
     /// [`Error::Missing`] for an unknown user or service; [`Error::Invalid`] for a filter that does not fit the layer.
     pub fn grant(&self, grant: &Grant) -> Result<()> {
-        let is_group = grant.principal == "*" || grant.principal.eq_ignore_ascii_case("anonymous");
+        let is_group = grant.principal == "*" || grant.principal.eq_ignore_ascii_case(ANONYMOUS);
         if !is_group && !self.accounts.exists(&grant.principal)? {
             return Err(Error::Missing {
                 what: "user",
@@ -278,10 +278,14 @@ impl Server {
     ///
     /// # Errors
     /// As [`Services::create`].
-    pub fn create_service(&self, service: &Service) -> Result<Arc<dyn Store>> {
+    pub fn create_service(
+        &self,
+        service: &Service,
+        fill: impl FnOnce(&dyn Store) -> Result<()>,
+    ) -> Result<()> {
         self.services
-            .create(service)
-            .map(|store| store as Arc<dyn Store>)
+            .create(service, |store| fill(store))
+            .map(|_store| ())
     }
 }
 

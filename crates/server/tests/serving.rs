@@ -50,6 +50,21 @@ fn one_port_answers_https_and_http() {
 }
 
 #[test]
+fn a_start_that_fails_does_not_use_up_the_password_that_is_shown_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let options = |port| Options {
+        dir: dir.path().join("data"),
+        port: Some(port),
+        ..Options::default()
+    };
+    let port = taken.local_addr().unwrap().port();
+    assert!(haversack_server::start(&options(port)).is_err());
+    let handle = haversack_server::start(&options(0)).unwrap();
+    assert!(handle.first_login.is_some());
+}
+
+#[test]
 fn metrics_are_shown_to_the_machine_itself() {
     let dir = tempfile::tempdir().unwrap();
     let handle = start(&dir);

@@ -1,5 +1,6 @@
 //! `haversack checkout`: takes a part of a feature service along as a GeoPackage file.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -25,6 +26,10 @@ pub(crate) fn run(args: &CheckoutArgs, out: Output) -> Result<Outcome> {
             "{} exists already; choose another name or remove it",
             args.output.display()
         );
+    }
+    let folder = args.output.parent().filter(|p| !p.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        bail!("there is no folder {}", folder.display());
     }
     let native = if args.geoservices {
         None
@@ -131,14 +136,17 @@ fn from_feature_service(args: &CheckoutArgs, out: Output) -> Result<()> {
 /// What is wanted of each layer; nothing for a whole service.
 fn layers(args: &CheckoutArgs, service: &Service) -> Result<Vec<LayerRequest>> {
     let bbox = args.bbox.as_deref().map(parse_bbox).transpose()?;
-    if args.layers.is_empty() && args.condition.is_empty() && bbox.is_none() {
+    let ids: BTreeSet<u32> = match layer_in_url(&args.url) {
+        Some(id) if args.layers.is_empty() => [id].into(),
+        _ => args.layers.iter().copied().collect(),
+    };
+    if ids.is_empty() && args.condition.is_empty() && bbox.is_none() {
         return Ok(Vec::new());
     }
-    let wanted: Vec<&Collection> = if args.layers.is_empty() {
+    let wanted: Vec<&Collection> = if ids.is_empty() {
         service.collections.iter().collect()
     } else {
-        args.layers
-            .iter()
+        ids.iter()
             .map(|id| {
                 service.collection(CollectionId(*id)).with_context(|| {
                     let known: Vec<String> = service
@@ -160,6 +168,13 @@ fn layers(args: &CheckoutArgs, service: &Service) -> Result<Vec<LayerRequest>> {
         .iter()
         .map(|text| split_condition(text))
         .collect();
+    for (layer, condition) in &conditions {
+        if let Some(layer) = layer.filter(|layer| wanted.iter().all(|c| c.id.0 != *layer)) {
+            bail!(
+                "--where \"{layer}:{condition}\": layer {layer} is not among those that are taken"
+            );
+        }
+    }
     Ok(wanted
         .into_iter()
         .map(|collection| {
@@ -184,6 +199,13 @@ fn layers(args: &CheckoutArgs, service: &Service) -> Result<Vec<LayerRequest>> {
         .collect())
 }
 
+/// The layer in a URL that leads to one: `../FeatureServer/2`.
+fn layer_in_url(url: &str) -> Option<u32> {
+    let (service, layer) = url.trim_end_matches('/').rsplit_once('/')?;
+    let is_service = service.to_ascii_lowercase().ends_with("/featureserver");
+    layer.parse().ok().filter(|_| is_service)
+}
+
 /// `LAYER:CONDITION`, or a condition for all layers.
 fn split_condition(text: &str) -> (Option<u32>, &str) {
     match text
@@ -202,6 +224,11 @@ fn parse_bbox(text: &str) -> Result<[f64; 4]> {
         .collect::<Option<_>>()
         .with_context(|| format!("--bbox {text:?} is not four numbers: west,south,east,north"))?;
     match numbers[..] {
+        [west, south, east, north]
+            if west < -180.0 || south < -90.0 || east > 180.0 || north > 90.0 =>
+        {
+            bail!("--bbox {text:?}: the box is in degrees, from -180,-90 to 180,90")
+        }
         [west, south, east, north] if west <= east && south <= north => {
             Ok([west, south, east, north])
         }
@@ -272,5 +299,17 @@ mod tests {
         assert!(parse_bbox("3,2,1,4").is_err());
         assert!(parse_bbox("1,2,3").is_err());
         assert!(parse_bbox("1,2,3,NaN").is_err());
+        let metres = parse_bbox("-13000000,4000000,-12000000,5000000").unwrap_err();
+        assert!(metres.to_string().contains("degrees"), "{metres}");
+    }
+
+    #[test]
+    fn a_url_may_name_its_layer() {
+        assert_eq!(
+            layer_in_url("http://h/rest/services/P/FeatureServer/2/"),
+            Some(2)
+        );
+        assert_eq!(layer_in_url("http://h/rest/services/P/FeatureServer"), None);
+        assert_eq!(layer_in_url("http://h/rest/services/7/FeatureServer"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! `haversack import`: loads a GeoJSON or GeoPackage file into a service.
 
 use anyhow::{Context as _, Result};
-use haversack_model::CollectionId;
+use haversack_model::{CollectionId, Error as ModelError};
 use haversack_server::import::{self, Report, Request, Source};
 use serde_json::json;
 
@@ -20,6 +20,7 @@ pub(crate) fn run(args: &ImportArgs, out: Output) -> Result<Outcome> {
         "there is no file {}",
         args.file.display()
     );
+    haversack_server::services::check_name(&args.service)?;
     let layer = args.layer.map(CollectionId);
     let bar = out.progress("reading", Unit::Rows);
     let mut progress = |phase: &str, done: u64, total: Option<u64>| {
@@ -48,8 +49,14 @@ pub(crate) fn run(args: &ImportArgs, out: Output) -> Result<Outcome> {
                 layer,
                 name.as_deref(),
             )?;
-            serde_json::from_value(client.wait_for(job, &mut progress)?)
-                .context("reading the server's report")?
+            let report = client
+                .wait_for(job, &mut progress)
+                .map_err(|error| match error {
+                    // The reason why the file could not be imported, in full.
+                    ModelError::Refused { message, .. } => anyhow::anyhow!(message),
+                    other => other.into(),
+                })?;
+            serde_json::from_value(report).context("reading the server's report")?
         }
     };
     bar.finish_and_clear();

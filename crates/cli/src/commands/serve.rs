@@ -1,10 +1,11 @@
 //! `haversack serve`: runs a server until it is told to stop.
 
-use anyhow::Result;
-use haversack_server::{Handle, Options};
+use anyhow::{Result, bail};
+use haversack_server::{Error as ServerError, Handle, Options};
 use serde_json::json;
 
 use crate::args::{LogFormat, ServeArgs};
+use crate::directory;
 use crate::exit::Outcome;
 use crate::output::{BOLD, DIM, Output, YELLOW};
 
@@ -25,19 +26,28 @@ pub(crate) fn run(args: &ServeArgs, out: Output) -> Result<Outcome> {
         allow_endpoints: args.allow_endpoint.clone(),
         ..Options::default()
     };
-    haversack_server::serve(&options, &mut |handle| announce(handle, out))?;
+    directory::refuse_file(&args.dir)?;
+    let served = haversack_server::serve(&options, &mut |handle| announce(handle, out));
+    if let Err(ServerError::Listen { address, source }) = &served
+        && source.kind() == std::io::ErrorKind::AddrInUse
+    {
+        bail!(
+            "another program listens on {address} already; choose another port with --port, or 0 for any that is free"
+        );
+    }
+    served?;
     Ok(Outcome::Done)
 }
 
 fn announce(handle: &Handle, out: Output) {
-    let services = handle.server.services.names();
+    let names = handle.server.services.names();
     let url = handle.http_url();
     if out.is_json() {
         out.json_line(&json!({
             "url": url,
             "https": handle.url(),
             "certificate": handle.certificate(),
-            "services": services,
+            "services": names,
             "firstLogin": handle.first_login.as_ref().map(|(user, password)| json!({"user": user, "password": password})),
         }));
         return;
@@ -47,7 +57,7 @@ fn announce(handle: &Handle, out: Output) {
         handle.server.dir.root().display()
     ));
     out.line(format_args!("  {url}   and   {}", handle.url()));
-    for service in services {
+    for service in &names {
         out.line(format_args!(
             "  {url}/arcgis/rest/services/{service}/FeatureServer"
         ));
@@ -57,5 +67,14 @@ fn announce(handle: &Handle, out: Output) {
             "{YELLOW}The administrator is {user:?}, the password {password:?}.{YELLOW:#} It is shown this once; `haversack user passwd` changes it."
         ));
     }
-    out.line(format_args!("{DIM}Ctrl-C stops it.{DIM:#}"));
+    let next = match names.first() {
+        Some(service) => format!(
+            "`haversack checkout {url}/arcgis/rest/services/{service}/FeatureServer -o FILE.gpkg` takes one offline."
+        ),
+        None => format!(
+            "Nothing is published yet: `haversack import FILE --service NAME --data {}` does it.",
+            handle.server.dir.root().display()
+        ),
+    };
+    out.line(format_args!("{DIM}{next} Ctrl-C stops it.{DIM:#}"));
 }

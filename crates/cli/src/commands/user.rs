@@ -22,7 +22,7 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
             password_stdin,
             data,
         } => {
-            let directory = Directory::open(&data.data)?;
+            let directory = Directory::open_existing(&data.data)?;
             let password = credentials::password(*password_stdin, &format!("Password for {name}"))?;
             match directory {
                 Directory::Opened(server) => {
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
             password_stdin,
             data,
         } => {
-            let directory = Directory::open(&data.data)?;
+            let directory = Directory::open_existing(&data.data)?;
             let password =
                 credentials::password(*password_stdin, &format!("New password for {name}"))?;
             match directory {
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
                 out.line("Changed; earlier tokens have ended.");
             });
         }
-        UserAction::List { data } => list(&Directory::open(&data.data)?, out)?,
+        UserAction::List { data } => list(&Directory::open_existing(&data.data)?, out)?,
         UserAction::Grant {
             name,
             service,
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
             rows,
             data,
         } => {
-            let directory = Directory::open(&data.data)?;
+            let directory = Directory::open_existing(&data.data)?;
             if rights == "none" {
                 match directory {
                     Directory::Opened(server) => {
@@ -115,12 +115,16 @@ pub(crate) fn run(args: &UserArgs, out: Output) -> Result<Outcome> {
             out.result(
                 &json!({"user": name, "service": service, "rights": rights, "rows": rows}),
                 |out| {
-                    out.line(format_args!("{name} may now: {rights} on {service}."));
+                    if rights == "none" {
+                        out.line(format_args!("{name} has no grant on {service} any more."));
+                    } else {
+                        out.line(format_args!("{name} may now: {rights} on {service}."));
+                    }
                 },
             );
         }
         UserAction::Remove { name, data } => {
-            match Directory::open(&data.data)? {
+            match Directory::open_existing(&data.data)? {
                 Directory::Opened(server) => server.accounts.remove(name)?,
                 Directory::Running(client) => {
                     send(

@@ -122,9 +122,12 @@ impl Http {
             .tls_danger_accept_invalid_certs(options.insecure);
         if let Some(path) = &options.ca {
             let problem = |e: String| Error::parameter("ca", format!("{}: {e}", path.display()));
-            let pem = std::fs::read(path).map_err(|e| problem(e.to_string()))?;
+            let pem = std::fs::read(path).map_err(|e| problem(e.kind().to_string()))?;
             let certificates =
                 reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| problem(e.to_string()))?;
+            if certificates.is_empty() {
+                return Err(problem("it holds no certificate in PEM form".to_owned()));
+            }
             builder = builder.tls_certs_merge(certificates);
         }
         let client = builder.build().map_err(|source| Error::Network {

@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 use crate::wire::json::{integer, kind, member};
 use crate::{Error, Result};
 
+/// Latitudes that Web Mercator and its kin have an image of.
+pub const MERCATOR_LATITUDE: f64 = 85.06;
+
 /// Codes that mean EPSG:3857.
 const WEB_MERCATOR: [i64; 4] = [3857, 102_100, 102_113, 900_913];
 
@@ -178,8 +181,21 @@ impl Transform {
         }
     }
 
-    /// The box around the image of a box, whose borders are followed in steps because they may bend.
+    /// The box around the image of a box, whose borders are followed in steps because they may bend. The poles, which Web
+    /// Mercator does not have, are cut off.
     pub fn envelope(&self, envelope: &Envelope) -> Result<Envelope> {
+        match self.image(envelope) {
+            Err(Error::Reproject { .. }) if self.from.1.is_latlong() => self.image(&Envelope {
+                min_x: envelope.min_x.clamp(-180.0, 180.0),
+                min_y: envelope.min_y.clamp(-MERCATOR_LATITUDE, MERCATOR_LATITUDE),
+                max_x: envelope.max_x.clamp(-180.0, 180.0),
+                max_y: envelope.max_y.clamp(-MERCATOR_LATITUDE, MERCATOR_LATITUDE),
+            }),
+            other => other,
+        }
+    }
+
+    fn image(&self, envelope: &Envelope) -> Result<Envelope> {
         const STEPS: u32 = 20;
         let mut all: Option<Envelope> = None;
         for step in 0..=STEPS {
@@ -268,5 +284,16 @@ mod tests {
             .expect("known")
             .expect("different");
         assert!(transform.xy(0.0, 90.0).is_err());
+        let world = Envelope {
+            min_x: -180.0,
+            min_y: -90.0,
+            max_x: 180.0,
+            max_y: 90.0,
+        };
+        let image = transform.envelope(&world).expect("the poles are cut off");
+        assert!(
+            image.min_x < -20_037_508.0 && image.max_y > 20_000_000.0,
+            "{image:?}"
+        );
     }
 }

@@ -42,6 +42,7 @@ pub(crate) fn router(server: &Arc<Server>, metrics: PrometheusHandle) -> Router 
     let host: Arc<dyn Host> = Arc::clone(server) as Arc<dyn Host>;
     let router = own
         .nest("/arcgis", haversack_geoservices::face::router(host))
+        .layer(RequestBodyLimitLayer::new(config.max_body_bytes as usize))
         .merge(crate::native::router(server))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -50,8 +51,7 @@ pub(crate) fn router(server: &Arc<Server>, metrics: PrometheusHandle) -> Router 
         .layer(RequestBodyTimeoutLayer::new(Duration::from_secs(
             config.idle_timeout_s.max(1),
         )))
-        .layer(axum::extract::DefaultBodyLimit::disable())
-        .layer(RequestBodyLimitLayer::new(config.max_body_bytes as usize));
+        .layer(axum::extract::DefaultBodyLimit::disable());
     wrap(router, config)
 }
 

@@ -1,24 +1,22 @@
 //! Loading rows into layers: made new, or existing ones.
 
-use std::sync::Arc;
-
 use uuid::Uuid;
 
 use haversack_model::schema::{GeometryColumn, GeometryKind};
 use haversack_model::{
-    Collection, CollectionId, CollectionKind, Field, FieldType, GlobalId, Record, Service, Store,
-    Value, WriteTx,
+    Collection, CollectionId, CollectionKind, Field, FieldType, GlobalId, Record, Service,
+    Store as _, Value, WriteTx,
 };
 use haversack_sync::validate;
 
-use super::journal::Journal;
 use super::{
-    Loaded, Progress, Reader, Report, Request, SourceField, SourceLayer, SourceRow, convert, names,
+    Loaded, Progress, Reader, Report, Request, SourceField, SourceLayer, SourceRow, convert,
+    journal, names,
 };
 use crate::error::{Error, Result};
 use crate::{Server, clock, secret};
 
-const BATCH: usize = 5000;
+const REPORT_EVERY: u64 = 5000;
 const CAPABILITIES: [&str; 8] = [
     "Create",
     "Delete",
@@ -53,116 +51,82 @@ pub(super) fn load(
         let problem = format!("the file holds several: {}", found.join(", "));
         return Err(Error::invalid("layer", problem));
     }
-    let (store, plans) = prepare(server, &layers, request, key)?;
-    let total: u64 = layers.iter().map(|layer| layer.count).sum();
-    let mut done = 0;
-    let mut journal = Journal {
-        layers: plans.iter().map(|plan| plan.loaded.clone()).collect(),
-        is_done: false,
+    let mut load = |tx: &mut dyn WriteTx, plans: Vec<Plan>| -> Result<Vec<Loaded>> {
+        let loaded = load_rows(tx, reader, plans, &layers, progress)?;
+        if let Some(key) = key {
+            journal::store(tx, key, &loaded)?;
+        }
+        Ok(loaded)
     };
-    for (at, plan) in plans.into_iter().enumerate() {
-        let loaded_before = plan.loaded.records;
-        let mut loader = Loader {
-            store: store.as_ref(),
-            plan,
-            batch: Vec::with_capacity(BATCH),
-            row: 0,
-            at,
-            key,
-            journal: &mut journal,
-        };
-        reader.read(at, &mut |row| {
-            if loader.row < loaded_before {
-                loader.row += 1;
-            } else {
-                loader.take(row)?;
-            }
-            done += 1;
-            if loader.batch.is_empty() {
-                progress("loading", done, Some(total));
-            }
-            Ok(())
-        })?;
-        loader.flush()?;
-        progress("loading", done, Some(total));
-    }
-    journal.is_done = true;
-    if let Some(key) = key {
+    let layers = if let Some(store) = server.services.store(&request.service) {
         let mut tx = store.begin_write(clock::now())?;
-        journal.store(tx.as_mut(), key)?;
+        let plans = match request.layer {
+            Some(id) => vec![append_to(tx.collection(id)?, &layers[0])?],
+            None => new_layers(tx.as_mut(), &layers)?,
+        };
+        let loaded = load(tx.as_mut(), plans)?;
         tx.commit()?;
-    }
-    Ok(Report {
-        service: request.service.clone(),
-        layers: journal.layers,
-    })
-}
-
-/// Makes what is missing, and finds out where every field goes.
-fn prepare(
-    server: &Server,
-    layers: &[SourceLayer],
-    request: &Request,
-    key: Option<Uuid>,
-) -> Result<(Arc<dyn Store>, Vec<Plan>)> {
-    let store: Arc<dyn Store> = match server.services.store(&request.service) {
-        Some(store) => store,
-        None if request.layer.is_some() => {
+        loaded
+    } else {
+        if request.layer.is_some() {
             return Err(Error::Missing {
                 what: "service",
                 name: request.service.clone(),
             });
         }
-        // Its layers come with the journal, in one transaction.
-        None => server.create_service(&empty_service(&request.service, layers))?,
+        let mut service = empty_service(&request.service, &layers);
+        let plans = add_layers(&mut service, &layers);
+        let mut loaded = Vec::new();
+        server.create_service(&service, |store| {
+            let mut tx = store.begin_write(clock::now())?;
+            loaded = load(tx.as_mut(), plans)?;
+            tx.commit()?;
+            Ok(())
+        })?;
+        loaded
     };
-    let plans = plans(store.as_ref(), layers, request, key)?;
-    Ok((store, plans))
+    Ok(Report {
+        service: request.service.clone(),
+        layers,
+    })
 }
 
-/// Makes the layers that are missing, or finds those that the journal names.
-fn plans(
-    store: &dyn Store,
-    layers: &[SourceLayer],
-    request: &Request,
-    key: Option<Uuid>,
-) -> Result<Vec<Plan>> {
-    let mut tx = store.begin_write(clock::now())?;
-    let begun = match key {
-        Some(key) => Journal::load(tx.as_ref(), key)?,
-        None => None,
-    };
-    if let Some(id) = request.layer {
-        let mut plan = append_to(tx.collection(id)?, &layers[0])?;
-        if let Some(loaded) = begun.and_then(|journal| journal.layers.into_iter().next()) {
-            plan.loaded = loaded;
-        }
-        return Ok(vec![plan]);
-    }
-    if let Some(journal) = begun {
-        let plan = |loaded: Loaded| {
-            let collection = tx.collection(loaded.layer)?;
-            Ok(Plan {
-                sources: (0..collection.fields.len()).map(Some).collect(),
-                loaded,
-                collection,
-            })
-        };
-        return journal.layers.into_iter().map(plan).collect();
-    }
+/// Adds layers to a service that exists.
+fn new_layers(tx: &mut dyn WriteTx, layers: &[SourceLayer]) -> Result<Vec<Plan>> {
     let mut service = tx.service()?;
     let plans = add_layers(&mut service, layers);
     service.schema_version += 1;
     tx.store_service(&service)?;
-    if let Some(key) = key {
-        let journal = Journal {
-            layers: plans.iter().map(|plan| plan.loaded.clone()).collect(),
-            is_done: false,
-        };
-        journal.store(tx.as_mut(), key)?;
-    }
-    tx.commit()?;
     Ok(plans)
+}
+
+/// Loads the rows of all layers in one transaction: a file that does not fit, or a crash, leaves nothing of it.
+fn load_rows(
+    tx: &mut dyn WriteTx,
+    reader: &mut dyn Reader,
+    plans: Vec<Plan>,
+    layers: &[SourceLayer],
+    progress: Progress<'_>,
+) -> Result<Vec<Loaded>> {
+    let total: u64 = layers.iter().map(|layer| layer.count).sum();
+    let mut done = 0;
+    let mut loaded = Vec::with_capacity(plans.len());
+    for (at, mut plan) in plans.into_iter().enumerate() {
+        reader.read(at, &mut |row| {
+            plan.loaded.records += 1;
+            let mut record = plan.record(row)?;
+            keep_apart(tx, plan.collection.id, &mut record)?;
+            tx.put(plan.collection.id, &record, None)?;
+            done += 1;
+            if done % REPORT_EVERY == 0 {
+                progress("loading", done, Some(total));
+            }
+            Ok(())
+        })?;
+        progress("loading", done, Some(total));
+        loaded.push(plan.loaded);
+    }
+    Ok(loaded)
 }
 
 fn empty_service(name: &str, layers: &[SourceLayer]) -> Service {
@@ -311,39 +275,18 @@ fn append_to(collection: Collection, layer: &SourceLayer) -> Result<Plan> {
     })
 }
 
-struct Loader<'a> {
-    store: &'a dyn Store,
-    plan: Plan,
-    batch: Vec<Record>,
-    row: u64,
-    /// Which layer of the file.
-    at: usize,
-    key: Option<Uuid>,
-    journal: &'a mut Journal,
-}
-
-impl Loader<'_> {
-    fn take(&mut self, row: SourceRow) -> Result<()> {
-        self.row += 1;
-        let record = self.record(row)?;
-        self.batch.push(record);
-        if self.batch.len() == BATCH {
-            self.flush()?;
-        }
-        Ok(())
-    }
-
+impl Plan {
     /// The row as a record of the layer. Every value must fit: nothing is cut or guessed.
     fn record(&self, mut row: SourceRow) -> Result<Record> {
-        let collection = &self.plan.collection;
+        let collection = &self.collection;
         let refused = |field: &Field, problem: String| {
             Error::invalid(
-                format!("record {}, field {}", self.row, field.name),
+                format!("record {}, field {}", self.loaded.records, field.name),
                 problem,
             )
         };
         let mut values = Vec::with_capacity(collection.fields.len());
-        for (field, source) in collection.fields.iter().zip(&self.plan.sources) {
+        for (field, source) in collection.fields.iter().zip(&self.sources) {
             let Some(at) = source else {
                 values.push(field.default.clone());
                 continue;
@@ -362,25 +305,6 @@ impl Loader<'_> {
                 convert::fit(&geometry.shape(), column.kind, column.has_z, column.has_m)
             }),
         })
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        let mut tx = self.store.begin_write(clock::now())?;
-        for record in &mut self.batch {
-            keep_apart(tx.as_mut(), self.plan.collection.id, record)?;
-            tx.put(self.plan.collection.id, record, None)?;
-        }
-        let before = self.journal.layers[self.at].records;
-        self.journal.layers[self.at].records = before + self.batch.len() as u64;
-        if let Some(key) = self.key {
-            self.journal.store(tx.as_mut(), key)?;
-        }
-        tx.commit()?;
-        self.batch.clear();
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Import of GeoJSON and GeoPackage files into a service: a new layer with inferred fields, or an existing one.
 //!
-//! A file is read twice: once to find out fields and geometry, once to load. Rows stream; every 5,000 are one transaction.
+//! A file is read twice: once to find out fields and geometry, once to load. Rows stream; all of them are one
+//! transaction.
 
 use std::path::{Path, PathBuf};
 
@@ -136,10 +137,11 @@ trait Reader {
     fn read(&mut self, layer: usize, visit: &mut dyn FnMut(SourceRow) -> Result<()>) -> Result<()>;
 }
 
-/// Imports a file. With a key, an import that was cut is gone on with: what the same key has loaded is not loaded again.
+/// Imports a file. What the same key has loaded is not loaded again.
 ///
 /// # Errors
-/// [`Error::Invalid`] names what in the file does not fit, with the number of the feature. Batches before it stay.
+/// [`Error::Invalid`] names what in the file does not fit, with the number of the feature. Nothing of it
+/// is stored then.
 pub fn run(
     server: &Server,
     file: &Path,
@@ -147,8 +149,30 @@ pub fn run(
     key: Option<Uuid>,
     progress: Progress<'_>,
 ) -> Result<Report> {
+    if let Some(key) = key
+        && let Some(report) = finished(server, request, key)?
+    {
+        return Ok(report);
+    }
     let stem = file.file_stem().and_then(|s| s.to_str()).unwrap_or("layer");
     let fallback = request.name.as_deref().unwrap_or(stem);
+    read_and_load(server, file, request, (key, fallback), progress).map_err(|error| match error {
+        // An uploaded file has a name of ours, which says nothing to whoever sent it.
+        Error::Invalid { what, problem } if file.file_name().is_some_and(|own| *own == *what) => {
+            let kind = request.format.name();
+            Error::invalid(format!("{fallback}.{kind}"), problem)
+        }
+        error => error,
+    })
+}
+
+fn read_and_load(
+    server: &Server,
+    file: &Path,
+    request: &Request,
+    (key, fallback): (Option<Uuid>, &str),
+    progress: Progress<'_>,
+) -> Result<Report> {
     let mut reader: Box<dyn Reader> = match request.format {
         Source::Geojson => Box::new(geojson::GeoJson::open(file, fallback, progress)?),
         Source::Gpkg => Box::new(geopackage::GeoPackage::open(server, file)?),
@@ -168,10 +192,10 @@ pub fn finished(server: &Server, request: &Request, key: Uuid) -> Result<Option<
         return Ok(None);
     };
     let tx = store.begin_read()?;
-    let done = journal::Journal::load(tx.as_ref(), key)?.filter(|journal| journal.is_done);
-    Ok(done.map(|journal| Report {
+    let done = journal::load(tx.as_ref(), key)?;
+    Ok(done.map(|layers| Report {
         service: request.service.clone(),
-        layers: journal.layers,
+        layers,
     }))
 }
 

@@ -174,6 +174,57 @@ fn what_does_not_fit_is_refused_with_the_number_of_the_feature() {
 }
 
 #[test]
+fn a_file_that_fails_in_the_middle_leaves_nothing() {
+    let (dir, server) = server();
+    let feature = |n: u32, name: &str| {
+        format!(
+            r#"{{"type": "Feature", "properties": {{"name": "{name}", "n": {n}}}, "geometry": {{"type": "Point", "coordinates": [1, 2]}}}}"#
+        )
+    };
+    let file = |last: &str| {
+        let many: Vec<_> = (0..6000).map(|n| feature(n, "a")).collect();
+        format!(
+            r#"{{"type": "FeatureCollection", "features": [{}, {last}]}}"#,
+            many.join(",")
+        )
+    };
+    let few = format!(
+        r#"{{"type": "FeatureCollection", "features": [{}]}}"#,
+        feature(1, "short")
+    );
+    import_text(dir.path(), &server, &few, &request("Kept", Source::Geojson)).unwrap();
+    let append = Request {
+        layer: Some(CollectionId(0)),
+        ..request("Kept", Source::Geojson)
+    };
+    // The field takes 32 bits in the layer that is there; the number in the last row has more.
+    let text = file(&feature(1, "a").replace("\"n\": 1", "\"n\": 8000000000"));
+    let refused = import_text(dir.path(), &server, &text, &append).unwrap_err();
+    assert!(refused.to_string().contains("record 6001"), "{refused}");
+    assert_eq!(records(&server, "Kept", 0).len(), 1);
+    let left: Vec<_> = std::fs::read_dir(dir.path().join("data/services"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name.to_string_lossy().starts_with(".new"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn an_uploaded_file_is_called_by_the_name_that_people_gave_it() {
+    let (dir, server) = server();
+    let named = Request {
+        name: Some("parks".to_owned()),
+        ..request("Bad", Source::Geojson)
+    };
+    let refused = import_text(dir.path(), &server, "{", &named).unwrap_err();
+    assert!(
+        refused.to_string().starts_with("parks.geojson: "),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_second_file_is_appended_by_field_names_and_keeps_its_ids() {
     let (dir, server) = server();
     let id = "0a0b0c0d-0000-4000-8000-000000000001";
@@ -363,7 +414,7 @@ fn a_file_that_gdal_wrote_loads_with_its_types() {
 }
 
 #[test]
-fn an_import_that_was_cut_goes_on_behind_its_last_transaction() {
+fn an_import_that_was_cut_begins_anew_and_one_that_is_done_loads_nothing_twice() {
     let (dir, server) = server();
     let features: Vec<String> = (0..12_345)
         .map(|n| format!(r#"{{"type": "Feature", "properties": {{"n": {n}}}, "geometry": {{"type": "Point", "coordinates": [{n}, 1]}}}}"#))
@@ -376,7 +427,7 @@ fn an_import_that_was_cut_goes_on_behind_its_last_transaction() {
     std::fs::write(&file, text).unwrap();
     let asked = request("Many", Source::Geojson);
     let key = Uuid::from_u128(1);
-    // The program ends at the first and then at the second transaction that was made durable.
+    // The program ends in the middle: the service was never there.
     for stop_at in [5_000, 10_000] {
         let cut = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             run(&server, &file, &asked, Some(key), &mut |phase, done, _| {
@@ -384,7 +435,7 @@ fn an_import_that_was_cut_goes_on_behind_its_last_transaction() {
             })
         }));
         assert!(cut.is_err());
-        assert_eq!(records(&server, "Many", 0).len(), stop_at as usize);
+        assert!(server.services.store("Many").is_none());
         assert_eq!(finished(&server, &asked, key).unwrap(), None);
     }
     let report = run(&server, &file, &asked, Some(key), &mut |_, _, _| {}).unwrap();
@@ -415,11 +466,24 @@ fn an_import_that_was_cut_goes_on_behind_its_last_transaction() {
         report
     );
     assert_eq!(records(&server, "Many", 0).len(), 12_345);
-    // Appending with another key loads again, as asked.
+    // Appending with another key loads again, as asked; cut, it leaves nothing behind either.
     let more = Request {
         layer: Some(CollectionId(0)),
         ..asked
     };
+    let cut = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        run(
+            &server,
+            &file,
+            &more,
+            Some(Uuid::from_u128(2)),
+            &mut |phase, done, _| {
+                assert!(phase != "loading" || done != 5_000, "the end");
+            },
+        )
+    }));
+    assert!(cut.is_err());
+    assert_eq!(records(&server, "Many", 0).len(), 12_345);
     run(
         &server,
         &file,

@@ -7,6 +7,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post, put};
 use serde::Deserialize;
+use tower_http::limit::RequestBodyLimitLayer;
 use uuid::Uuid;
 
 use super::call::{Incoming, answer, body};
@@ -26,16 +27,26 @@ pub(super) struct Route {
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal $handler:ident, $summary:literal;)*) => {
+    ($($method:ident $path:literal $handler:ident, $summary:literal;)*
+     @imports $($send:ident $to:literal $take:ident, $means:literal;)*) => {
         /// Every route of the API.
         pub(super) const ROUTES: &[Route] = &[$(Route {
             method: stringify!($method),
             path: $path,
             summary: $summary,
+        },)* $(Route {
+            method: stringify!($send),
+            path: $to,
+            summary: $means,
         },)*];
 
         fn table() -> Router<Arc<Server>> {
             Router::new()$(.route($path, $method($handler)))*
+        }
+
+        /// Routes that take whole files, which have a limit of their own.
+        fn imports() -> Router<Arc<Server>> {
+            Router::new()$(.route($to, $send($take)))*
         }
     };
 }
@@ -49,7 +60,6 @@ routes! {
     post "/v1/services" create_service, "Makes a service.";
     get "/v1/services/{service}" show_service, "Definition of a service, and where its history stands.";
     post "/v1/services/{service}/collections" add_collection, "Adds a layer or table.";
-    post "/v1/services/{service}/import" import, "Imports a GeoJSON or GeoPackage file, sent as the body; gives a job.";
     post "/v1/services/{service}/history" new_history, "Begins a new history, after the service's file was restored from a backup.";
     get "/v1/services/{service}/collections/{collection}/records/{record}/history" record_history, "Versions of a record that were replaced.";
     get "/v1/services/{service}/replicas" list_replicas, "The caller's replicas; all of them for administrators.";
@@ -78,13 +88,21 @@ routes! {
     put "/v1/grants" set_grant, "Adds or replaces a grant.";
     delete "/v1/grants/{principal}/{service}" remove_grant, "Removes a grant.";
     get "/v1/config" show_config, "All settings with value, default and meaning.";
+
+@imports
+    post "/v1/services/{service}/import" import, "Imports a GeoJSON or GeoPackage file, sent as the body; gives a job.";
 }
 
 /// The native API of a server, and the runners of its jobs.
 pub(crate) fn router(server: &Arc<Server>) -> Router {
     prepare::register_runner(server);
     services::register_runner(server);
-    table().with_state(Arc::clone(server))
+    let limit =
+        |bytes: u64| RequestBodyLimitLayer::new(usize::try_from(bytes).unwrap_or(usize::MAX));
+    table()
+        .layer(limit(server.config.max_body_bytes))
+        .merge(imports().layer(limit(server.config.max_import_bytes)))
+        .with_state(Arc::clone(server))
 }
 
 async fn describe() -> Response {

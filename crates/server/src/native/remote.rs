@@ -95,10 +95,13 @@ impl Client {
             .tls_danger_accept_invalid_certs(trust.insecure);
         if let Some(path) = &trust.ca {
             let refused = |e: String| invalid(&format!("certificate file {}", path.display()), e);
-            let pem = std::fs::read(path).map_err(|e| refused(e.to_string()))?;
+            let pem = std::fs::read(path).map_err(|e| refused(e.kind().to_string()))?;
             let certificates =
                 reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| refused(e.to_string()))?;
-            builder = builder.tls_certs_only(certificates);
+            if certificates.is_empty() {
+                return Err(refused("it holds no certificate in PEM form".to_owned()));
+            }
+            builder = builder.tls_certs_merge(certificates);
         }
         Ok(Self {
             http: builder.build().map_err(network)?,

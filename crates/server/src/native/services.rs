@@ -80,7 +80,7 @@ pub(super) fn show(call: &Call, name: &str) -> Result<Response> {
 pub(super) fn create(call: &Call, body: &Bytes) -> Result<Response> {
     call.admin()?;
     let service: Service = parse(&unpack(&call.headers, body, call.max_json())?)?;
-    call.server.create_service(&service)?;
+    call.server.create_service(&service, |_store| Ok(()))?;
     tracing::info!(service = service.name, user = call.who.name, "service made");
     Ok(StatusCode::CREATED.into_response())
 }

@@ -4,8 +4,7 @@
 
 use haversack_model::schema::{Cardinality, EditorFields, GeometryColumn, GeometryKind};
 use haversack_model::{
-    Collection, CollectionId, CollectionKind, Domain, Field, FieldType, Right, Service, Store,
-    Value,
+    Collection, CollectionId, CollectionKind, Domain, Field, FieldType, Right, Service, Value,
 };
 
 use crate::error::Result;
@@ -31,35 +30,23 @@ pub(crate) fn publish(server: &Server) -> Result<()> {
         ),
         (ports::service(), ports::fill, vec![Right::Read]),
     ] {
-        let name = service.name.clone();
-        let store = if let Some(store) = server.services.store(&name) {
-            store
-        } else {
-            let store = server.services.create(&service)?;
-            server.grants.set(&Grant {
-                principal: "anonymous".to_owned(),
-                service: name.clone(),
-                rights,
-                filters: Vec::new(),
-            })?;
-            store
-        };
-        fill_once(store.as_ref(), fill)?;
+        if server.services.store(&service.name).is_some() {
+            continue;
+        }
+        // The grant goes first: a service that is there has it, whatever interrupts this.
+        server.grants.set(&Grant {
+            principal: "anonymous".to_owned(),
+            service: service.name.clone(),
+            rights,
+            filters: Vec::new(),
+        })?;
+        server.create_service(&service, |store| {
+            let mut tx = store.begin_write(clock::now())?;
+            fill(tx.as_mut())?;
+            tx.commit()?;
+            Ok(())
+        })?;
     }
-    Ok(())
-}
-
-/// Fills a service in one transaction. One that has a generation was filled before.
-fn fill_once(
-    store: &dyn Store,
-    fill: fn(&mut dyn haversack_model::WriteTx) -> haversack_model::Result<()>,
-) -> Result<()> {
-    let mut tx = store.begin_write(clock::now())?;
-    if tx.head()?.generation.0 > 0 {
-        return Ok(());
-    }
-    fill(tx.as_mut())?;
-    tx.commit()?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use haversack_model::store::Flow;
 use haversack_model::{
-    Filter, GlobalId, Host as _, Principal, Query, QueryRow, ReadTx, Record, Shape,
+    Filter, GlobalId, Host as _, Principal, Query, QueryRow, ReadTx, Record, Shape, Store as _,
 };
 
 use super::*;

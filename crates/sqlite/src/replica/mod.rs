@@ -152,15 +152,27 @@ impl ReplicaFile {
             what: path.display().to_string(),
             problem: problem.to_owned(),
         };
+        if path.is_dir() {
+            return Err(not_a_replica("this is a folder, not a replica file"));
+        }
         if !path.is_file() {
             return Err(not_a_replica("there is no such file"));
         }
-        let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let conn = match connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE) {
+            Err(Error::Corrupt(_)) => {
+                return Err(not_a_replica(
+                    "this is not a replica file, nor any GeoPackage: it cannot be read as one",
+                ));
+            }
+            other => other?,
+        };
         let is_replica = ["haversack_header", "haversack_layers", "haversack_outbox"]
             .iter()
             .all(|table| crate::gpkg::core::has_table(&conn, table).unwrap_or(false));
         if !is_replica {
-            return Err(not_a_replica("this is not a replica file of Haversack"));
+            return Err(not_a_replica(
+                "this is not a replica file; `haversack checkout` makes one",
+            ));
         }
         header::load(&conn)?;
         let mut known = Known::default();

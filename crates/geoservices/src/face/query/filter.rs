@@ -7,15 +7,13 @@ use haversack_model::{Collection, Filter, Geometry, ObjectId, Timestamp};
 
 use super::super::call::Opened;
 use super::super::problem::{Problem, Result};
-use crate::wire::crs::{self, Transform};
+use crate::wire::crs::{self, MERCATOR_LATITUDE, Transform};
 use crate::wire::geometry::{self, kind_of_type};
 use crate::wire::params::Params;
 use crate::wire::sql;
 
 /// Most ids in one request.
 const MAX_IDS: usize = 10_000;
-/// Latitudes that Web Mercator and its kin have an image of.
-const MERCATOR_LATITUDE: f64 = 85.06;
 
 /// The names of spatial relations.
 const RELATIONS: [(&str, SpatialRelation); 8] = [
