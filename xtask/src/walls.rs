@@ -79,6 +79,9 @@ const LICENCES: &[&str] = &[
     "blessing",
 ];
 
+/// Packages whose manifest names a file instead of a licence; each file was read.
+const READ_LICENCES: &[(&str, &str)] = &[("riblt", "MIT")];
+
 /// Everything that stands where it should not, one sentence each.
 ///
 /// # Errors
@@ -106,7 +109,7 @@ pub fn breaches(metadata: &Value) -> Result<Vec<String>> {
         }
         if ours.contains(name) {
             found.extend(forbidden_uses(name, &normal_dependencies(package)));
-        } else if !licence_allowed(text(package, "license")) {
+        } else if !licence_allowed(licence(name, text(package, "license"))) {
             found.push(format!(
                 "{name} has the licence {:?}, which is not on the list",
                 text(package, "license")
@@ -166,6 +169,13 @@ fn normal_dependencies(package: &Value) -> BTreeSet<&str> {
         .filter(|dependency| dependency["kind"].is_null())
         .map(|dependency| text(dependency, "name"))
         .collect()
+}
+
+/// What a manifest says, or what its file was read to say.
+fn licence<'a>(name: &str, named: &'a str) -> &'a str {
+    let read = READ_LICENCES.iter().find(|(package, _)| *package == name);
+    read.filter(|_| named.is_empty())
+        .map_or(named, |(_, licence)| licence)
 }
 
 /// Reads an SPDX expression of names, `OR`, `AND`, `/` and parentheses.
