@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+// Tests within the crate share a store with those outside, which call it by this name.
+#[cfg(test)]
+extern crate self as haversack_sync;
+
 pub mod apply;
 pub mod client;
 pub mod decision;
@@ -7,6 +11,7 @@ pub mod delta;
 pub mod foreign;
 pub mod merge;
 pub mod native;
+pub mod reconcile;
 pub mod register;
 pub mod states;
 pub mod validate;
