@@ -3,6 +3,7 @@
 //! They keep the promises of the traits and nothing more, in ordered maps, so that a seed replays exactly.
 
 pub mod bug;
+mod cheap;
 mod replica;
 mod spoil;
 mod state;

@@ -13,6 +13,7 @@ use haversack_model::{
 };
 
 use super::bug::Bug;
+use super::cheap::Cheap;
 use super::spoil::spoil;
 use super::state::Key;
 
@@ -22,13 +23,13 @@ pub struct File {
     pub header: ReplicaHeader,
     pub collections: Arc<Vec<Collection>>,
     edit_no: u64,
-    pub rows: BTreeMap<Key, Arc<Record>>,
-    pub versions: BTreeMap<Key, RowVersion>,
-    pub outbox: BTreeMap<Key, OutboxEntry>,
-    pub batches: BTreeMap<BatchNumber, Arc<FrozenBatch>>,
-    pub receipts: Vec<(Generation, CollectionId, Edit)>,
-    pub conflicts: BTreeMap<ConflictId, Conflict>,
-    pub blobs: BTreeMap<BlobHash, Arc<[u8]>>,
+    pub rows: Cheap<BTreeMap<Key, Arc<Record>>>,
+    pub versions: Cheap<BTreeMap<Key, RowVersion>>,
+    pub outbox: Cheap<BTreeMap<Key, OutboxEntry>>,
+    pub batches: Cheap<BTreeMap<BatchNumber, Arc<FrozenBatch>>>,
+    pub receipts: Cheap<Vec<(Generation, CollectionId, Edit)>>,
+    pub conflicts: Cheap<BTreeMap<ConflictId, Conflict>>,
+    pub blobs: Cheap<BTreeMap<BlobHash, Arc<[u8]>>>,
 }
 
 /// What happened to a file, for the oracle.
@@ -60,13 +61,13 @@ impl MemoryReplica {
             header,
             collections: Arc::new(collections),
             edit_no: 0,
-            rows: BTreeMap::new(),
-            versions: BTreeMap::new(),
-            outbox: BTreeMap::new(),
-            batches: BTreeMap::new(),
-            receipts: Vec::new(),
-            conflicts: BTreeMap::new(),
-            blobs: BTreeMap::new(),
+            rows: Cheap::default(),
+            versions: Cheap::default(),
+            outbox: Cheap::default(),
+            batches: Cheap::default(),
+            receipts: Cheap::default(),
+            conflicts: Cheap::default(),
+            blobs: Cheap::default(),
         };
         Self {
             file,
@@ -137,12 +138,12 @@ impl MemoryReplica {
                 return Err(crash());
             }
         }
-        for (number, batch) in &self.file.batches {
+        for (number, batch) in self.file.batches.iter() {
             if !work.batches.contains_key(number) {
                 self.events.push(FileEvent::Unfrozen(Arc::clone(batch)));
             }
         }
-        for (number, batch) in &work.batches {
+        for (number, batch) in work.batches.iter() {
             if !self.file.batches.contains_key(number) {
                 self.events.push(FileEvent::Frozen(Arc::clone(batch)));
             }
@@ -341,7 +342,7 @@ impl ReplicaTx for Transaction<'_> {
                 None => all.push(new.clone()),
             }
         }
-        for ((collection, _), record) in &mut self.work.rows {
+        for ((collection, _), record) in self.work.rows.iter_mut() {
             let Some(shape) = all.iter().find(|shape| shape.id == *collection) else {
                 continue;
             };

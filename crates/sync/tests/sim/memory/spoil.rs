@@ -14,7 +14,7 @@ pub fn spoil(bug: Bug, now: &mut File, new: &mut File, strikes: bool) -> bool {
     match bug {
         Bug::ClearAllOnReply if was_answered => new.outbox.clear(),
         Bug::OldBaseAfterReceipt if was_answered => {
-            for (key, entry) in &mut new.outbox {
+            for (key, entry) in new.outbox.iter_mut() {
                 if let Some(old) = now.outbox.get(key).filter(|old| old.batch.is_some())
                     && old.base.is_some()
                 {
@@ -55,7 +55,7 @@ pub fn spoil(bug: Bug, now: &mut File, new: &mut File, strikes: bool) -> bool {
             }
         }
         Bug::ResyncKeepsRows if now.header.resyncing && !new.header.resyncing => {
-            for (key, row) in &now.rows {
+            for (key, row) in now.rows.iter() {
                 if !new.rows.contains_key(key) && !new.outbox.contains_key(key) {
                     new.rows.insert(key.clone(), row.clone());
                 }

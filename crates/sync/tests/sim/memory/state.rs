@@ -13,6 +13,8 @@ use haversack_model::{
     Timestamp, Track, Versioned,
 };
 
+use super::cheap::Cheap;
+
 pub type Key = (CollectionId, GlobalId);
 
 /// The newest version of a record, live or tombstone.
@@ -38,22 +40,25 @@ pub struct OldVersion {
 #[derive(Clone, Debug)]
 pub struct State {
     pub service: Arc<Service>,
+    /// The collections of the service, hidden ones included.
+    shapes: Arc<BTreeMap<CollectionId, Collection>>,
     pub head: Head,
     /// Histories before this one, with the generation at which each was left.
     pub ancestors: Vec<(HistoryId, Generation)>,
-    pub rows: BTreeMap<Key, Row>,
-    pub history: BTreeMap<Key, Vec<OldVersion>>,
-    pub next_object: BTreeMap<CollectionId, i64>,
-    pub replicas: BTreeMap<ReplicaId, Arc<Replica>>,
-    pub replies: BTreeMap<ReplicaId, Arc<StoredReply>>,
-    pub last_edits: BTreeMap<(ReplicaId, CollectionId, GlobalId), Arc<LastEdit>>,
-    pub conflicts: BTreeMap<ConflictId, Arc<Conflict>>,
-    pub blobs: BTreeMap<BlobHash, Arc<[u8]>>,
+    pub rows: Cheap<BTreeMap<Key, Row>>,
+    pub history: Cheap<BTreeMap<Key, Vec<OldVersion>>>,
+    pub next_object: Cheap<BTreeMap<CollectionId, i64>>,
+    pub replicas: Cheap<BTreeMap<ReplicaId, Arc<Replica>>>,
+    pub replies: Cheap<BTreeMap<ReplicaId, Arc<StoredReply>>>,
+    pub last_edits: Cheap<BTreeMap<(ReplicaId, CollectionId, GlobalId), Arc<LastEdit>>>,
+    pub conflicts: Cheap<BTreeMap<ConflictId, Arc<Conflict>>>,
+    pub blobs: Cheap<BTreeMap<BlobHash, Arc<[u8]>>>,
 }
 
 impl State {
     pub fn new(service: Service, history: HistoryId) -> Self {
         Self {
+            shapes: Arc::new(shapes(&service)),
             service: Arc::new(service),
             head: Head {
                 history,
@@ -63,23 +68,24 @@ impl State {
                 floor: Generation::ZERO,
             },
             ancestors: Vec::new(),
-            rows: BTreeMap::new(),
-            history: BTreeMap::new(),
-            next_object: BTreeMap::new(),
-            replicas: BTreeMap::new(),
-            replies: BTreeMap::new(),
-            last_edits: BTreeMap::new(),
-            conflicts: BTreeMap::new(),
-            blobs: BTreeMap::new(),
+            rows: Cheap::default(),
+            history: Cheap::default(),
+            next_object: Cheap::default(),
+            replicas: Cheap::default(),
+            replies: Cheap::default(),
+            last_edits: Cheap::default(),
+            conflicts: Cheap::default(),
+            blobs: Cheap::default(),
         }
     }
 
-    pub fn collection(&self, id: CollectionId) -> Result<Collection> {
-        let found = match id.attachments_of() {
-            Some(layer) => self.service.collection(layer).map(Collection::attachments),
-            None => self.service.collection(id).cloned(),
-        };
-        found.ok_or(Error::NoCollection(id))
+    pub fn collection(&self, id: CollectionId) -> Result<&Collection> {
+        self.shapes.get(&id).ok_or(Error::NoCollection(id))
+    }
+
+    pub fn set_service(&mut self, service: Arc<Service>) {
+        self.shapes = Arc::new(shapes(&service));
+        self.service = service;
     }
 
     /// All versions of one collection's records, in key order.
@@ -95,7 +101,7 @@ impl State {
         let row = self.rows.get(&(collection, id.clone()));
         Ok(row.and_then(|row| {
             row.record.as_ref().map(|record| Versioned {
-                record: fill(&shape, record),
+                record: fill(shape, record),
                 track: row.track,
             })
         }))
@@ -124,7 +130,7 @@ impl State {
         if let Some(row) = self.rows.get(&key).filter(|row| row.content_since <= at) {
             let record = row.record.as_ref();
             return Ok(record.map(|record| Versioned {
-                record: fill(&shape, record),
+                record: fill(shape, record),
                 track: row.track,
             }));
         }
@@ -135,7 +141,7 @@ impl State {
             .flatten()
             .find(|old| old.from <= at && at < old.until);
         Ok(old.map(|old| Versioned {
-            record: fill(&shape, &old.record),
+            record: fill(shape, &old.record),
             track: old.track,
         }))
     }
@@ -147,7 +153,7 @@ impl State {
         let newest_first = versions.into_iter().flatten().rev();
         Ok(newest_first
             .map(|old| Versioned {
-                record: fill(&shape, &old.record),
+                record: fill(shape, &old.record),
                 track: old.track,
             })
             .collect())
@@ -181,15 +187,15 @@ impl State {
                 Generation::ZERO => None,
                 since => self.record_as_of(query.collection, id, since)?,
             };
-            let record = row.record.as_ref().map(|record| fill(&shape, record));
+            let record = row.record.as_ref().map(|record| fill(shape, record));
             let change = Change {
                 global_id: id.clone(),
                 track: row.track,
                 matches: record
                     .as_ref()
-                    .is_some_and(|record| self.is_match(&shape, record, query.filter)),
+                    .is_some_and(|record| self.is_match(shape, record, query.filter)),
                 matched: then
-                    .is_some_and(|then| self.is_match(&shape, &then.record, query.filter_then)),
+                    .is_some_and(|then| self.is_match(shape, &then.record, query.filter_then)),
                 record,
             };
             if visit(change)?.is_break() {
@@ -213,9 +219,9 @@ impl State {
             else {
                 continue;
             };
-            let record = fill(&shape, record);
-            let is_in = self.is_match(&shape, &record, query.filter);
-            let was_in = self.is_match(&shape, &record, query.filter_then);
+            let record = fill(shape, record);
+            let is_in = self.is_match(shape, &record, query.filter);
+            let was_in = self.is_match(shape, &record, query.filter_then);
             if is_in == was_in {
                 continue;
             }
@@ -243,8 +249,8 @@ impl State {
         let mut found = Vec::new();
         for (_, row) in self.rows_of(query.collection) {
             let Some(record) = &row.record else { continue };
-            let record = fill(&shape, record);
-            if self.is_match(&shape, &record, &query.filter) {
+            let record = fill(shape, record);
+            if self.is_match(shape, &record, &query.filter) {
                 found.push(Versioned {
                     record,
                     track: row.track,
@@ -329,8 +335,15 @@ impl State {
 impl Parents for State {
     fn parent(&self, collection: CollectionId, id: &GlobalId) -> Option<(Collection, Record)> {
         let found = self.record(collection, id).ok()??;
-        Some((self.collection(collection).ok()?, found.record))
+        Some((self.collection(collection).ok()?.clone(), found.record))
     }
+}
+
+fn shapes(service: &Service) -> BTreeMap<CollectionId, Collection> {
+    let layers = service.collections.iter();
+    let attachments = layers.clone().map(Collection::attachments);
+    let all = layers.cloned().chain(attachments);
+    all.map(|shape| (shape.id, shape)).collect()
 }
 
 /// A record in the present shape: columns added since it was written get their default.

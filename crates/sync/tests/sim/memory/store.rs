@@ -193,7 +193,7 @@ impl Transaction<'_> {
             copy(&mut merged.rows, &mine.rows, key);
             copy(&mut merged.history, &mine.history, key);
         }
-        for (collection, next) in &mine.next_object {
+        for (collection, next) in mine.next_object.iter() {
             let slot = merged.next_object.entry(*collection).or_insert(*next);
             *slot = (*slot).max(*next);
         }
@@ -218,7 +218,7 @@ impl Transaction<'_> {
             .iter()
             .for_each(|hash| copy(&mut merged.blobs, &mine.blobs, hash));
         if changed.service {
-            merged.service = Arc::clone(&mine.service);
+            merged.set_service(Arc::clone(&mine.service));
         }
         merged.head.revision = merged.head.revision.max(mine.head.revision);
         self.work.state = merged;
@@ -311,7 +311,7 @@ macro_rules! read_through {
             Ok((*$state.service).clone())
         }
         fn collection(&$self, id: CollectionId) -> Result<Collection> {
-            $state.collection(id)
+            $state.collection(id).cloned()
         }
         fn record(&$self, collection: CollectionId, id: &GlobalId) -> Result<Option<Versioned>> {
             $state.record(collection, id)
@@ -325,7 +325,7 @@ macro_rules! read_through {
         fn matches(&$self, collection: CollectionId, id: &GlobalId, filter: &Filter) -> Result<bool> {
             let shape = $state.collection(collection)?;
             let found = $state.record(collection, id)?;
-            Ok(found.is_some_and(|found| $state.is_match(&shape, &found.record, filter)))
+            Ok(found.is_some_and(|found| $state.is_match(shape, &found.record, filter)))
         }
         fn changes(&$self, query: &ChangeQuery<'_>, visit: &mut dyn FnMut(Change) -> Result<Flow>) -> Result<()> {
             $state.changes(query, visit)
@@ -614,7 +614,7 @@ impl WriteTx for Transaction<'_> {
 
     fn store_service(&mut self, service: &Service) -> Result<()> {
         self.work.changed.service = true;
-        self.work.state.service = Arc::new(service.clone());
+        self.work.state.set_service(Arc::new(service.clone()));
         Ok(())
     }
 

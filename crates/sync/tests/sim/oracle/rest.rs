@@ -90,7 +90,7 @@ pub fn refused_tokens(file: &File) -> BTreeSet<u64> {
 
 /// What is unsent has the server's version as its base or beside it.
 pub fn check_theirs(file: &File, view: &ServerView) -> Check {
-    for (key, entry) in &file.outbox {
+    for (key, entry) in file.outbox.iter() {
         let known: Option<&Record> = match (&entry.theirs, &entry.base) {
             (Theirs::Row { record, .. }, _) => Some(record),
             (Theirs::Removed(_), _) | (Theirs::Unchanged, None) => None,
