@@ -68,6 +68,14 @@ pub struct RowVersion {
     pub generation: Generation,
 }
 
+impl RowVersion {
+    /// That of something which was sent and not named by the server: its content decides.
+    pub const UNKNOWN: Self = Self {
+        revision: Revision(0),
+        generation: Generation::ZERO,
+    };
+}
+
 /// A record that was edited here and not yet settled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutboxEntry {
@@ -95,6 +103,17 @@ pub struct OutboxEntry {
     pub sent: Option<Option<Record>>,
     /// Why it is in `Error`, `Warning` or waiting, for people.
     pub reason: Option<String>,
+}
+
+impl OutboxEntry {
+    /// The newest version of the server that is known beside mine; `None` if it is removed or was never seen.
+    pub fn known(&self) -> Option<RowVersion> {
+        match &self.theirs {
+            Theirs::Row { version, .. } => Some(*version),
+            Theirs::Removed(_) => None,
+            Theirs::Unchanged => self.base.as_ref().map(|(_, version)| *version),
+        }
+    }
 }
 
 /// What a replica file says of itself.

@@ -18,7 +18,7 @@ mod run;
 
 pub use decide::{discard, resolve, retry};
 pub use decisions::{apply_decisions, to_exchange};
-pub use freeze::{freeze, thaw};
+pub use freeze::{freeze, thaw, thaw_refused};
 pub use history::{renewed, start_new_history, start_resync};
 pub use page::apply_page;
 pub use preview::preview;

@@ -2,13 +2,14 @@
 
 use haversack_model::local::Removal;
 use haversack_model::{
-    CollectionId, Conflict, ConflictId, Error, GlobalId, OutboxEntry, Record, ReplicaTx,
-    Resolution, Result, SyncState, Theirs, Timestamp, Winner,
+    Collection, CollectionId, Conflict, ConflictId, Error, GlobalId, OutboxEntry, Record,
+    ReplicaTx, Resolution, Result, RowVersion, SyncState, Theirs, Timestamp, Winner,
 };
 
 use super::Choice;
 use super::freeze::{install_theirs, widen};
 use crate::decision::decide_for;
+use crate::merge::take_fields;
 use crate::states::{self, Event, Step};
 
 /// Closes a conflict. Where the choice is not what is stored, it becomes a new local edit, sent with the next sync.
@@ -67,12 +68,17 @@ fn edit_to(
     is_edited: bool,
 ) -> Result<()> {
     let (collection, id) = (conflict.collection, &conflict.global_id);
-    let row = tx.row(collection, id)?;
     let collections = tx.collections()?;
     let shape = collections
         .iter()
         .find(|shape| shape.id == collection)
         .ok_or(Error::NoCollection(collection))?;
+    let entry = tx.entry(collection, id)?;
+    let row = match (tx.row(collection, id)?, &entry) {
+        // It is outside of this part.
+        (None, None) => standing(shape, conflict),
+        (row, _) => row,
+    };
     let wanted = wanted.map(|mut chosen| {
         // The version may be of an older shape.
         widen(&mut chosen, shape);
@@ -89,13 +95,18 @@ fn edit_to(
     if is_same {
         return Ok(());
     }
-    let mut entry = match tx.entry(collection, id)? {
+    let mut entry = match entry {
         Some(entry) => entry,
         None => new_entry(tx, conflict, row)?,
     };
     match &wanted {
         Some(record) => tx.put_row(collection, record)?,
         None => tx.remove_row(collection, id)?,
+    }
+    if let (None, None, Theirs::Row { record, version }) = (&wanted, &entry.base, &entry.theirs) {
+        // Brought back by both sides: the one to delete is the server's.
+        entry.base = Some((record.clone(), *version));
+        entry.theirs = Theirs::Unchanged;
     }
     entry.deleted = wanted.is_none();
     entry.edit_no = tx.next_edit_no()?;
@@ -104,21 +115,41 @@ fn edit_to(
     tx.store_entry(&entry)
 }
 
+/// What the server had after the conflict.
+fn standing(shape: &Collection, conflict: &Conflict) -> Option<Record> {
+    let (mine, theirs) = (&conflict.mine, &conflict.theirs);
+    let mut stands = match conflict.winner {
+        Winner::Mine => mine.clone()?,
+        Winner::Theirs => theirs.clone()?,
+        Winner::Merged => {
+            let mut merged = mine.clone()?;
+            take_fields(shape, &conflict.fields, theirs.as_ref()?, &mut merged);
+            merged
+        }
+    };
+    widen(&mut stands, shape);
+    Some(stands)
+}
+
 fn new_entry(tx: &dyn ReplicaTx, conflict: &Conflict, row: Option<Record>) -> Result<OutboxEntry> {
     let version = tx.version(conflict.collection, &conflict.global_id)?;
-    let base = row.zip(version);
+    let (base, theirs) = match (row, version) {
+        (Some(row), Some(version)) => (Some((row, version)), Theirs::Unchanged),
+        (Some(row), None) => {
+            let base = (row, RowVersion::UNKNOWN);
+            (Some(base), Theirs::Removed(Removal::Left))
+        }
+        // Who decides for a deleted record has seen the deletion and means to bring it back.
+        (None, _) => (None, Theirs::Removed(Removal::Deleted)),
+    };
     Ok(OutboxEntry {
         collection: conflict.collection,
         global_id: conflict.global_id.clone(),
         edit_no: 0,
         state: SyncState::ToUpdate,
         deleted: false,
-        // Who decides for a deleted record has seen the deletion and means to bring it back.
-        theirs: match base {
-            Some(_) => Theirs::Unchanged,
-            None => Theirs::Removed(Removal::Deleted),
-        },
         base,
+        theirs,
         batch: None,
         frozen_no: None,
         sent: None,

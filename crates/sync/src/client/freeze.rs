@@ -241,12 +241,19 @@ fn freeze_one(
             undelete: entry.theirs == Theirs::Removed(Removal::Deleted),
         },
         (Some(row), Some((base, version))) => {
-            let mine = Changes::between(base, row);
-            if mine.is_empty() {
-                install_theirs(tx, &entry)?;
-                return Ok(None);
-            }
+            let mut mine = Changes::between(base, row);
             let mut content = whole(base);
+            if mine.is_empty() {
+                let is_gone = matches!(entry.theirs, Theirs::Removed(_));
+                if *version != RowVersion::UNKNOWN || !is_gone {
+                    install_theirs(tx, &entry)?;
+                    return Ok(None);
+                }
+                // An add that may never have arrived, of a record that is gone: the server is told all of it and keeps
+                // it, if it is news, in a conflict.
+                mine = whole(row);
+                content = Changes::default();
+            }
             // Of a row that is gone there, the server may have nothing to complete the losing version from.
             if !matches!(entry.theirs, Theirs::Removed(_)) {
                 content.values.retain(|at, _| mine.values.contains_key(at));
@@ -271,10 +278,9 @@ fn freeze_one(
             }),
         },
         (None, None) => match (&entry.sent, entry.frozen_no) {
-            // Never sent: the server need not hear of it.
+            // Never sent: the server need not hear of it. It may have a record of that id by others.
             (_, None) => {
-                tx.remove_row(entry.collection, &entry.global_id)?;
-                tx.remove_entry(entry.collection, &entry.global_id)?;
+                install_theirs(tx, &entry)?;
                 return Ok(None);
             }
             (sent, Some(_)) => Edit::Delete {
@@ -353,24 +359,35 @@ pub(super) fn remove_confirmed(
     tx.store_version(collection, id, None)
 }
 
-/// Gives up all unanswered batches: their edits are pending again, on the bases that they had.
+/// Gives up all unanswered batches: their edits are pending again, on the bases that they had. Nobody knows whether
+/// the server has stored them.
 pub fn thaw(tx: &mut dyn ReplicaTx) -> Result<()> {
+    thaw_each(tx, |batch, entry| {
+        let was_seen = match &entry.theirs {
+            Theirs::Unchanged => false,
+            Theirs::Row { version, .. } => version.generation > batch.cursor.generation,
+            Theirs::Removed(_) => true,
+        };
+        // Made here and seen on the server since: the add did arrive. What was sent is the common version, so that a
+        // later deletion by others stays one.
+        if let (None, Some(Some(sent)), true) = (&entry.base, &entry.sent, was_seen) {
+            entry.base = Some((sent.clone(), RowVersion::UNKNOWN));
+        }
+    })
+}
+
+/// As [`thaw`], for batches that the server has refused: it did not store them.
+pub fn thaw_refused(tx: &mut dyn ReplicaTx) -> Result<()> {
+    thaw_each(tx, |_, _| {})
+}
+
+fn thaw_each(
+    tx: &mut dyn ReplicaTx,
+    prepare: impl Fn(&FrozenBatch, &mut OutboxEntry),
+) -> Result<()> {
     while let Some(batch) = tx.unanswered_batch()? {
         for mut entry in tx.in_batch(batch.number)? {
-            // Made here and seen on the server since: the add did arrive. What was sent is the common version, so
-            // that a later deletion by others stays one.
-            let seen_since = match &entry.theirs {
-                Theirs::Unchanged => false,
-                Theirs::Row { version, .. } => version.generation > batch.cursor.generation,
-                Theirs::Removed(_) => true,
-            };
-            if let (None, Some(Some(sent)), true) = (&entry.base, &entry.sent, seen_since) {
-                let unknown = RowVersion {
-                    revision: Revision(0),
-                    generation: haversack_model::Generation::ZERO,
-                };
-                entry.base = Some((sent.clone(), unknown));
-            }
+            prepare(&batch, &mut entry);
             entry.batch = None;
             if states::step(Event::Thaw, Some(entry.state)) == Step::Pending {
                 entry.state = states::pending(entry.base.is_some());

@@ -6,7 +6,7 @@ use haversack_model::edit::Base;
 use haversack_model::remote::Renewed;
 use haversack_model::{
     BatchNumber, Changes, CollectionId, Cursor, Edit, Generation, GlobalId, HistoryId, OutboxEntry,
-    Record, ReplicaTx, Result, RowVersion, Theirs,
+    Record, ReplicaTx, Result, Revision, RowVersion, Theirs,
 };
 
 use super::decisions::tell_again;
@@ -14,20 +14,34 @@ use super::freeze::thaw;
 use crate::states;
 
 /// Starts a full resync: everything is compared anew. Unsent edits and their bases stay; rows that the server does
-/// not name any more go at its end.
+/// not name any more go at its end. What has not been named yet has the generation zero.
 pub fn start_resync(tx: &mut dyn ReplicaTx, history: HistoryId) -> Result<()> {
+    let mut header = tx.header()?;
+    let is_new = header.cursor.history != history;
+    let unsee = |version: &mut RowVersion| {
+        version.generation = Generation::ZERO;
+        if is_new {
+            // The new history may have given the number to another content.
+            version.revision = Revision(0);
+        }
+    };
     for collection in tx.collections()? {
         for id in tx.confirmed(collection.id)? {
-            if let Some(version) = tx.version(collection.id, &id)? {
-                let unseen = RowVersion {
-                    generation: Generation::ZERO,
-                    ..version
-                };
-                tx.store_version(collection.id, &id, Some(unseen))?;
+            if let Some(mut version) = tx.version(collection.id, &id)? {
+                unsee(&mut version);
+                tx.store_version(collection.id, &id, Some(version))?;
             }
         }
     }
-    let mut header = tx.header()?;
+    for mut entry in tx.entries()? {
+        if let Some((_, version)) = &mut entry.base {
+            unsee(version);
+        }
+        if let Theirs::Row { version, .. } = &mut entry.theirs {
+            unsee(version);
+        }
+        tx.store_entry(&entry)?;
+    }
     header.cursor = Cursor::bare(history, Generation::ZERO);
     header.layer_cursors.clear();
     header.download = None;
@@ -215,12 +229,12 @@ fn restrict(values: &Changes, to: &Changes) -> Changes {
     values
 }
 
-fn first_revision(edit: &Edit) -> haversack_model::Revision {
+fn first_revision(edit: &Edit) -> Revision {
     match edit {
-        Edit::Add { .. } => haversack_model::Revision(0),
-        Edit::Update { base, .. } | Edit::Delete { base, .. } => base
-            .as_ref()
-            .map_or(haversack_model::Revision(0), |base| base.revision),
+        Edit::Add { .. } => Revision(0),
+        Edit::Update { base, .. } | Edit::Delete { base, .. } => {
+            base.as_ref().map_or(Revision(0), |base| base.revision)
+        }
     }
 }
 

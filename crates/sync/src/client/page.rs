@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use haversack_model::local::{Removal, ReplicaHeader};
 use haversack_model::remote::{Page, RemoteChange};
 use haversack_model::{
-    CollectionId, Generation, GlobalId, Record, ReplicaTx, Result, Revision, RowVersion, Service,
-    Theirs,
+    CollectionId, Generation, GlobalId, OutboxEntry, Record, ReplicaTx, Result, Revision,
+    RowVersion, Service, Theirs,
 };
 
 use super::freeze::{put_confirmed, remove_confirmed};
@@ -108,6 +108,13 @@ fn leave_behind(tx: &mut dyn ReplicaTx, before: &ReplicaHeader, page: &Page) -> 
                 ..version
             };
             tx.store_version(collection, id, Some(version))?;
+            if let Some(mut entry) = tx.entry(collection, id)?
+                && let Some((_, base)) = &mut entry.base
+                && base.revision == version.revision
+            {
+                *base = version;
+                tx.store_entry(&entry)?;
+            }
         } else {
             tx.store_version(collection, id, None)?;
             remove(tx, collection, id, Removal::Left)?;
@@ -175,7 +182,7 @@ fn put(
     version: RowVersion,
 ) -> Result<()> {
     let id = &record.global_id;
-    let Some(mut entry) = tx.entry(collection, id)? else {
+    let Some(entry) = tx.entry(collection, id)? else {
         if is_known(tx.version(collection, id)?, version) {
             return Ok(());
         }
@@ -185,15 +192,31 @@ fn put(
         // Seen: the end of the resync must not take it for gone.
         tx.store_version(collection, id, Some(version))?;
     }
-    let base = entry.base.as_ref().map(|(_, base)| *base);
+    put_beside(tx, entry, record, version)
+}
+
+/// A version of the server beside unsent work.
+fn put_beside(
+    tx: &mut dyn ReplicaTx,
+    mut entry: OutboxEntry,
+    record: &Record,
+    version: RowVersion,
+) -> Result<()> {
+    let (collection, id) = (entry.collection, &record.global_id);
     let was_removed = matches!(entry.theirs, Theirs::Removed(_));
-    if was_removed && base.is_some_and(|base| base.revision == version.revision) {
-        // It had left, and is back as it was.
+    let base = entry.base.as_ref().map(|(_, base)| *base);
+    if is_known(base, version) && !was_removed {
+        return Ok(());
+    }
+    if let Some((base, known)) = &mut entry.base
+        && base.same_content(record)
+    {
+        // Touched, or it had left and is back as it was.
+        *known = version;
         entry.theirs = Theirs::Unchanged;
         return tx.store_entry(&entry);
     }
-    let is_beside = states::step(Event::Downloaded, Some(entry.state)) == Step::Beside;
-    if !is_beside || (is_known(base, version) && !was_removed) {
+    if states::step(Event::Downloaded, Some(entry.state)) != Step::Beside {
         return Ok(());
     }
     if entry.batch.is_none()
@@ -246,8 +269,18 @@ fn sweep(tx: &mut dyn ReplicaTx) -> Result<()> {
             let version = tx.version(collection.id, &id)?;
             if version.is_some_and(|version| version.generation == Generation::ZERO) {
                 tx.store_version(collection.id, &id, None)?;
-                remove(tx, collection.id, &id, Removal::Left)?;
+                if tx.entry(collection.id, &id)?.is_none() {
+                    remove(tx, collection.id, &id, Removal::Left)?;
+                }
             }
+        }
+    }
+    for entry in tx.entries()? {
+        if entry
+            .known()
+            .is_some_and(|known| known.generation == Generation::ZERO)
+        {
+            remove(tx, entry.collection, &entry.global_id, Removal::Left)?;
         }
     }
     Ok(())

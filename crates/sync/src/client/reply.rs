@@ -106,7 +106,14 @@ fn unsee(tx: &mut dyn ReplicaTx, receipt: &Receipt) -> Result<()> {
         generation: Generation::ZERO,
         ..version
     });
-    tx.store_version(collection, id, unseen)
+    tx.store_version(collection, id, unseen)?;
+    if let Some(mut entry) = tx.entry(collection, id)?
+        && let Some((_, version)) = &mut entry.base
+    {
+        version.generation = Generation::ZERO;
+        tx.store_entry(&entry)?;
+    }
+    Ok(())
 }
 
 fn check_receipts(batch: &FrozenBatch, reply: &BatchReply) -> Result<()> {
@@ -196,12 +203,6 @@ fn edited_again(entry: &OutboxEntry) -> bool {
     entry.frozen_no.is_none_or(|frozen| entry.edit_no > frozen)
 }
 
-/// The version of something sent that the server does not name: its content decides.
-const UNKNOWN: RowVersion = RowVersion {
-    revision: Revision(0),
-    generation: Generation::ZERO,
-};
-
 /// What the server has of a record.
 enum Truth {
     Row(Record, RowVersion),
@@ -244,13 +245,14 @@ fn truth(edit: &Edit, receipt: &Receipt, entry: &OutboxEntry, generation: Genera
 
 /// A page that was stored while the answer was under way may know better than the answer.
 fn newer(truth: Truth, entry: &OutboxEntry, generation: Generation, cursor: Cursor) -> Truth {
+    let seen = entry
+        .known()
+        .map_or(Generation::ZERO, |known| known.generation);
     match (&entry.theirs, &truth) {
-        (Theirs::Row { record, version }, Truth::Row(_, known))
-            if version.generation > known.generation =>
-        {
+        (Theirs::Row { record, version }, Truth::Row(_, known)) if seen > known.generation => {
             Truth::Row(record.clone(), *version)
         }
-        (Theirs::Row { record, version }, Truth::Gone(_)) if version.generation > generation => {
+        (Theirs::Row { record, version }, Truth::Gone(_)) if seen > generation => {
             Truth::Row(record.clone(), *version)
         }
         (Theirs::Removed(removal), Truth::Row(_, known))
@@ -259,12 +261,8 @@ fn newer(truth: Truth, entry: &OutboxEntry, generation: Generation, cursor: Curs
             Truth::Gone(*removal)
         }
         // Pages passed that version and did not name the record: it had gone again.
-        (Theirs::Unchanged, Truth::Row(_, known))
-            if cursor.generation >= known.generation
-                && entry
-                    .base
-                    .as_ref()
-                    .is_none_or(|(_, base)| base.generation < known.generation) =>
+        (Theirs::Unchanged | Theirs::Row { .. }, Truth::Row(_, known))
+            if cursor.generation >= known.generation && seen < known.generation =>
         {
             Truth::Gone(Removal::Left)
         }
@@ -282,7 +280,7 @@ fn common(
 ) -> Option<(Record, RowVersion)> {
     let base = entry.base.as_ref();
     let sent = entry.sent.clone().flatten().map(|sent| {
-        let version = base.map_or(UNKNOWN, |(_, version)| *version);
+        let version = base.map_or(RowVersion::UNKNOWN, |(_, version)| *version);
         (sent, version)
     });
     let Outcome::Conflict {
@@ -313,6 +311,7 @@ fn settle(
     let collection = entry.collection;
     let id = entry.global_id.clone();
     let sent = entry.sent.take();
+    let sent_a_row = sent.as_ref().is_some_and(Option::is_some);
     if !edited_again(&entry) {
         match truth {
             // Not edited since: the row is what was sent.
@@ -353,7 +352,9 @@ fn settle(
             entry.base = Some((server, version));
             entry.theirs = Theirs::Unchanged;
         }
-        (Truth::Gone(removal @ (Removal::Left | Removal::Revoked)), None) if common.is_some() => {
+        (Truth::Gone(removal @ (Removal::Left | Removal::Revoked)), None)
+            if sent_a_row || common.is_some() =>
+        {
             // It lives, outside of this part, and was deleted here since: that is still to be told.
             tx.store_version(collection, &id, None)?;
             entry.base = common;

@@ -10,7 +10,7 @@ use haversack_model::{
 use super::{Step, Summary};
 use super::{
     apply_decisions, apply_page, apply_reply, freeze, renewed, start_new_history, start_resync,
-    thaw, to_exchange,
+    thaw_refused, to_exchange,
 };
 
 /// How often one sync may begin anew because identity or history changed under it.
@@ -99,7 +99,7 @@ impl Run<'_> {
                 }
                 Err(Error::Resync { .. }) if batch.cursor != header.cursor => {
                     // It was not stored, and everything was compared anew since it was frozen.
-                    self.write(thaw)?;
+                    self.write(thaw_refused)?;
                 }
                 Err(error) => {
                     if !self.recover(&header, error, true)? {
@@ -173,7 +173,7 @@ impl Run<'_> {
                 self.write(|tx| {
                     // A refused batch is in no server. One that merely waits for its answer may be, and stays as it is.
                     if uploading {
-                        thaw(tx)?;
+                        thaw_refused(tx)?;
                     }
                     start_resync(tx, history)
                 })?;

@@ -2,96 +2,13 @@
 
 use std::cell::RefCell;
 
-use haversack_model::local::{FrozenBatch, LocalReplica, Removal, ReplicaHeader, Theirs};
-use haversack_model::remote::{BatchReply, Page, RemoteChange};
-use haversack_model::{Changes, FieldType, Filter, Policy, Remote, Store, SyncState, Value};
+use haversack_model::local::{LocalReplica, Removal, Theirs};
+use haversack_model::remote::RemoteChange;
+use haversack_model::{Changes, FieldType, Store, SyncState, Value};
 use haversack_sync::client::{self, Choice};
 
-use crate::ground::{Ground, TREES, all_rights, equals, field, id, set, tree};
-use crate::loopback::Loopback;
-use crate::memory::MemoryReplica;
-
-struct Scene<'a> {
-    ground: &'a Ground,
-    remote: Loopback<'a>,
-    file: MemoryReplica,
-}
-
-impl<'a> Scene<'a> {
-    /// A replica that holds tree 7, `oak`.
-    fn new(ground: &'a Ground, replies: &'a RefCell<Vec<BatchReply>>) -> Self {
-        Self::filtered(ground, replies, Filter::All)
-    }
-
-    fn filtered(ground: &'a Ground, replies: &'a RefCell<Vec<BatchReply>>, filter: Filter) -> Self {
-        ground.add(&tree(7, "oak", 1));
-        let remote = Loopback {
-            ground,
-            user: "ann".to_owned(),
-            access: all_rights(),
-            page_size: 100,
-            lose_reply: false,
-            replies,
-        };
-        let file = remote.checkout("ann", Policy::Merge, filter);
-        let mut scene = Self {
-            ground,
-            remote,
-            file,
-        };
-        scene.sync();
-        scene
-    }
-
-    fn sync(&mut self) {
-        let ground = self.ground;
-        client::synchronise(
-            &mut self.file,
-            &mut self.remote,
-            &|| ground.now(),
-            &mut |_| {},
-        )
-        .expect("a sync");
-    }
-
-    fn freeze(&mut self) -> FrozenBatch {
-        let mut tx = self.file.begin().expect("a transaction");
-        let batch = client::freeze(&mut *tx, self.ground.now());
-        let batch = batch.expect("frozen").expect("a batch");
-        tx.commit().expect("a commit");
-        batch
-    }
-
-    fn push(&mut self, batch: &FrozenBatch) -> BatchReply {
-        let header = self.file.header().clone();
-        self.remote.push(&header, batch).expect("a reply")
-    }
-
-    fn pull(&mut self) -> (ReplicaHeader, Page) {
-        let header = self.file.header().clone();
-        let page = self.remote.pull(&header).expect("a page");
-        (header, page)
-    }
-
-    fn store_page(&mut self, (asked, page): &(ReplicaHeader, Page)) {
-        let mut tx = self.file.begin().expect("a transaction");
-        assert!(client::apply_page(&mut *tx, asked, page).expect("a page stored"));
-        tx.commit().expect("a commit");
-    }
-
-    fn store_reply(&mut self, batch: &FrozenBatch, reply: &BatchReply) -> usize {
-        let mut tx = self.file.begin().expect("a transaction");
-        let outcomes = client::apply_reply(&mut *tx, batch.number, reply, self.ground.now());
-        let count = outcomes.expect("a reply stored").len();
-        tx.commit().expect("a commit");
-        count
-    }
-
-    fn name(&self) -> Option<Value> {
-        let found = self.file.rows().find(|((_, of), _)| *of == id(7));
-        found.map(|(_, row)| row.values[0].clone())
-    }
-}
+use crate::ground::{Ground, TREES, equals, field, id, set, tree};
+use crate::scene::Scene;
 
 #[test]
 fn a_page_that_overtook_the_answer_knows_better() {

@@ -14,8 +14,8 @@ use crate::ground::{Key, short, tokens};
 use crate::memory::SharedReplica;
 use crate::memory::bug::Bug;
 use crate::message::{Message, Party, Refusal, Reply, Request};
-use crate::oracle::{Check, Local};
-use crate::people::{Deed, Habits, deed};
+use crate::oracle::{Check, Local, Mark};
+use crate::people::{Deed, deed};
 use crate::sometimes::Rare;
 use crate::world::World;
 
@@ -162,15 +162,11 @@ impl World<'_> {
         let native = &mut self.natives[at];
         let shapes = native.file.file().collections.clone();
         let party = Party::Native(at);
-        let habits = Habits {
-            undeletes: 0,
-            ..self.habits
-        };
         let done = deed(
             &mut self.chance,
             &mut self.oracle,
             party,
-            habits,
+            self.habits,
             &shapes,
             &rows,
             &native.graves,
@@ -468,7 +464,7 @@ impl World<'_> {
                 }
                 self.step(at, |tx, _| {
                     if batch.is_some() {
-                        client::thaw(tx)?;
+                        client::thaw_refused(tx)?;
                     }
                     if compared {
                         return Ok(());
@@ -499,14 +495,31 @@ impl World<'_> {
         }
     }
 
-    /// A person decides: about a conflict, or to try refused edits again.
+    /// A person decides: about a conflict, to give edits up, or to try refused ones again.
     pub fn native_decide(&mut self, at: usize) -> Check {
-        if self.chance.percent(50) {
-            return self.native_resolve(at);
+        match self.chance.below(4) {
+            0 | 1 => return self.native_resolve(at),
+            2 => return self.native_give_up(at),
+            _ => {}
         }
         self.trace.note(&format!("n{at} tries refused edits again"));
         self.step(at, |tx, _| client::retry(tx))?;
         Ok(())
+    }
+
+    fn native_give_up(&mut self, at: usize) -> Check {
+        let idle: Vec<Key> = self.natives[at]
+            .file
+            .file()
+            .outbox
+            .iter()
+            .filter(|(_, entry)| entry.batch.is_none())
+            .map(|(key, _)| key.clone())
+            .collect();
+        match self.chance.pick(&idle).cloned() {
+            Some(key) => self.native_discard(at, &key),
+            None => Ok(()),
+        }
     }
 
     pub fn native_discard(&mut self, at: usize, key: &Key) -> Check {
@@ -551,6 +564,13 @@ impl World<'_> {
         for version in [&conflict.base, &conflict.mine, &conflict.theirs] {
             for (_, token) in version.iter().flat_map(tokens) {
                 self.oracle.change(token, |mark| mark.exempt = true);
+            }
+        }
+        if !self.natives[at].file.file().rows.contains_key(&key) {
+            // It left: what this client did to it since the conflict is as unknown to it as what others did.
+            let own = |mark: &Mark| mark.party == Party::Native(at) && mark.key == key;
+            for mark in self.oracle.marks.iter_mut().filter(|mark| own(mark)) {
+                mark.exempt = true;
             }
         }
         self.natives[at].local.give_up(&mut self.oracle, &key);

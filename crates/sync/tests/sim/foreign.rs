@@ -26,8 +26,8 @@ enum Dirty {
 #[derive(Clone, Debug)]
 struct Work {
     dirty: Dirty,
-    /// It was in a request at least once: the server may have it.
-    was_sent: bool,
+    /// How many requests it was in: the server may have it.
+    sent: u32,
     marks: BTreeMap<usize, u64>,
 }
 
@@ -118,7 +118,7 @@ impl Foreign {
         let mut dropped = Vec::new();
         for (key, work) in &mut self.work {
             touched.extend(work.marks.values().copied());
-            let was_sent = std::mem::take(&mut work.was_sent);
+            let was_sent = std::mem::take(&mut work.sent) > 0;
             match (&work.dirty, self.shadow.get(key)) {
                 // The server may have it, outside of this part: this is for a person to look at.
                 (Dirty::Add(_), None) if was_sent => dropped.push(key.clone()),
@@ -180,7 +180,7 @@ impl World<'_> {
                 }
                 let work = Work {
                     dirty: Dirty::Add(record),
-                    was_sent: false,
+                    sent: 0,
                     marks: marks.into_iter().collect(),
                 };
                 client.work.insert(key, work);
@@ -194,7 +194,7 @@ impl World<'_> {
                     .note(&format!("f{at} sets {} {:?}", short(&key), changes.values));
                 let work = client.work.entry(key).or_insert_with(|| Work {
                     dirty: Dirty::Update(Changes::default()),
-                    was_sent: false,
+                    sent: 0,
                     marks: BTreeMap::new(),
                 });
                 match &mut work.dirty {
@@ -216,19 +216,19 @@ impl World<'_> {
             Deed::Delete { key } => {
                 self.trace.note(&format!("f{at} deletes {}", short(&key)));
                 let known = client.shadow.contains_key(&key);
-                let was_sent = match client.work.remove(&key) {
+                let sent = match client.work.remove(&key) {
                     Some(work) => {
                         for token in work.marks.into_values() {
                             self.oracle.change(token, |mark| mark.superseded = true);
                         }
-                        work.was_sent
+                        work.sent
                     }
-                    None => false,
+                    None => 0,
                 };
-                if known || was_sent {
+                if known || sent > 0 {
                     let work = Work {
                         dirty: Dirty::Delete,
-                        was_sent,
+                        sent,
                         marks: BTreeMap::new(),
                     };
                     client.work.insert(key, work);
@@ -254,7 +254,7 @@ impl World<'_> {
             if !layers.contains(&key.0) {
                 continue;
             }
-            work.was_sent = true;
+            work.sent += 1;
             keys.push(key.clone());
             match &work.dirty {
                 Dirty::Add(record) => {
@@ -371,9 +371,13 @@ impl World<'_> {
         for (key, accepted) in keys.iter().zip(&answer.accepted) {
             if !accepted {
                 if let Some(work) = client.work.get_mut(key) {
-                    // Refused: the server has nothing of it.
+                    // Refused: the server has nothing of it, unless it stored an earlier request. What is sent again
+                    // from the generations of this answer is meant again.
                     for token in work.marks.values() {
-                        self.oracle.change(*token, |mark| mark.refused = true);
+                        self.oracle.change(*token, |mark| {
+                            mark.refused = true;
+                            mark.exempt |= work.sent > 1;
+                        });
                     }
                 }
                 self.seen.saw(Rare::Rejected);
@@ -404,10 +408,11 @@ impl World<'_> {
                 DeltaChange::Remove { global_id, .. } => {
                     let key = (collection, global_id);
                     client.shadow.remove(&key);
+                    // An add that was never sent is not what the server tells of.
                     let is_of_no_use = client
                         .work
                         .get(&key)
-                        .is_some_and(|work| !matches!(work.dirty, Dirty::Add(_)));
+                        .is_some_and(|work| work.sent > 0 || !matches!(work.dirty, Dirty::Add(_)));
                     if is_of_no_use && let Some(work) = client.work.remove(&key) {
                         for token in work.marks.values() {
                             self.oracle.change(*token, |mark| mark.lost = true);

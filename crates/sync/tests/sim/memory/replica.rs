@@ -239,7 +239,7 @@ impl File {
         let entry = self.captured(&key, Some(&old));
         entry.deleted = true;
         let never_sent = entry.base.is_none() && entry.frozen_no.is_none();
-        if never_sent {
+        if never_sent && entry.theirs == Theirs::Unchanged {
             self.outbox.remove(&key);
         }
         true

@@ -95,7 +95,10 @@ impl Oracle {
             };
             let generation = match new {
                 Some(new) => new.track.generation,
-                None => head.generation,
+                None => {
+                    let tombstone = tx.track(key.0, &key.1).map_err(|error| error.to_string())?;
+                    tombstone.map_or(head.generation, |track| track.generation)
+                }
             };
             if let (Some(seen), Some(_)) = (seen, new)
                 && generation < seen.generation
@@ -179,7 +182,12 @@ impl Oracle {
         seen: Option<&Seen>,
     ) -> Check {
         let key = delta.key;
-        let asked = by.asked.iter().find(|asked| asked.key == *key);
+        // What was refused is not what changed it: it may have gone with its parent.
+        let asked = by.asked.iter().enumerate().find(|(at, asked)| {
+            let receipt = by.receipts.get(*at).map(|receipt| &receipt.outcome);
+            asked.key == *key && !matches!(receipt, Some(Outcome::Rejected { .. }))
+        });
+        let asked = asked.map(|(_, asked)| asked);
         let is_conflict = conflicts
             .iter()
             .any(|c| (c.collection, &c.global_id) == (key.0, &key.1));

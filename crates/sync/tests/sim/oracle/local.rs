@@ -63,7 +63,11 @@ impl Local {
         oracle
             .deletions
             .push((party, key.clone(), oracle.marks.len() as u64));
-        let is_told = file.outbox.contains_key(key);
+        // An add that was never sent is nothing to tell of.
+        let is_told = file
+            .outbox
+            .get(key)
+            .is_some_and(|entry| entry.base.is_some() || entry.frozen_no.is_some());
         let old = self.mine.remove(key).unwrap_or_default();
         for (token, _) in old.fields.into_values() {
             if !sent_in(file, token) {
@@ -167,7 +171,9 @@ impl Local {
                     .fields
                     .values()
                     .all(|(token, _)| oracle.is_applied(*token) || oracle.is_exempt(*token));
-                let gone = mine.deleted.is_none() || oracle.ever_dead.contains(key);
+                let gone = mine.deleted.is_none()
+                    || oracle.ever_dead.contains(key)
+                    || !oracle.ledger.view.contains_key(key);
                 if arrived && gone {
                     done.push(key.clone());
                     continue;
