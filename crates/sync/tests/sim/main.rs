@@ -13,9 +13,7 @@
 //! Open, and therefore switched off. What these showed is not yet told apart into faults of the core and faults of the
 //! oracle, and nothing here proves these paths:
 //! - `world::OFF`: a column added in mid-life and copies of a file ended in other rows than the server's in about two of a
-//!   hundred cases each; restoring the server or a file more often;
-//! - giving edits up in the middle of a case, and adding a record again offline that was seen deleted: about one case in
-//!   a thousand (`client::native_decide`, `client::native_edit`).
+//!   hundred cases each; restoring the server or a file more often.
 //!
 //! With them are off: the deliberate bugs of a server that keeps its history over a restore, of one that does not jump
 //! ahead in the new one, and of a copied file that goes unnoticed; the rare states of a new history and a new schema.
