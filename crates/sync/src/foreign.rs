@@ -13,12 +13,12 @@ use haversack_model::edit::Base;
 use haversack_model::store::LastEdit;
 use haversack_model::{
     Changes, CollectionId, Edit, Error, Generation, GlobalId, Outcome, Receipt, Record, Replica,
-    ReplicaId, Result, Revision, Timestamp, Value, Versioned, WriteTx,
+    ReplicaId, Result, Revision, Timestamp, Value, Versioned, Winner, WriteTx,
 };
 
 use crate::apply::{Manner, apply_with_cursors};
 use crate::delta::Held;
-use crate::merge::whole;
+use crate::merge::{take_fields, whole};
 use crate::{Applied, Ids, Sent, Uploader};
 
 /// One edit of a client that knows no base versions.
@@ -169,14 +169,11 @@ fn plan(
         ));
     }
     let base = match earlier {
-        Some(Held::Unknown) => None,
-        Some(Held::Nothing) => Some(Known {
-            revision: Revision(0),
-            record: None,
-        }),
+        Some(Held::Unknown | Held::Nothing) => None,
         Some(Held::Record(record)) => Some(Known {
             revision: Revision(0),
-            record: Some(record),
+            record,
+            settled: None,
         }),
         None => base_of(tx, collection, id, cursor, last)?,
     };
@@ -184,13 +181,16 @@ fn plan(
     Ok(plan(Planned::Apply(edit), mine))
 }
 
-/// A version that the sender knows: the record, or its absence.
+/// A version that the sender knows.
 struct Known {
     revision: Revision,
-    record: Option<Record>,
+    record: Record,
+    /// What it sent and lost: kept in a conflict, and no edit any more.
+    settled: Option<Record>,
 }
 
-/// The later of the version as of the cursor and what this replica last sent; `None` if neither is known.
+/// The later of the version as of the cursor and what this replica last sent, as far as that was stored; `None` if neither
+/// is known, or the record was gone.
 fn base_of(
     tx: &dyn WriteTx,
     collection: CollectionId,
@@ -205,34 +205,55 @@ fn base_of(
         },
         None => None,
     };
-    Ok(match (seen, last) {
-        (seen, Some(last)) if cursor.is_none_or(|cursor| last.generation > cursor) => {
-            let revision = seen.map_or(Revision(0), |seen| seen.track.revision);
-            Some(Known {
-                // What was sent is no stored version: its content decides.
-                revision: if last.sent.is_some() {
-                    Revision(0)
-                } else {
-                    revision
-                },
-                record: last.sent,
-            })
-        }
-        (Some(seen), _) => Some(Known {
+    let last = last.filter(|last| cursor.is_none_or(|cursor| last.generation > cursor));
+    let Some(last) = last else {
+        return Ok(seen.map(|seen| Known {
             revision: seen.track.revision,
-            record: Some(seen.record),
-        }),
-        (None, _) => None,
-    })
+            record: seen.record,
+            settled: None,
+        }));
+    };
+    let Some(sent) = last.sent else {
+        return Ok(None);
+    };
+    let dispute = match last.outcome {
+        Outcome::Conflict {
+            conflict,
+            mine_won: false,
+        } => tx.conflict(conflict)?,
+        _ => None,
+    };
+    let (Some(dispute), Some(seen)) = (dispute, seen) else {
+        // What was sent is no stored version: its content decides.
+        return Ok(Some(Known {
+            revision: Revision(0),
+            record: sent,
+            settled: None,
+        }));
+    };
+    if dispute.winner != Winner::Merged {
+        return Ok(Some(Known {
+            revision: seen.track.revision,
+            record: seen.record,
+            settled: Some(sent),
+        }));
+    }
+    let mut record = sent.clone();
+    let shape = tx.collection(collection)?;
+    take_fields(&shape, &dispute.fields, &seen.record, &mut record);
+    Ok(Some(Known {
+        revision: Revision(0),
+        record,
+        settled: Some(sent),
+    }))
 }
 
 /// The edit with its base, and what its sender has afterwards.
 fn as_edit(edit: &ForeignEdit, base: Option<Known>) -> (Edit, Held) {
-    let known = base.and_then(|base| base.record.map(|record| (base.revision, record)));
-    match (edit, known) {
-        (ForeignEdit::Add(record, given), Some((revision, base))) => {
-            // It has the record: the verb comes from the base.
-            update(record.global_id.clone(), given, revision, &base)
+    match (edit, base) {
+        // It has the record: the verb comes from the base.
+        (ForeignEdit::Add(record, given), Some(base)) => {
+            update(record.global_id.clone(), given, &base)
         }
         (ForeignEdit::Add(record, _), None) => {
             let add = Edit::Add {
@@ -241,8 +262,8 @@ fn as_edit(edit: &ForeignEdit, base: Option<Known>) -> (Edit, Held) {
             };
             (add, Held::Record(record.clone()))
         }
-        (ForeignEdit::Update { global_id, mine }, Some((revision, base))) => {
-            update(global_id.clone(), mine, revision, &base)
+        (ForeignEdit::Update { global_id, mine }, Some(base)) => {
+            update(global_id.clone(), mine, &base)
         }
         (ForeignEdit::Update { global_id, mine }, None) => {
             let update = Edit::Update {
@@ -252,12 +273,12 @@ fn as_edit(edit: &ForeignEdit, base: Option<Known>) -> (Edit, Held) {
             };
             (update, Held::Unknown)
         }
-        (ForeignEdit::Delete(global_id), known) => {
+        (ForeignEdit::Delete(global_id), base) => {
             let delete = Edit::Delete {
                 global_id: global_id.clone(),
-                base: known.map(|(revision, base)| Base {
-                    revision,
-                    content: whole(&base),
+                base: base.map(|base| Base {
+                    revision: base.revision,
+                    content: whole(&base.record),
                 }),
             };
             (delete, Held::Nothing)
@@ -265,17 +286,22 @@ fn as_edit(edit: &ForeignEdit, base: Option<Known>) -> (Edit, Held) {
     }
 }
 
-/// Clients send whole rows: only what differs from the base is theirs.
-fn update(global_id: GlobalId, given: &Changes, revision: Revision, base: &Record) -> (Edit, Held) {
-    let mut after = base.clone();
+/// Clients send whole rows: only what differs from the base, and from what lost before, is theirs.
+fn update(global_id: GlobalId, given: &Changes, base: &Known) -> (Edit, Held) {
+    let mut after = base.record.clone();
     given.apply_to(&mut after);
-    let mine = Changes::between(base, &after);
+    let mut mine = Changes::between(&base.record, &after);
+    if let Some(settled) = &base.settled {
+        mine.values
+            .retain(|at, value| settled.values.get(*at) != Some(value));
+        mine.geometry.take_if(|mine| *mine == settled.geometry);
+    }
     let edit = Edit::Update {
         global_id,
         mine,
         base: Some(Base {
-            revision,
-            content: whole(base),
+            revision: base.revision,
+            content: whole(&base.record),
         }),
     };
     (edit, Held::Record(after))

@@ -14,6 +14,7 @@ use haversack_model::{
 use super::{MAX_BATCH, WAITS_FOR_PARENT};
 use crate::merge::whole;
 use crate::states::{self, Event, Step};
+use crate::validate::stamped_fields;
 
 type Key = (CollectionId, GlobalId);
 
@@ -334,7 +335,10 @@ pub(super) fn install_theirs(tx: &mut dyn ReplicaTx, entry: &OutboxEntry) -> Res
             remove_confirmed(tx, collection, id)?;
         }
         (Theirs::Unchanged, Some((base, version))) => {
-            put_confirmed(tx, collection, &wide(base), *version)?;
+            // Pages may have passed it since, which only the table of versions tells.
+            let passed = tx.version(collection, id)?;
+            let passed = passed.filter(|passed| passed.revision == version.revision);
+            put_confirmed(tx, collection, &wide(base), passed.unwrap_or(*version))?;
         }
     }
     tx.remove_entry(collection, id)
@@ -362,32 +366,59 @@ pub(super) fn remove_confirmed(
 /// Gives up all unanswered batches: their edits are pending again, on the bases that they had. Nobody knows whether
 /// the server has stored them.
 pub fn thaw(tx: &mut dyn ReplicaTx) -> Result<()> {
-    thaw_each(tx, |batch, entry| {
-        let was_seen = match &entry.theirs {
-            Theirs::Unchanged => false,
-            Theirs::Row { version, .. } => version.generation > batch.cursor.generation,
-            Theirs::Removed(_) => true,
+    let collections = tx.collections()?;
+    thaw_each(tx, |entry| {
+        let (None, Some(Some(sent))) = (&entry.base, &entry.sent) else {
+            return;
         };
-        // Made here and seen on the server since: the add did arrive. What was sent is the common version, so that a
-        // later deletion by others stays one.
-        if let (None, Some(Some(sent)), true) = (&entry.base, &entry.sent, was_seen) {
-            entry.base = Some((sent.clone(), RowVersion::UNKNOWN));
+        match &entry.theirs {
+            // What was sent has come back: it did arrive.
+            Theirs::Row { record, version }
+                if is_stored(&collections, entry.collection, sent, record) =>
+            {
+                entry.base = Some((record.clone(), *version));
+                entry.theirs = Theirs::Unchanged;
+            }
+            // Deleted since, or in an earlier life: neither is undone without being asked for.
+            Theirs::Removed(_) => entry.base = Some((sent.clone(), RowVersion::UNKNOWN)),
+            _ => {}
         }
-    })
+    })?;
+    Ok(())
 }
 
-/// As [`thaw`], for batches that the server has refused: it did not store them.
+/// As [`thaw`], for batches that the server has refused: it did not store them, and their numbers are free.
 pub fn thaw_refused(tx: &mut dyn ReplicaTx) -> Result<()> {
-    thaw_each(tx, |_, _| {})
+    if let Some(first) = thaw_each(tx, |_| {})? {
+        let mut header = tx.header()?;
+        header.next_batch = first;
+        tx.store_header(&header)?;
+    }
+    Ok(())
 }
 
+/// Whether a record is what was sent, but for the stamps that the server puts on it.
+fn is_stored(collections: &[Collection], of: CollectionId, sent: &Record, record: &Record) -> bool {
+    let mut stamped = sent.clone();
+    if let Some(collection) = collections.iter().find(|collection| collection.id == of) {
+        for at in stamped_fields(collection) {
+            if let (Some(to), Some(from)) = (stamped.values.get_mut(at), record.values.get(at)) {
+                to.clone_from(from);
+            }
+        }
+    }
+    stamped.same_content(record)
+}
+
+/// Gives the number of the first batch.
 fn thaw_each(
     tx: &mut dyn ReplicaTx,
-    prepare: impl Fn(&FrozenBatch, &mut OutboxEntry),
-) -> Result<()> {
+    prepare: impl Fn(&mut OutboxEntry),
+) -> Result<Option<BatchNumber>> {
+    let mut first = None;
     while let Some(batch) = tx.unanswered_batch()? {
         for mut entry in tx.in_batch(batch.number)? {
-            prepare(&batch, &mut entry);
+            prepare(&mut entry);
             entry.batch = None;
             if states::step(Event::Thaw, Some(entry.state)) == Step::Pending {
                 entry.state = states::pending(entry.base.is_some());
@@ -395,6 +426,7 @@ fn thaw_each(
             tx.store_entry(&entry)?;
         }
         tx.remove_batch(batch.number)?;
+        first.get_or_insert(batch.number);
     }
-    Ok(())
+    Ok(first)
 }

@@ -39,7 +39,10 @@ pub fn apply_page(tx: &mut dyn ReplicaTx, asked: &ReplicaHeader, page: &Page) ->
                 collection,
                 global_id,
                 removal,
-            } => remove(tx, *collection, global_id, *removal)?,
+            } if !is_ahead(tx, *collection, global_id, page)? => {
+                remove(tx, *collection, global_id, *removal)?;
+            }
+            RemoteChange::Remove { .. } => {}
         }
     }
     leave_behind(tx, &header, page)?;
@@ -108,13 +111,6 @@ fn leave_behind(tx: &mut dyn ReplicaTx, before: &ReplicaHeader, page: &Page) -> 
                 ..version
             };
             tx.store_version(collection, id, Some(version))?;
-            if let Some(mut entry) = tx.entry(collection, id)?
-                && let Some((_, base)) = &mut entry.base
-                && base.revision == version.revision
-            {
-                *base = version;
-                tx.store_entry(&entry)?;
-            }
         } else {
             tx.store_version(collection, id, None)?;
             remove(tx, collection, id, Removal::Left)?;
@@ -239,6 +235,20 @@ fn put_beside(
 /// generation alone does not tell that: `leave_behind` raises it.
 fn is_known(known: Option<RowVersion>, version: RowVersion) -> bool {
     known.is_some_and(|known| known == version || known.generation > version.generation)
+}
+
+/// Whether an answer to an upload brought a version that is newer than a whole page: what that removes is back.
+fn is_ahead(
+    tx: &dyn ReplicaTx,
+    collection: CollectionId,
+    id: &GlobalId,
+    page: &Page,
+) -> Result<bool> {
+    let known = match tx.entry(collection, id)? {
+        Some(entry) => entry.known(),
+        None => tx.version(collection, id)?,
+    };
+    Ok(known.is_some_and(|known| known.generation > page.cursor.generation))
 }
 
 fn remove(

@@ -245,16 +245,22 @@ fn truth(edit: &Edit, receipt: &Receipt, entry: &OutboxEntry, generation: Genera
 
 /// A page that was stored while the answer was under way may know better than the answer.
 fn newer(truth: Truth, entry: &OutboxEntry, generation: Generation, cursor: Cursor) -> Truth {
+    let answered = match &truth {
+        Truth::Row(_, known) => known.generation,
+        Truth::Gone(_) => generation,
+    };
     let seen = entry
         .known()
         .map_or(Generation::ZERO, |known| known.generation);
     match (&entry.theirs, &truth) {
-        (Theirs::Row { record, version }, Truth::Row(_, known)) if seen > known.generation => {
+        (Theirs::Row { record, version }, _) if seen > answered => {
             Truth::Row(record.clone(), *version)
         }
-        (Theirs::Row { record, version }, Truth::Gone(_)) if seen > generation => {
-            Truth::Row(record.clone(), *version)
-        }
+        // What others made of it since is what it was before.
+        (Theirs::Unchanged, _) if seen > answered => match &entry.base {
+            Some((record, version)) => Truth::Row(record.clone(), *version),
+            None => truth,
+        },
         (Theirs::Removed(removal), Truth::Row(_, known))
             if cursor.generation >= known.generation =>
         {

@@ -380,3 +380,30 @@ fn a_child_that_went_with_its_parent_in_one_request_is_told_to_be_gone_also_to_a
         assert_eq!(told, [gone]);
     }
 }
+
+#[test]
+fn what_lost_is_not_the_base_of_the_next_request_and_no_edit_any_more() {
+    let ground = Ground::new();
+    ground.add(&tree(1, "oak", 1));
+    let replica = checkout(&ground, Policy::Server, Filter::All);
+    let cursor = ground.head();
+    ground.update(1, set(0, "fir"));
+    let mut mine = set(0, "elm");
+    mine.values.insert(1, 5.into());
+    let (first, ..) = sync(&ground, &replica, cursor, &[update(1, mine.clone())]);
+    assert!(matches!(
+        first.receipts[0].outcome,
+        Outcome::Conflict {
+            mine_won: false,
+            ..
+        }
+    ));
+    // The answer was lost, and the height is set once more.
+    mine.values.insert(1, 6.into());
+
+    let (again, ..) = sync(&ground, &replica, cursor, &[update(1, mine)]);
+
+    assert_eq!(again.conflicts, []);
+    let stored = ground.record(TREES, &id(1)).expect("the tree").record;
+    assert_eq!(stored.values[..2], ["fir".into(), 6.into()]);
+}

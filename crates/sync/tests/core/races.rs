@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use haversack_model::local::{LocalReplica, Removal, Theirs};
 use haversack_model::remote::RemoteChange;
-use haversack_model::{Changes, FieldType, Store, SyncState, Value};
+use haversack_model::{Changes, FieldType, Filter, Policy, Store, SyncState, Value};
 use haversack_sync::client::{self, Choice};
 
 use crate::ground::{Ground, TREES, equals, field, id, set, tree};
@@ -287,4 +287,40 @@ fn a_version_that_follows_at_once_is_seen_beside_an_edit() {
     assert!(
         matches!(&entry.theirs, Theirs::Row { record, .. } if record.values[0] == "ash".into())
     );
+}
+
+#[test]
+fn an_earlier_page_does_not_remove_what_an_answer_brought_back() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file = scene.remote.checkout("ann", Policy::Client, Filter::All);
+    scene.sync();
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    ground.delete(7);
+    let page = scene.pull();
+    let batch = scene.freeze();
+    let reply = scene.push(&batch);
+    scene.store_reply(&batch, &reply);
+
+    scene.store_page(&page);
+
+    assert_eq!(scene.name(), Some("elm".into()));
+    scene.sync();
+    assert_eq!(scene.name(), Some("elm".into()));
+}
+
+#[test]
+fn a_page_with_the_content_of_the_base_knows_better_than_an_older_answer() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    let reply = scene.push(&batch);
+    ground.update(7, set(0, "oak"));
+    let page = scene.pull();
+    scene.store_page(&page);
+
+    scene.store_reply(&batch, &reply);
+
+    assert_eq!(scene.name(), Some("oak".into()));
 }

@@ -164,3 +164,18 @@ fn an_answers_version_that_pages_pass_goes_though_its_edit_was_given_up_meanwhil
 
     assert!(!scene.file.rows().any(|((_, of), _)| *of == id(9)));
 }
+
+#[test]
+fn the_number_of_a_refused_batch_is_used_again() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let refused = scene.freeze();
+    scene.write(client::thaw_refused);
+    scene.file.edit_update(TREES, &id(7), &set(0, "ash"));
+
+    let batch = scene.freeze();
+
+    assert_eq!(batch.number, refused.number);
+    scene.push(&batch);
+}

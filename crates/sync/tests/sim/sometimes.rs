@@ -57,7 +57,6 @@ pub const ALL: &[Rare] = &[
     Rare::ClientCrash,
     Rare::FullResync,
     Rare::ResyncWithUnsent,
-    Rare::FileRenewed,
     Rare::ConcurrentCommits,
     Rare::RetriedWhole,
     Rare::PulledBetweenCommits,

@@ -93,13 +93,11 @@ impl Oracle {
                 (Some(old), Some(new)) => old.same_content(&new.record),
                 _ => false,
             };
-            let generation = match new {
-                Some(new) => new.track.generation,
-                None => {
-                    let tombstone = tx.track(key.0, &key.1).map_err(|error| error.to_string())?;
-                    tombstone.map_or(head.generation, |track| track.generation)
-                }
+            let track = match new {
+                Some(new) => Some(new.track),
+                None => tx.track(key.0, &key.1).map_err(|error| error.to_string())?,
             };
+            let generation = track.map_or(head.generation, |track| track.generation);
             if let (Some(seen), Some(_)) = (seen, new)
                 && generation < seen.generation
             {
@@ -395,7 +393,8 @@ impl Oracle {
                 });
                 if own {
                     return Err(format!(
-                        "G2: {name} is in conflict with its sender's own edit"
+                        "G2: {name} is in conflict with its sender's own edit: {:?} over {old:?}",
+                        asked.edit
                     ));
                 }
                 Ok(())
