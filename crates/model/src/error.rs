@@ -60,6 +60,18 @@ pub enum Error {
         /// How, and what would be right.
         problem: String,
     },
+    /// A unique index refused a document.
+    #[error("unique index {index:?} has these values already, in document {conflicting:?}")]
+    Unique {
+        /// Name of the index.
+        index: String,
+        /// Id of the index.
+        index_id: String,
+        /// Key of the document that was refused.
+        key: String,
+        /// Key of the document that has the values.
+        conflicting: String,
+    },
     /// The query took longer than allowed.
     #[error("the query took longer than {0} ms and was stopped")]
     Timeout(u64),

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Access, Principal, Result, Store, Timestamp};
+use crate::documents::DocumentStore;
+use crate::{Access, Error, Principal, Result, Service, Store, Timestamp};
 
 /// The server behind a face.
 pub trait Host: Send + Sync + Debug {
@@ -18,6 +19,34 @@ pub trait Host: Send + Sync + Debug {
     fn service_names(&self) -> Vec<String>;
     /// A service's store.
     fn service(&self, name: &str) -> Option<Arc<dyn Store>>;
+    /// A service's store, for its documents. A host without them has none.
+    fn documents(&self, name: &str) -> Option<Arc<dyn DocumentStore>> {
+        let _ = name;
+        None
+    }
+    /// Makes a new service, empty but for its collections.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the name is taken or cannot be.
+    fn create_service(&self, service: &Service) -> Result<()> {
+        Err(Error::Invalid {
+            what: service.name.clone(),
+            problem: "this server makes no services".to_owned(),
+        })
+    }
+    /// Removes a service with all that is in it. `false` if there is none.
+    ///
+    /// # Errors
+    /// The store's.
+    fn remove_service(&self, name: &str) -> Result<bool> {
+        let _ = name;
+        Ok(false)
+    }
+    /// Whether this server may connect to another one for somebody: only those that its operator listed.
+    fn allows_endpoint(&self, endpoint: &str) -> bool {
+        let _ = endpoint;
+        false
+    }
     /// What a principal may do with a service. Default deny: no grant, no rights.
     fn access(&self, principal: &Principal, service: &str) -> Access;
 

@@ -10,6 +10,7 @@ pub mod conflict;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod cursor;
+pub mod documents;
 pub mod edit;
 pub mod error;
 pub mod filter;

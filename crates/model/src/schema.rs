@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::documents::{Index, Properties};
 use crate::{CollectionId, Value};
 
 /// A named set of collections: the unit of commit order, access, placement and file.
@@ -47,7 +48,7 @@ pub struct Collection {
     pub name: String,
     /// Name of its table in the store's file; an SQL identifier without surprises.
     pub table: String,
-    /// Layer, table or hidden attachments.
+    /// Layer, table, hidden attachments or documents.
     pub kind: CollectionKind,
     /// Free text.
     pub description: String,
@@ -69,6 +70,12 @@ pub struct Collection {
     pub editor_fields: Option<EditorFields>,
     /// Largest page of a query.
     pub max_record_count: u32,
+    /// Indexes of a document collection. A store enforces those that are unique.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub indexes: Vec<Index>,
+    /// What a face keeps with a document collection; nobody else reads it.
+    #[serde(default, skip_serializing_if = "Properties::is_empty")]
+    pub properties: Properties,
 }
 
 impl Collection {
@@ -114,6 +121,8 @@ impl Collection {
             relationships: Vec::new(),
             editor_fields: None,
             max_record_count: self.max_record_count,
+            indexes: Vec::new(),
+            properties: Properties::new(),
         }
     }
 }
@@ -145,6 +154,11 @@ pub enum CollectionKind {
     Attachments {
         /// The collection whose records own the attachments.
         parent: CollectionId,
+    },
+    /// Documents without a schema: a key, a revision and a JSON text.
+    Documents {
+        /// Whether they are edges, which name two other documents.
+        edges: bool,
     },
 }
 

@@ -60,6 +60,8 @@ fn collection() -> Collection {
         relationships: Vec::new(),
         editor_fields: None,
         max_record_count: 1000,
+        indexes: Vec::new(),
+        properties: std::collections::BTreeMap::new(),
     }
 }
 

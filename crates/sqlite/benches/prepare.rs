@@ -67,6 +67,8 @@ fn service() -> Service {
         relationships: Vec::new(),
         editor_fields: None,
         max_record_count: 1000,
+        indexes: Vec::new(),
+        properties: std::collections::BTreeMap::new(),
     };
     Service {
         name: "bench".to_owned(),

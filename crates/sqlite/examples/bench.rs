@@ -105,6 +105,8 @@ fn service() -> Service {
             relationships: vec![],
             editor_fields: None,
             max_record_count: 2_000,
+            indexes: Vec::new(),
+            properties: std::collections::BTreeMap::new(),
         }],
     }
 }

@@ -61,6 +61,8 @@ fn collection(id: CollectionId, table: &str) -> Collection {
         relationships: vec![],
         editor_fields: None,
         max_record_count: 1000,
+        indexes: Vec::new(),
+        properties: std::collections::BTreeMap::new(),
     }
 }
 

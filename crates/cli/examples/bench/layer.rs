@@ -77,6 +77,8 @@ pub(crate) fn collection() -> Collection {
         relationships: Vec::new(),
         editor_fields: None,
         max_record_count: 2000,
+        indexes: Vec::new(),
+        properties: std::collections::BTreeMap::new(),
     }
 }
 

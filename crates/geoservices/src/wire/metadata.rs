@@ -217,6 +217,8 @@ fn read_layer(
             .and_then(integer)
             .and_then(|n| u32::try_from(n).ok())
             .unwrap_or(1000),
+        indexes: Vec::new(),
+        properties: std::collections::BTreeMap::new(),
         name,
         object_id_field,
         global_id_field,

@@ -54,6 +54,8 @@ fn collection(id: CollectionId, name: &str, geometry: Option<GeometryKind>) -> C
         relationships: Vec::new(),
         editor_fields: None,
         max_record_count: 100,
+        indexes: Vec::new(),
+        properties: std::collections::BTreeMap::new(),
     }
 }
 

@@ -63,6 +63,8 @@ fn collection(id: CollectionId, name: &str, kind: Option<GeometryKind>) -> Colle
         relationships: Vec::new(),
         editor_fields: None,
         max_record_count: 1000,
+        indexes: Vec::new(),
+        properties: std::collections::BTreeMap::new(),
     }
 }
 

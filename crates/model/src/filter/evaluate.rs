@@ -573,6 +573,8 @@ mod tests {
             relationships: Vec::new(),
             editor_fields: None,
             max_record_count: 1000,
+            indexes: Vec::new(),
+            properties: std::collections::BTreeMap::new(),
         }
     }
 }

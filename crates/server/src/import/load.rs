@@ -208,6 +208,8 @@ fn new_collection(id: CollectionId, layer: &SourceLayer, service: &Service) -> C
         relationships: Vec::new(),
         editor_fields: None,
         max_record_count: MAX_RECORD_COUNT,
+        indexes: Vec::new(),
+        properties: std::collections::BTreeMap::new(),
     }
 }
 

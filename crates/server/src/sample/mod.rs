@@ -156,6 +156,8 @@ fn table_of(id: u32, name: &str, table: &str, fields: Vec<Field>) -> Collection 
         relationships: Vec::new(),
         editor_fields: None,
         max_record_count: MAX_RECORD_COUNT,
+        indexes: Vec::new(),
+        properties: std::collections::BTreeMap::new(),
     }
 }
 

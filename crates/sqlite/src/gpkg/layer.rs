@@ -178,7 +178,9 @@ fn register(connection: &Connection, collection: &Collection) -> Result<()> {
     // Identifiers are unique in a GeoPackage, names of layers need not be.
     let title = match collection.kind {
         CollectionKind::Attachments { .. } => &collection.table,
-        CollectionKind::Layer | CollectionKind::Table => &collection.name,
+        CollectionKind::Layer | CollectionKind::Table | CollectionKind::Documents { .. } => {
+            &collection.name
+        }
     };
     insert(title)
         .or_else(|_taken| insert(&collection.table))

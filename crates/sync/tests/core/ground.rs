@@ -48,6 +48,8 @@ fn collection(id: CollectionId, name: &str, fields: Vec<Field>) -> Collection {
         relationships: Vec::new(),
         editor_fields: None,
         max_record_count: 1000,
+        indexes: Vec::new(),
+        properties: std::collections::BTreeMap::new(),
     }
 }
 

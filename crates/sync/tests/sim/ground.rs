@@ -77,6 +77,8 @@ fn collection(id: CollectionId, name: &str) -> Collection {
         relationships: Vec::new(),
         editor_fields: None,
         max_record_count: 1000,
+        indexes: Vec::new(),
+        properties: std::collections::BTreeMap::new(),
     }
 }
 

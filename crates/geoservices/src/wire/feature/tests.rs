@@ -65,6 +65,8 @@ pub(crate) fn trees() -> Collection {
             editor: "last_edited_user".into(),
         }),
         max_record_count: 2000,
+        indexes: Vec::new(),
+        properties: std::collections::BTreeMap::new(),
     }
 }
 
