@@ -1,0 +1,127 @@
+//! The part of the query language that drivers generate: one loop over one collection.
+//!
+//! `FOR d IN collection`, then any of `FILTER`, `SORT`, `LIMIT` in any order, then `RETURN`. Expressions are attribute access,
+//! comparisons, `AND`/`OR`/`NOT`, `IN`, `a ? b : c`, literals, arrays, objects, `HAS`, `RAND`, and bind parameters. Everything
+//! else is refused by name. Parsing puts the bind parameters in place, so that no text of a client is read twice.
+//! Source: `spec/arangodb.md` 10 and 17; python-arango 8.3.7 `collection.py`, arangojs 10 `aql`.
+
+mod eval;
+mod lex;
+mod parse;
+
+use serde_json::{Map, Value};
+
+pub use eval::order;
+
+/// A query, its bind parameters in place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// The collection that is read.
+    pub collection: String,
+    /// What is done with its documents, in order.
+    pub steps: Vec<Step>,
+    /// What is given for each that is left.
+    pub result: Expr,
+    /// Whether equal results are given once.
+    pub distinct: bool,
+}
+
+/// One step between the loop and its result.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Keeps documents for which it is true.
+    Filter(Expr),
+    /// Orders them; `true` is descending.
+    Sort(Vec<(Expr, bool)>),
+    /// Skips some and keeps at most so many.
+    Limit {
+        /// How many to skip.
+        offset: u64,
+        /// How many to keep; `None` is all.
+        count: Option<u64>,
+    },
+}
+
+/// An expression over the document.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expr {
+    /// A constant or a bind parameter.
+    Value(Value),
+    /// The document itself.
+    Document,
+    /// An attribute or element.
+    Member(Box<Self>, Box<Self>),
+    /// An array of expressions.
+    Array(Vec<Self>),
+    /// An object of expressions.
+    Object(Vec<(String, Self)>),
+    /// `NOT`.
+    Not(Box<Self>),
+    /// `AND`.
+    And(Box<Self>, Box<Self>),
+    /// `OR`.
+    Or(Box<Self>, Box<Self>),
+    /// A comparison.
+    Compare(Comparison, Box<Self>, Box<Self>),
+    /// `a ? b : c`.
+    Choose(Box<Self>, Box<Self>, Box<Self>),
+    /// Whether a document has an attribute.
+    Has(Box<Self>, Box<Self>),
+    /// A number from 0 to 1 that differs from document to document.
+    Random,
+}
+
+/// How two values are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `==`
+    Equal,
+    /// `!=`
+    Unequal,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+    /// `IN`
+    In,
+    /// `NOT IN`
+    NotIn,
+}
+
+/// A query that is not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadQuery {
+    /// The text is wrong, or beyond what is understood here.
+    #[error("{problem} near '{near}'")]
+    Syntax {
+        /// What is wrong.
+        problem: &'static str,
+        /// The text from there on, shortened.
+        near: String,
+    },
+    /// A bind parameter that was not given, or is of the wrong type.
+    #[error("no usable value was given for the bind parameter '{0}'")]
+    Bind(String),
+}
+
+impl Query {
+    /// Reads a query with its bind parameters; those for names of collections begin with `@`.
+    ///
+    /// # Errors
+    /// [`BadQuery`].
+    pub fn parse(text: &str, bind: &Map<String, Value>) -> Result<Self, BadQuery> {
+        parse::query(text, bind)
+    }
+
+    /// Whether all documents are given as they are stored.
+    pub fn is_whole(&self) -> bool {
+        self.steps.is_empty() && !self.distinct && self.result == Expr::Document
+    }
+}
+
+#[cfg(test)]
+mod tests;
