@@ -12,6 +12,36 @@ use support::{
 };
 
 #[test]
+fn what_a_sync_sends_it_does_not_count_as_fetched() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir);
+    let mut remote = remote(&handle);
+    let (one, two) = (dir.path().join("one.gpkg"), dir.path().join("two.gpkg"));
+    let mut first = checkout(&remote, "one", &one);
+    let mut second = checkout(&remote, "two", &two);
+    edit_with_sql(&one, "DELETE FROM inspections WHERE OBJECTID = 1");
+    edit_with_sql(&one, "UPDATE inspections SET score = 3 WHERE OBJECTID = 2");
+    edit_with_sql(&one, "INSERT INTO inspections (name) VALUES ('new')");
+    let summary = sync(&mut first, &mut remote).unwrap();
+    assert_eq!(
+        (summary.applied, summary.put, summary.removed),
+        (3, 0, 0),
+        "{summary:?}"
+    );
+    let summary = sync(&mut second, &mut remote).unwrap();
+    assert_eq!((summary.put, summary.removed), (2, 1), "{summary:?}");
+    // Both remove the same: the second has removed it itself, too, and what others did beside it counts.
+    for file in [&one, &two] {
+        edit_with_sql(file, "DELETE FROM inspections WHERE OBJECTID = 3");
+    }
+    edit_with_sql(&one, "UPDATE inspections SET score = 4 WHERE OBJECTID = 4");
+    sync(&mut first, &mut remote).unwrap();
+    let summary = sync(&mut second, &mut remote).unwrap();
+    assert_eq!((summary.put, summary.removed), (1, 0), "{summary:?}");
+    assert!(is_equal(&first, &remote) && is_equal(&second, &remote));
+}
+
+#[test]
 fn two_replicas_edit_apart_and_meet() {
     let dir = tempfile::tempdir().unwrap();
     let handle = start(&dir);

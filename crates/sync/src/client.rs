@@ -9,6 +9,7 @@ use haversack_model::{Changes, CollectionId, GlobalId, Record};
 
 mod decide;
 mod decisions;
+mod echo;
 mod freeze;
 mod history;
 mod page;
@@ -62,9 +63,9 @@ pub struct Summary {
     pub conflicts: u64,
     /// Edits that were refused, with the reasons.
     pub rejected: Vec<(CollectionId, GlobalId, String)>,
-    /// Records added or replaced by the download.
+    /// Records added or replaced by the download; not what this sync had sent itself.
     pub put: u64,
-    /// Records removed by the download.
+    /// Records removed by the download; not what this sync had removed itself.
     pub removed: u64,
     /// Whether everything was compared anew.
     pub resynced: bool,

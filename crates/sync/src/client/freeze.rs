@@ -398,7 +398,12 @@ pub fn thaw_refused(tx: &mut dyn ReplicaTx) -> Result<()> {
 }
 
 /// Whether a record is what was sent, but for the stamps that the server puts on it.
-fn is_stored(collections: &[Collection], of: CollectionId, sent: &Record, record: &Record) -> bool {
+pub(super) fn is_stored(
+    collections: &[Collection],
+    of: CollectionId,
+    sent: &Record,
+    record: &Record,
+) -> bool {
     let mut stamped = sent.clone();
     if let Some(collection) = collections.iter().find(|collection| collection.id == of) {
         for at in stamped_fields(collection) {

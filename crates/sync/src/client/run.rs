@@ -7,6 +7,7 @@ use haversack_model::{
     BlobHash, Direction, Edit, Error, Outcome, Remote, ReplicaTx, Result, Timestamp, Value,
 };
 
+use super::echo::Sent;
 use super::{Step, Summary};
 use super::{
     apply_decisions, apply_page, apply_reply, freeze, renewed, start_new_history, start_resync,
@@ -36,6 +37,7 @@ pub fn synchronise(
         clock,
         progress,
         summary: Summary::default(),
+        sent: Sent::default(),
         recoveries: 0,
     };
     loop {
@@ -60,6 +62,7 @@ struct Run<'a> {
     clock: &'a dyn Fn() -> Timestamp,
     progress: &'a mut dyn FnMut(Step),
     summary: Summary,
+    sent: Sent,
     recoveries: usize,
 }
 
@@ -122,17 +125,19 @@ impl Run<'_> {
             match self.remote.pull(&header) {
                 Ok(page) => {
                     self.pull_blobs(&header, &page)?;
-                    if !self.write(|tx| apply_page(tx, &header, &page))? {
+                    let sent = std::mem::take(&mut self.sent);
+                    let stored_now = self.write(|tx| {
+                        let news = sent.news(tx, &page)?;
+                        Ok(apply_page(tx, &header, &page)?.then_some(news))
+                    });
+                    self.sent = sent;
+                    let Some(news) = stored_now? else {
                         // Another process stored a page first: go on from there.
                         continue;
-                    }
+                    };
                     stored += page.changes.len() as u64;
-                    for change in &page.changes {
-                        match change {
-                            RemoteChange::Put { .. } => self.summary.put += 1,
-                            RemoteChange::Remove { .. } => self.summary.removed += 1,
-                        }
-                    }
+                    self.summary.put += news.put;
+                    self.summary.removed += news.removed;
                     (self.progress)(Step::Downloaded(stored));
                     if !page.more {
                         return Ok(complete);
@@ -209,6 +214,7 @@ impl Run<'_> {
     }
 
     fn count(&mut self, batch: &FrozenBatch, outcomes: Vec<Outcome>) {
+        self.sent.note(batch, &outcomes);
         for ((collection, edit), outcome) in batch.edits.iter().zip(outcomes) {
             match outcome {
                 Outcome::Applied => self.summary.applied += 1,

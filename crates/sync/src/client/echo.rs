@@ -1,0 +1,80 @@
+//! What of a download is news: not what this very sync has sent and now gets back.
+//!
+//! Owns: the counts that people read. Does not own: what a page does to the file ([`super::apply_page`]).
+
+use std::collections::HashSet;
+
+use haversack_model::local::FrozenBatch;
+use haversack_model::remote::{Page, RemoteChange};
+use haversack_model::{Collection, CollectionId, GlobalId, Outcome, ReplicaTx, Result};
+
+use super::freeze::is_stored;
+
+/// The records of which this sync has sent an edit that was not refused.
+#[derive(Debug, Default)]
+pub(super) struct Sent(HashSet<(CollectionId, GlobalId)>);
+
+/// How many records a page adds or replaces, and removes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct News {
+    pub(super) put: u64,
+    pub(super) removed: u64,
+}
+
+impl Sent {
+    pub(super) fn note(&mut self, batch: &FrozenBatch, outcomes: &[Outcome]) {
+        for ((collection, edit), outcome) in batch.edits.iter().zip(outcomes) {
+            if !matches!(outcome, Outcome::Rejected { .. }) {
+                self.0.insert((*collection, edit.global_id().clone()));
+            }
+        }
+    }
+
+    /// The news of a page that is not stored yet.
+    pub(super) fn news(&self, tx: &dyn ReplicaTx, page: &Page) -> Result<News> {
+        let collections = if self.0.is_empty() {
+            Vec::new()
+        } else {
+            tx.collections()?
+        };
+        let mut news = News::default();
+        for change in &page.changes {
+            if self.is_echo(tx, &collections, change)? {
+                continue;
+            }
+            match change {
+                RemoteChange::Put { .. } => news.put += 1,
+                RemoteChange::Remove { .. } => news.removed += 1,
+            }
+        }
+        Ok(news)
+    }
+
+    fn is_echo(
+        &self,
+        tx: &dyn ReplicaTx,
+        collections: &[Collection],
+        change: &RemoteChange,
+    ) -> Result<bool> {
+        let (collection, id) = match change {
+            RemoteChange::Put {
+                collection, record, ..
+            } => (*collection, &record.global_id),
+            RemoteChange::Remove {
+                collection,
+                global_id,
+                ..
+            } => (*collection, global_id),
+        };
+        if !self.0.contains(&(collection, id.clone())) {
+            return Ok(false);
+        }
+        Ok(match (change, tx.row(collection, id)?) {
+            (RemoteChange::Put { record, .. }, Some(here)) => {
+                is_stored(collections, collection, &here, record)
+            }
+            (RemoteChange::Put { .. }, None) | (RemoteChange::Remove { .. }, Some(_)) => false,
+            (RemoteChange::Remove { .. }, None) => true,
+        })
+    }
+}
