@@ -17,7 +17,7 @@ pub fn root() -> PathBuf {
 /// What lies beside the project and not in it: the folder `shared` with the acceptance scripts and the real data, beside
 /// this checkout or, for a linked worktree, beside the main one. `HAVERSACK_SHARED` names another.
 pub fn shared_folder() -> Option<PathBuf> {
-    if let Some(given) = std::env::var_os("HAVERSACK_SHARED") {
+    if let Some(given) = std::env::var_os("HAVERSACK_SHARED").filter(|given| !given.is_empty()) {
         return Some(PathBuf::from(given));
     }
     let beside = |checkout: &Path| {
