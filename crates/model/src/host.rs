@@ -96,7 +96,7 @@ pub trait Host: Send + Sync + Debug {
     /// Starts a durable job. `request` is all that [`JobRunner::run`] of its kind needs, also after a restart.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) if this owner has too many jobs running.
+    /// [`Error::Invalid`] if this owner has too many jobs running.
     fn start_job(
         &self,
         kind: &str,
