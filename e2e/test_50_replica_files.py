@@ -281,6 +281,32 @@ def dropped_triggers_are_noticed_and_repaired():
 
 
 @h.test
+def a_released_file_comes_home_with_what_it_had_not_sent():
+    path = checkout()
+    name = table(path)
+    [(gid,), (other,)] = h.sql(path, f'SELECT GlobalID FROM "{name}" ORDER BY OBJECTID LIMIT 2 OFFSET 21')
+    h.sql(path, f'UPDATE "{name}" SET name = ? WHERE GlobalID = ?', "after the release", gid)
+    h.equal("a release refuses unsent edits", h.cli_raw("release", path).returncode, 1)
+    h.cli("release", path, "--force")
+    old = h.cli("status", path)["replica"]
+    # And a program has replaced the table, as if that were not enough.
+    for (trigger,) in h.sql(path, "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? AND name LIKE 'haversack%'", name):
+        h.sql(path, f'DROP TRIGGER "{trigger}"')
+    h.sql(path, f'UPDATE "{name}" SET name = ? WHERE GlobalID = ?', "not even captured", other)
+    h.equal("sync wants a repair first", h.cli_raw("sync", path).returncode, 6)
+    h.cli("repair", path)
+    h.equal("both edits wait", h.cli("status", path)["pending"], 2)
+    dry = h.cli_raw("sync", "--dry-run", path)
+    h.check("a dry run says what would help", dry.returncode == 1 and "haversack sync" in dry.stderr, dry.stderr)
+    done = h.cli_raw("sync", path)
+    h.check("sync says that it registered the file again", done.returncode == 0 and "registered again" in done.stderr, [done.returncode, done.stderr])
+    rows = online()
+    h.equal("both arrived", (rows[key(gid)]["name"], rows[key(other)]["name"]), ("after the release", "not even captured"))
+    h.check("it has another identity", h.cli("status", path)["replica"] != old)
+    in_sync(path, "a released file")
+
+
+@h.test
 def a_copied_file_gets_a_new_identity_and_loses_nothing():
     path = checkout()
     name = table(path)

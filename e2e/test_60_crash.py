@@ -106,6 +106,27 @@ def a_checkout_that_was_killed_can_be_made_again():
 
 
 @h.test
+def a_checkout_over_the_geoservices_wire_is_whole_or_not_there():
+    server = h.Server()
+    path = os.path.join(h.folder(), "foreign.gpkg")
+    command = [h.BIN, "checkout", server.service("Ports"), "-o", path, "--geoservices", "--user", server.USER, "--password-stdin"]
+    for attempt in range(3):
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.PIPE)
+        child.stdin.write(server.PASSWORD.encode() + b"\n")
+        child.stdin.close()
+        # The file exists and its rows are being written.
+        h.wait_until(lambda: child.poll() is not None or any(not n.endswith(".part") for n in os.listdir(os.path.dirname(path))), 60, "a file")
+        child.kill()
+        child.wait()
+        h.check(f"kill {attempt} leaves no file of that name", not os.path.exists(path) or child.returncode == 0, os.listdir(os.path.dirname(path)))
+    login = ("--user", server.USER, "--password-stdin")
+    if not os.path.exists(path):
+        h.cli("checkout", server.service("Ports"), "-o", path, "--geoservices", *login, input=server.PASSWORD + "\n")
+    h.check("the same command makes it", h.cli("verify", path, *login, input=server.PASSWORD + "\n")["equal"])
+    h.equal("nothing is left beside it", os.listdir(os.path.dirname(path)), ["foreign.gpkg"])
+
+
+@h.test
 def a_checkout_that_was_killed_goes_on_where_it_was():
     server = h.Server()
     proxy = h.FaultProxy(server.port)

@@ -95,6 +95,42 @@ def a_checkout_goes_on_where_it_was_cut():
 
 
 @h.test
+def a_checkout_that_was_begun_waits_for_the_network():
+    proxy = h.FaultProxy(SERVER.port)
+    folder = h.folder()
+    path = os.path.join(folder, "begun.gpkg")
+    known = len(h.cli("replicas", SERVER.service(), "--user", SERVER.USER, "--password-stdin", input=SERVER.PASSWORD + "\n"))
+    h.cli("checkout", proxied(proxy), "-o", os.path.join(folder, "whole.gpkg"), "--compress", "never")
+    size = proxy.bytes_down
+    proxy.count_anew()
+    proxy.cut_down = size // 2
+    # Every connection breaks there, and later ones do not even begin.
+    stop = h.threading.Event()
+
+    def tighten():
+        while not stop.is_set():
+            if proxy.cuts:
+                proxy.cut_down = 0
+            stop.wait(0.001)
+    h.threading.Thread(target=tighten, daemon=True).start()
+    h.equal("the first run is cut", h.cli_raw("checkout", proxied(proxy), "-o", path, "--compress", "never").returncode, 5)
+    left = {name: open(os.path.join(folder, name), "rb").read() for name in os.listdir(folder)}
+    arrived = len(left["begun.gpkg.part"])
+    h.check("a part has arrived", 0 < arrived < size, arrived)
+    for more in ([], ["--layers", "0"]):
+        done = h.cli_raw("checkout", proxied(proxy), "-o", path, "--compress", "never", *more)
+        h.equal("without a network the command says so", done.returncode, 5)
+        h.equal("and everything stays as it was", {name: open(os.path.join(folder, name), "rb").read() for name in os.listdir(folder)}, left)
+    stop.set()
+    proxy.heal()
+    proxy.count_anew()
+    h.cli("checkout", proxied(proxy), "-o", path, "--compress", "never")
+    h.check("with a network only what was missing is fetched", proxy.bytes_down < size - arrived + 64 * 1024, [proxy.bytes_down, size, arrived])
+    h.equal("two registrations in all", len(h.cli("replicas", SERVER.service(), "--user", SERVER.USER, "--password-stdin", input=SERVER.PASSWORD + "\n")), known + 2)
+    h.check("file and server are equal", h.cli("verify", path)["equal"])
+
+
+@h.test
 def a_server_that_is_away_is_said_so():
     path = os.path.join(h.folder(), "away.gpkg")
     h.cli("checkout", SERVER.service(), "-o", path, "--layers", "0")

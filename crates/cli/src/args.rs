@@ -335,7 +335,7 @@ pub(crate) struct SyncArgs {
 pub(crate) struct ReleaseArgs {
     /// Replica file, as made by `haversack checkout`.
     pub(crate) file: PathBuf,
-    /// Release even if edits wait to be sent; they stay in the file, but cannot be synced any more.
+    /// Release even if edits wait to be sent; they stay in the file, and a later sync would register it again.
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]

@@ -162,7 +162,7 @@ pub(crate) fn explain(error: ModelError, url: &str) -> anyhow::Error {
             .into()
         }
         ModelError::NoReplica(id) => anyhow::anyhow!(
-            "{place} does not know the replica {id}: it was released, or it expired. Your edits stay in the file; check out anew to go on"
+            "{place} does not know the replica {id} under this login: it was released, or it belongs to another user. Your edits stay in the file; `haversack sync` with the login that checked it out registers a released file again and sends them"
         ),
         other => other.into(),
     }

@@ -1,6 +1,6 @@
 //! Opens replica files and runs transactions on them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use haversack_geoservices::remote::{self as geoservices, CheckoutRequest, GeoServicesRemote};
@@ -133,10 +133,23 @@ impl Origin {
     ) -> Result<File> {
         let header = file.header()?;
         match self {
-            Self::Native(native) => native
-                .client
-                .fetch_again(&native.service, header.id, target, progress)
-                .map_err(|error| connect::explain(error, &header.url))?,
+            Self::Native(native) => {
+                let again = native
+                    .client
+                    .fetch_again(&native.service, header.id, target, progress);
+                let remote = native.remote(&file.collections());
+                match (again, remote.registration(&header)) {
+                    // Released: the next sync registers it again. This comparison gets a registration of its own.
+                    (Err(Error::NoReplica(_)), Some(request)) => native
+                        .client
+                        .checkout(&native.service, &request, target, progress)
+                        .map(|id| {
+                            let _expires = native.client.release(&native.service, id);
+                        }),
+                    (fetched, _) => fetched,
+                }
+                .map_err(|error| connect::explain(error, &header.url))?;
+            }
             Self::GeoServices(remote) => {
                 let kept: serde_json::Value = serde_json::from_str(&header.filter)
                     .context("the header's filter is damaged")?;
@@ -157,7 +170,7 @@ impl Origin {
     }
 }
 
-/// Checks a part of a foreign feature service out into a new file.
+/// Checks a part of a foreign feature service out into a new file, which appears under its name only when it is whole.
 ///
 /// # Errors
 /// The server's, or the file's; no file is left behind then.
@@ -170,24 +183,50 @@ pub(crate) fn take(
 ) -> Result<ReplicaId> {
     let url = remote.url().to_owned();
     let explain = |error: haversack_geoservices::Error| connect::explain(error.into(), &url);
+    let filling = filling(target);
+    give_back(remote, &filling, &url)?;
     let checkout = remote
         .checkout(request, policy, &mut |phase| progress(phase, 0, None))
         .map_err(explain)?;
     let id = checkout.header().id;
-    let filled = File::create(target, checkout.collections(), checkout.header(), options)
+    let filled = File::create(&filling, checkout.collections(), checkout.header(), options)
         .map_err(anyhow::Error::from)
         .and_then(|mut file| {
             checkout
                 .fill(remote, &mut file, &mut |done, total| {
                     progress("writing the file", done, Some(total));
                 })
-                .map_err(explain)
+                .map_err(explain)?;
+            Ok(file.publish(target)?)
         });
     if let Err(error) = filled {
         // The first error is the one to tell.
-        let _removed = std::fs::remove_file(target);
+        let _removed = std::fs::remove_file(&filling);
         let _released = remote.unregister(id);
         return Err(error);
     }
     Ok(id)
+}
+
+/// The name of a file while its rows are written.
+fn filling(target: &Path) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(".filling");
+    name.into()
+}
+
+/// Throws away what a program that was killed has left, and gives its registration back.
+fn give_back(remote: &mut GeoServicesRemote, left: &Path, url: &str) -> Result<()> {
+    if !left.exists() {
+        return Ok(());
+    }
+    let begun = File::open(left).and_then(|file| file.header());
+    if let Ok(header) = begun
+        && header.url == url
+    {
+        remote
+            .unregister(header.id)
+            .map_err(|error| connect::explain(error.into(), url))?;
+    }
+    std::fs::remove_file(left).with_context(|| format!("removing {}", left.display()))
 }

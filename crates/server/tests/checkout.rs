@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use haversack_model::{Error, ReplicaId};
 use haversack_server::Handle;
+use haversack_server::native::remote::Credentials;
 use haversack_server::native::wire::ReplicaRequest;
 use haversack_server::native::{Client, Compression, NativeRemote};
 use haversack_sqlite::replica::ReplicaFile;
@@ -147,6 +148,55 @@ fn a_part_of_another_request_is_thrown_away_and_its_registration_given_back() {
     wanted.layers = vec![layer(0, Some("severity >= 3"))];
     let id = check_out(&ground.client(), &wanted, &ground.target()).unwrap();
     assert_ne!(id, old);
+    ground.is_sound(id);
+}
+
+#[test]
+fn without_a_network_nothing_of_what_was_begun_is_given_up() {
+    let ground = Ground::new();
+    let id = ground.cut();
+    let nowhere = Proxy::start(ground.handle.address, Arc::new(|_| Fault::Reset(0)));
+    let url = format!("https://127.0.0.1:{}", nowhere.address.port());
+    let away = client_at(&url, &ground.handle, editor());
+    let note = std::fs::read_to_string(beside(&ground.target(), ".part.json")).unwrap();
+    // The note names the server by the address that it was reached at.
+    let there = note.replace(
+        &format!(":{}", ground.proxy.address.port()),
+        &format!(":{}", nowhere.address.port()),
+    );
+    std::fs::write(beside(&ground.target(), ".part.json"), there).unwrap();
+    let part = std::fs::read(beside(&ground.target(), ".part")).unwrap();
+    let mut other = ground.wanted();
+    other.layers = vec![layer(0, Some("severity >= 3"))];
+    for wanted in [ground.wanted(), other] {
+        let cut = check_out(&away, &wanted, &ground.target());
+        assert!(matches!(cut, Err(Error::Network(_))), "{cut:?}");
+        let left = std::fs::read(beside(&ground.target(), ".part")).unwrap();
+        assert!(left == part, "what had arrived is still there");
+    }
+    assert!(away.discover().is_err());
+    std::fs::write(beside(&ground.target(), ".part.json"), note).unwrap();
+    check_out(&ground.client(), &ground.wanted(), &ground.target()).unwrap();
+    ground.is_sound(id);
+}
+
+#[test]
+fn a_login_that_ended_meanwhile_costs_neither_the_part_nor_the_registration() {
+    let ground = Ground::new();
+    let id = ground.cut();
+    let url = format!("https://127.0.0.1:{}", ground.proxy.address.port());
+    let ended = client_at(&url, &ground.handle, Credentials::Token("ended".to_owned()));
+    let refused = check_out(&ended, &ground.wanted(), &ground.target());
+    assert!(
+        matches!(&refused, Err(Error::Refused { code: 401, .. })),
+        "{refused:?}"
+    );
+    let before = ground.proxy.sent_by_server();
+    check_out(&ground.client(), &ground.wanted(), &ground.target()).unwrap();
+    assert!(
+        ground.proxy.sent_by_server() - before < ground.whole,
+        "it went on"
+    );
     ground.is_sound(id);
 }
 

@@ -8,12 +8,12 @@ use std::path::Path;
 
 use haversack_model::local::LocalReplica as _;
 use haversack_model::store::Head;
-use haversack_model::{Cursor, Error, Generation, HistoryId, Seal, Store as _};
+use haversack_model::{Cursor, Error, Generation, HistoryId, Remote as _, Seal, Store as _};
 use haversack_server::Handle;
 use haversack_server::native::NativeRemote;
 use haversack_server::native::remote::Credentials;
 use haversack_sqlite::replica::ReplicaFile;
-use haversack_sync::client::{start_resync, thaw};
+use haversack_sync::client::{Step, freeze, start_resync, synchronise, thaw};
 use support::{checkout, client, edit_with_sql, editor, is_equal, remote, start, sync};
 
 const JUMP: u64 = 1 << 40;
@@ -362,15 +362,104 @@ fn a_replica_that_the_restored_backup_does_not_know_is_registered_again_and_lose
     assert!(is_equal(&file, &remote));
 }
 
+// A released replica used to stay released, which left its unsent edits without a way to the server: docs/decisions/0016.
 #[test]
-fn a_replica_that_was_released_stays_released() {
+fn a_released_file_is_registered_again_by_its_next_sync_and_loses_nothing() {
     let ground = Ground::new();
-    let remote = ground.remote(&editor());
-    let mut file = checkout(&remote, "one", &ground.file("one.gpkg"));
-    let id = file.header().unwrap().id;
-    remote.client().release("WildfireSync", id).unwrap();
+    let path = ground.file("one.gpkg");
+    let mut file = checkout(&ground.remote(&editor()), "one", &path);
     let held: Vec<_> = file.collections().iter().map(|c| c.id).collect();
-    let mut remote = remote.holding(held);
+    let mut remote = ground.remote(&editor()).holding(held);
+    edit_with_sql(
+        &path,
+        "INSERT INTO inspections (name, score) VALUES ('sent before', 1)",
+    );
+    sync(&mut file, &mut remote).unwrap();
+    // Of what comes now the server stores a part, and its answer is lost.
+    edit_with_sql(
+        &path,
+        "INSERT INTO inspections (name, score) VALUES ('unheard', 2)",
+    );
+    let batch = {
+        let mut tx = file.begin().unwrap();
+        let batch = freeze(&mut *tx, haversack_model::Timestamp(0)).unwrap();
+        tx.commit().unwrap();
+        batch.unwrap()
+    };
+    remote.push(&file.header().unwrap(), &batch).unwrap();
+    for sql in [
+        "INSERT INTO inspections (name, score) VALUES ('not sent', 3)",
+        "UPDATE inspections SET name = 'changed' WHERE OBJECTID = 1",
+        "DELETE FROM inspections WHERE OBJECTID = 2",
+    ] {
+        edit_with_sql(&path, sql);
+    }
+    let old = file.header().unwrap().id;
+    remote.client().release("WildfireSync", old).unwrap();
+
+    let mut told = Vec::new();
+    let clock = haversack_server::clock::now;
+    let summary = synchronise(&mut file, &mut remote, &clock, &mut |step| told.push(step)).unwrap();
+    assert!(told.contains(&Step::RegisteredAgain), "{told:?}");
+    assert!(summary.rejected.is_empty() && summary.conflicts == 0);
+    let new = file.header().unwrap().id;
+    assert_ne!(new, old);
+    for name in ["sent before", "unheard", "not sent", "changed"] {
+        assert_eq!(count(ground.handle(), name), 1, "{name}");
+    }
+    assert!(is_equal(&file, &remote));
+    assert_eq!(file.status().unwrap().pending, 0);
+    let listed = remote.client().replicas("WildfireSync").unwrap();
+    assert_eq!(listed.iter().map(|r| r.id).collect::<Vec<_>>(), [new]);
+    // It goes on as any other.
+    edit_with_sql(
+        &path,
+        "UPDATE inspections SET name = 'later' WHERE OBJECTID = 3",
+    );
+    assert_eq!(sync(&mut file, &mut remote).unwrap().applied, 1);
+}
+
+#[test]
+fn a_comparison_that_was_cut_and_then_released_is_registered_again_too() {
+    let ground = Ground::new();
+    let path = ground.file("one.gpkg");
+    let mut file = checkout(&ground.remote(&editor()), "one", &path);
+    let held: Vec<_> = file.collections().iter().map(|c| c.id).collect();
+    let mut remote = ground.remote(&editor()).holding(held);
+    edit_with_sql(
+        &path,
+        "INSERT INTO inspections (name, score) VALUES ('not sent', 3)",
+    );
+    let mut tx = file.begin().unwrap();
+    let history = tx.header().unwrap().cursor.history;
+    start_resync(&mut *tx, history).unwrap();
+    tx.commit().unwrap();
+    let old = file.header().unwrap().id;
+    remote.client().release("WildfireSync", old).unwrap();
+    sync(&mut file, &mut remote).unwrap();
+    assert_ne!(file.header().unwrap().id, old);
+    assert_eq!(count(ground.handle(), "not sent"), 1);
+    assert!(is_equal(&file, &remote));
+}
+
+#[test]
+fn a_wrong_login_does_not_take_a_file_over() {
+    let ground = Ground::new();
+    let path = ground.file("one.gpkg");
+    let mut file = checkout(&ground.remote(&editor()), "one", &path);
+    let accounts = &ground.handle().server.accounts;
+    let now = haversack_server::clock::now();
+    accounts.add("bob", "builder1", false, now).unwrap();
+    let bob = Credentials::Basic {
+        user: "bob".to_owned(),
+        password: "builder1".to_owned(),
+    };
+    let held: Vec<_> = file.collections().iter().map(|c| c.id).collect();
+    let mut remote = ground.remote(&bob).holding(held);
+    let id = file.header().unwrap().id;
     let refused = sync(&mut file, &mut remote).unwrap_err();
     assert!(matches!(refused, Error::NoReplica(of) if of == id));
+    assert_eq!(file.header().unwrap().id, id);
+    let listed = remote.client().replicas("WildfireSync").unwrap();
+    assert!(listed.is_empty(), "{listed:?}");
 }

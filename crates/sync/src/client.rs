@@ -48,6 +48,8 @@ pub enum Step {
     BlobsFetched(u64, u64),
     /// The file was cloned or rewound; it got a new identity.
     Renewed,
+    /// The server did not know the replica (any more); it was registered again.
+    RegisteredAgain,
     /// The server's history cannot be continued: everything is compared anew; unsent edits stay.
     Resync,
 }

@@ -95,7 +95,7 @@ pub(crate) fn release(args: &ReleaseArgs, out: Output) -> Result<Outcome> {
         .map_err(|error| connect::explain(error, &header.url))?;
     out.result(&json!({"released": header.id.to_string()}), |out| {
         out.line(format_args!(
-            "{GREEN}Released.{GREEN:#} {} stays as it is, but cannot be synced any more.",
+            "{GREEN}Released.{GREEN:#} {} stays as it is; `haversack sync` would register it again.",
             args.file.display()
         ));
     });

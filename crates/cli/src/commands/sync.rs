@@ -62,6 +62,7 @@ pub(crate) fn synchronise(
             crate::output::advance(&bar, Unit::Rows, done, Some(all));
         }
         Step::Renewed => bar.suspend(|| out.warn("this file was copied or put back to an earlier state; it is a replica of its own now")),
+        Step::RegisteredAgain => bar.suspend(|| out.warn("the server did not know this file (any more): it was released, or the server was put back to an earlier state. It is registered again, everything is compared anew, unsent edits stay")),
         Step::Resync => bar.suspend(|| out.warn("the server's history cannot be continued; everything is compared anew, unsent edits stay")),
         _ => {}
     }

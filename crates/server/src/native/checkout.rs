@@ -48,8 +48,8 @@ struct Partial {
 impl Client {
     /// Registers a replica and fetches its file into `target`.
     ///
-    /// If the network or the disk fails, or the program is killed, what has arrived stays beside `target`, and the same call
-    /// goes on from there with the same registration. Any other failure takes both back.
+    /// If the network or the disk fails, a login has ended, or the program is killed, what has arrived stays beside `target`,
+    /// and the same call goes on from there with the same registration. Any other failure takes both back.
     ///
     /// # Errors
     /// Those of the server, the network and the disk; [`Error::Invalid`] if another process is at it.
@@ -67,8 +67,13 @@ impl Client {
                 Ok(replica)
             }
             Err(error @ (Error::Network(_) | Error::DiskFull)) => Err(error),
+            // A login that has ended is not the end of what was begun with it.
+            Err(error @ Error::Refused { code: 401, .. }) if partial.note.replica.is_some() => {
+                Err(error)
+            }
             Err(error) => {
-                self.abandon(&partial.note);
+                // The first error is the one to tell.
+                let _expires = self.abandon(&partial.note);
                 partial.remove();
                 Err(error)
             }
@@ -115,7 +120,7 @@ impl Client {
             Some(found) if found.is_for(&wanted) => found,
             other => {
                 if let Some(other) = other.filter(|other| other.origin == wanted.origin) {
-                    self.abandon(&other);
+                    self.abandon(&other)?;
                 }
                 file.set_len(0).map_err(|e| write_failed(&e))?;
                 wanted.request.key = Some(secret::random_uuid());
@@ -241,10 +246,14 @@ impl Client {
         self.fetch(&prepared.path, &mut fetch, progress)
     }
 
-    /// Without its file a registration is of no use. If this fails, it expires.
-    fn abandon(&self, note: &Note) {
-        if let Some(replica) = note.replica {
-            let _expires = self.release(&note.service, replica);
+    /// Without its file a registration is of no use. One that the server refuses to release expires.
+    ///
+    /// # Errors
+    /// [`Error::Network`]: it may still be there.
+    fn abandon(&self, note: &Note) -> Result<()> {
+        match note.replica.map(|id| self.release(&note.service, id)) {
+            Some(Err(error @ Error::Network(_))) => Err(error),
+            _ => Ok(()),
         }
     }
 }

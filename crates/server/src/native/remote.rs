@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::{RequestBuilder, Response};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -127,7 +127,8 @@ impl Client {
     pub fn discover(&self) -> Result<Option<Discovery>> {
         let request = self.request(Method::GET, "/v1")?.timeout(SHORT);
         let response = request.send().map_err(network)?;
-        if response.status() == StatusCode::UNAUTHORIZED {
+        // Something on the way that cannot reach the server says nothing of what the server speaks.
+        if matches!(response.status().as_u16(), 401 | 502..=504) {
             return Err(failure(response));
         }
         if !response.status().is_success() {

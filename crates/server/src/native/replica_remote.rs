@@ -29,8 +29,8 @@ impl NativeRemote {
             holding: Vec::new(),
         }
     }
-    /// The same, for a file with these collections: should a restored server not know the replica, it is registered
-    /// again with them.
+    /// The same, for a file with these collections: should the server not know the replica, it is registered again with
+    /// them.
     #[must_use]
     pub fn holding(mut self, collections: impl IntoIterator<Item = CollectionId>) -> Self {
         self.holding = collections.into_iter().collect();
@@ -45,7 +45,7 @@ impl NativeRemote {
         &self.service
     }
     /// What would be asked for to get the file of a header; `None` if it is not known what is in it.
-    fn registration(&self, header: &ReplicaHeader) -> Option<ReplicaRequest> {
+    pub fn registration(&self, header: &ReplicaHeader) -> Option<ReplicaRequest> {
         let asked: Vec<LayerRequest> = serde_json::from_str(&header.filter).ok()?;
         let (attachments, visible): (Vec<CollectionId>, Vec<_>) = self
             .holding

@@ -8,7 +8,6 @@ use uuid::Uuid;
 use haversack_geoservices::wire::crs::Transform;
 use haversack_model::filter::SpatialRelation;
 use haversack_model::remote::Renewed;
-use haversack_model::store::Head;
 use haversack_model::{
     Access, Collection, CollectionId, Envelope, Error, Filter, ReadTx, Replica, ReplicaId, Right,
     Service, Store, SyncModel,
@@ -22,7 +21,6 @@ use super::prepare;
 use super::problem::{Problem, Result};
 use super::sync::check_cursor;
 use super::wire::{LayerRequest, Registered, RenewRequest, ReplicaInfo, ReplicaRequest};
-use crate::cursors::Standing;
 use crate::{clock, parse_condition, secret};
 
 /// Registers a replica and starts to prepare its file.
@@ -188,11 +186,11 @@ pub(super) fn release(call: &Call, service: &str, id: Uuid) -> Result<Response> 
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Gives a replica a new identity: its file was cloned or put back, or a restored backup does not know it.
+/// Gives a replica a new identity: its file was cloned or put back, it was released, or a restored backup does not know it.
 pub(super) fn renew(call: &Call, service: &str, id: Uuid, body: &Bytes) -> Result<Response> {
     let (store, access) = call.service(service, Right::Sync)?;
     let asked: RenewRequest = parse(&unpack(&call.headers, body, call.max_json())?)?;
-    let standing = check_cursor(call, service, store.as_ref(), id, asked.cursor)?;
+    check_cursor(call, service, store.as_ref(), id, asked.cursor)?;
     let now = clock::now();
     let mut tx = store.begin_write(now)?;
     let head = tx.head()?;
@@ -200,9 +198,10 @@ pub(super) fn renew(call: &Call, service: &str, id: Uuid, body: &Bytes) -> Resul
     let old = ReplicaId(id);
     let renewed = match core::renew(tx.as_mut(), old, &call.who, now, &mut Ids(&mut fresh)) {
         Ok(renewed) => renewed,
-        Err(Error::NoReplica(_)) if standing == Standing::Authentic => {
+        // Another's stays as unknown as it was: a file is not taken over by a wrong login.
+        Err(Error::NoReplica(_)) if tx.replica(old)?.is_none() => {
             drop(tx);
-            return register_again(call, store.as_ref(), &access, &asked, old, &head);
+            return register_again(call, store.as_ref(), &access, &asked, old);
         }
         Err(error) => return Err(error.into()),
     };
@@ -219,25 +218,21 @@ pub(super) fn renew(call: &Call, service: &str, id: Uuid, body: &Bytes) -> Resul
     })
 }
 
-/// Registers a replica anew that was made after the backup from which its service was restored: its cursor is of a
-/// history that ended there. One that is unknown in the present history was released, and stays so.
+/// Registers a replica anew that the service does not know: it was released, or made after the backup from which the
+/// service was restored. What its file holds is compared anew; unsent edits stay in the file and come with its next
+/// batches. Why: docs/decisions/0016.
 fn register_again(
     call: &Call,
     store: &dyn Store,
     access: &Access,
     asked: &RenewRequest,
     old: ReplicaId,
-    head: &Head,
 ) -> Result<Response> {
-    let Some(registration) = asked
-        .registration
-        .as_ref()
-        .filter(|_| asked.cursor.history != head.history)
-    else {
+    let Some(registration) = &asked.registration else {
         return Err(Error::NoReplica(old).into());
     };
     let replica = store_new(call, store, access, registration)?;
-    tracing::warn!(replica = %replica.id, was = %old, user = call.who.name, "a replica that a restored backup does not know was registered again");
+    tracing::info!(replica = %replica.id, was = %old, user = call.who.name, "an unknown replica was registered again");
     json(&Renewed {
         id: replica.id,
         continues: false,

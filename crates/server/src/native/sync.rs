@@ -92,19 +92,17 @@ pub(super) fn check_cursor(
     store: &dyn Store,
     id: Uuid,
     cursor: Cursor,
-) -> Result<Standing> {
+) -> Result<()> {
     let cursors = call.server.cursors.of(service);
-    let standing = cursors.standing(ReplicaId(id), cursor);
-    match standing {
+    match cursors.standing(ReplicaId(id), cursor) {
         Standing::Forged => {
             tracing::warn!(replica = %id, user = call.who.name, service, "a cursor was refused that this server did not hand out");
             let message = "this server did not hand it out for this replica; `haversack sync --resync` compares everything anew, unsent edits stay";
-            return Err(Problem::bad("cursor", message));
+            Err(Problem::bad("cursor", message))
         }
-        Standing::Bare => {}
-        Standing::Authentic => note_rewind(call, store, cursor)?,
+        Standing::Bare => Ok(()),
+        Standing::Authentic => note_rewind(call, store, cursor),
     }
-    Ok(standing)
 }
 
 fn note_rewind(call: &Call, store: &dyn Store, cursor: Cursor) -> Result<()> {

@@ -214,7 +214,7 @@ pub struct PullRequest {
 pub struct RenewRequest {
     /// The cursor that the file wants to continue from.
     pub cursor: Cursor,
-    /// What the file holds, for a server that was restored from a backup which does not know the replica.
+    /// What the file holds, for a server that does not know the replica (any more).
     #[serde(default)]
     pub registration: Option<ReplicaRequest>,
 }

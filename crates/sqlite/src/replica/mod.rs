@@ -184,6 +184,17 @@ impl ReplicaFile {
         })
     }
 
+    /// Makes a file durable that was made and filled under another name, and gives it its name.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`]; it stays under its first name then.
+    pub fn publish(self, target: &Path) -> Result<()> {
+        let Self { path, conn, .. } = self;
+        conn.close()
+            .map_err(|(_conn, source)| fault::fault("finishing a replica file", source))?;
+        publish(&path, target)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

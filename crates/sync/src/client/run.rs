@@ -165,7 +165,10 @@ impl Run<'_> {
                 let identity = self.remote.renew(header)?;
                 self.write(|tx| renewed(tx, identity))?;
                 self.summary.resynced |= !identity.continues;
-                (self.progress)(Step::Renewed);
+                (self.progress)(match error {
+                    Error::NoReplica(_) => Step::RegisteredAgain,
+                    _ => Step::Renewed,
+                });
                 Ok(identity.continues)
             }
             Error::NewHistory { history, fork } => {
