@@ -144,6 +144,15 @@ impl Grants {
             .map_err(while_doing("removing a grant"))
     }
 
+    /// Removes all grants on one service.
+    pub fn forget_service(&self, service: &str) -> Result<()> {
+        self.db
+            .lock()
+            .execute("DELETE FROM access WHERE service = ?1", [service])
+            .map(|_count| ())
+            .map_err(while_doing("removing the grants of a service"))
+    }
+
     /// The grant that holds for a principal on a service, if any. Administrators need none.
     pub fn holding(&self, principal: &Principal, service: &str) -> Result<Option<Grant>> {
         let row = self

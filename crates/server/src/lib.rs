@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod clock;
 pub mod config;
 pub mod datadir;
+pub mod endpoints;
 pub mod error;
 pub mod files;
 pub mod grants;

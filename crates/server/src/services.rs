@@ -101,6 +101,27 @@ impl Services {
         Ok(store)
     }
 
+    /// Removes a service and its file. Who reads it now reads on to the end. `false` if there is none.
+    ///
+    /// # Errors
+    /// If the file cannot be removed; the service is gone then until the next start.
+    pub fn remove(&self, name: &str) -> Result<bool> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(store) = open.remove(name) else {
+            return Ok(false);
+        };
+        let path = store.path().to_owned();
+        drop(store);
+        std::fs::remove_file(&path).map_err(at_path("removing", &path))?;
+        for suffix in ["-wal", "-shm", "-reserve"] {
+            let mut beside = path.clone().into_os_string();
+            beside.push(suffix);
+            // They mean nothing without the file.
+            let _best_effort = std::fs::remove_file(beside);
+        }
+        Ok(true)
+    }
+
     fn check_free(&self, name: &str) -> Result<()> {
         match self.canonical(name) {
             Some(_) => Err(taken(name)),
@@ -169,11 +190,11 @@ pub fn check_name(name: &str) -> Result<()> {
         && name
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-        && name.starts_with(|c: char| c.is_ascii_alphabetic());
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !fits {
         return Err(Error::invalid(
             format!("service name {name:?}"),
-            "it must be 1 to 80 letters, digits, _ or -, beginning with a letter",
+            "it must be 1 to 80 letters, digits, _ or -, beginning with a letter or _",
         ));
     }
     Ok(())
@@ -219,6 +240,21 @@ mod tests {
         assert!(services.store("parks").is_some());
         let again = services.create(&service("PARKS"), |_store| Ok(()));
         assert!(matches!(again, Err(Error::Exists { .. })));
+    }
+
+    #[test]
+    fn a_removed_service_leaves_no_file_and_its_name_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let services = Services::open(folder.path().to_owned()).unwrap();
+        services
+            .create(&service("_system"), |_store| Ok(()))
+            .unwrap();
+        assert!(services.remove("_system").unwrap());
+        assert!(!services.remove("_system").unwrap());
+        assert!(names(folder.path()).is_empty());
+        services
+            .create(&service("_system"), |_store| Ok(()))
+            .unwrap();
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
+use haversack_model::documents::DocumentStore;
 use haversack_model::host::{Binding, JobRunner, LoginError, Origin, StoredFile, Token};
 use haversack_model::{
     Access, Collection, CollectionId, Filter, Generation, Host, Job, Principal, Right, Service,
@@ -325,6 +326,28 @@ impl Host for Server {
         self.services
             .store(name)
             .map(|store| store as Arc<dyn Store>)
+    }
+    fn documents(&self, name: &str) -> Option<Arc<dyn DocumentStore>> {
+        self.services
+            .store(name)
+            .map(|store| store as Arc<dyn DocumentStore>)
+    }
+    fn create_service(&self, service: &Service) -> haversack_model::Result<()> {
+        self.services
+            .create(service, |_store| Ok(()))
+            .map(|_store| ())
+            .map_err(model_error)
+    }
+    fn remove_service(&self, name: &str) -> haversack_model::Result<bool> {
+        let Some(name) = self.services.canonical(name) else {
+            return Ok(false);
+        };
+        // First: a service made later under this name must not inherit them.
+        self.grants.forget_service(&name).map_err(model_error)?;
+        self.services.remove(&name).map_err(model_error)
+    }
+    fn allows_endpoint(&self, endpoint: &str) -> bool {
+        crate::endpoints::allows(&self.config.allow_endpoints, endpoint)
     }
     fn access(&self, principal: &Principal, service: &str) -> Access {
         let known = self.services.canonical(service);

@@ -5,6 +5,7 @@
 mod common;
 
 use common::Held;
-use haversack_model::store_conformance;
+use haversack_model::{document_conformance, store_conformance};
 
 store_conformance!(sqlite, Held::new);
+document_conformance!(documents, Held::new);

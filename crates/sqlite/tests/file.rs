@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use common::Held;
 use haversack_model::conformance::fixture::{self, PLACES, id, place, put_places, rows};
+use haversack_model::documents::{DocumentStore, document};
 use haversack_model::filter::{Comparison, Expr};
 use haversack_model::store::Store;
-use haversack_model::{Error, Filter, Query, Value};
+use haversack_model::{Error, Filter, Query, Timestamp, Value};
 use haversack_sqlite::SqliteStore;
 
 #[test]
@@ -197,4 +198,45 @@ fn an_export_sees_one_snapshot_and_writes_its_target() {
         .query_row("SELECT count(*) FROM copy", [], |row| row.get(0))
         .unwrap();
     assert_eq!(copied, 2);
+}
+
+#[test]
+fn a_file_of_the_first_format_is_brought_to_the_present_one() {
+    let held = Held::new(&fixture::service());
+    put_places(&held, &[place(1, "a")]);
+    let (path, folder) = (held.path.clone(), held.closed());
+    let plain = rusqlite::Connection::open(&path).unwrap();
+    let later: Vec<String> = plain
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'haversack~_%' ESCAPE '~'")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let first = include_str!("../src/service/migrations/0001_books.sql");
+    for table in later {
+        let is_first = first.contains(&format!("CREATE TABLE {table} ("));
+        if !is_first && table != "haversack_format" && !table.starts_with("haversack_history_") {
+            plain.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+        }
+    }
+    plain
+        .execute_batch(
+            "DROP INDEX haversack_track_up; ALTER TABLE haversack_track DROP COLUMN up_generation; \
+             DELETE FROM haversack_format WHERE version > 1",
+        )
+        .unwrap();
+    drop(plain);
+    let store = SqliteStore::open(&path).unwrap();
+    let mut tx = store.write_documents(Timestamp(9)).unwrap();
+    let mut wanted = tx.service().unwrap();
+    let notes = wanted.new_documents("notes", false).unwrap();
+    wanted.collections.push(notes.clone());
+    tx.store_service(&wanted).unwrap();
+    tx.put(notes.id, &document("a", "{}"), None).unwrap();
+    tx.commit().unwrap();
+    let tx = store.begin_read().unwrap();
+    assert!(tx.record(PLACES, &id(1)).unwrap().is_some());
+    drop(tx);
+    drop((store, folder));
 }

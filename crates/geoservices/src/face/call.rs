@@ -61,7 +61,8 @@ impl Call {
             .ok_or_else(|| Problem::NotFound(format!("service '{name}'")))?;
         let access = self.host.access(&self.principal, name);
         self.require(&access, right)?;
-        let service = store.begin_read()?.service()?;
+        let mut service = store.begin_read()?.service()?;
+        service.collections.retain(|c| !c.is_documents());
         Ok(Opened {
             name: name.to_owned(),
             store,

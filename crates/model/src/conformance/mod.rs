@@ -11,6 +11,7 @@
 )]
 
 pub mod books;
+pub mod documents;
 pub mod feed;
 pub mod fixture;
 pub mod queries;
@@ -82,5 +83,38 @@ macro_rules! store_conformance {
                 $crate::conformance::$module::$rule(&store);
             }
         )+)+
+    };
+}
+
+/// As [`store_conformance!`](crate::store_conformance), for a [`DocumentStore`](crate::documents::DocumentStore) that
+/// `make` creates from a `&Service`.
+#[macro_export]
+macro_rules! document_conformance {
+    ($name:ident, $make:expr) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            $crate::document_conformance!(@rules $make;
+                documents_come_back_exactly_and_in_order_of_their_keys,
+                what_is_no_json_object_is_refused,
+                a_foreign_revision_is_kept_and_moves_nothing,
+                a_pinned_generation_is_read_as_it_was, a_pin_is_extended_and_removed,
+                a_unique_index_names_itself_and_the_document_that_has_the_values,
+                an_index_is_built_and_dropped_with_the_definition,
+                a_collection_is_renamed_dropped_and_made_again,
+                a_truncated_collection_leaves_tombstones, a_stage_is_merged_by_key,
+                a_merge_may_exchange_unique_values_but_not_repeat_them,
+                a_layer_is_read_as_documents
+            );
+        }
+    };
+    (@rules $make:expr; $($rule:ident),+) => {
+        $(
+            #[test]
+            fn $rule() {
+                let store = ($make)(&$crate::conformance::documents::with_documents());
+                $crate::conformance::documents::$rule(&store);
+            }
+        )+
     };
 }

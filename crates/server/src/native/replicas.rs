@@ -105,7 +105,7 @@ fn layers_of(service: &Service, asked: &ReplicaRequest) -> Result<Vec<(Collectio
         }
     };
     if asked.layers.is_empty() {
-        for collection in &service.collections {
+        for collection in service.layers_and_tables() {
             add(collection, Filter::All);
         }
         return Ok(layers);
@@ -113,6 +113,7 @@ fn layers_of(service: &Service, asked: &ReplicaRequest) -> Result<Vec<(Collectio
     for layer in &asked.layers {
         let collection = service
             .collection(layer.collection)
+            .filter(|collection| !collection.is_documents())
             .ok_or(Error::NoCollection(layer.collection))?;
         add(collection, filter_of(layer, collection)?);
     }

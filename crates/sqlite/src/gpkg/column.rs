@@ -134,6 +134,48 @@ pub fn global_id_text(id: &GlobalId) -> Result<String> {
     }
 }
 
+/// The text under which the global id of a collection's record is stored.
+///
+/// # Errors
+/// [`haversack_model::Error::Invalid`] if it is not one of this collection: features have UUIDs, documents keys.
+pub fn key_text(is_documents: bool, id: &GlobalId) -> Result<String> {
+    if is_documents {
+        let key = match id {
+            GlobalId::Text(key) => key.to_string(),
+            GlobalId::Uuid(_) => haversack_model::documents::key_of(id),
+        };
+        let fits = (1..=haversack_model::documents::MAX_KEY_BYTES).contains(&key.len())
+            && !key.contains('\0');
+        return if fits {
+            Ok(key)
+        } else {
+            Err(invalid("_key", "it must have 1 to 254 bytes"))
+        };
+    }
+    match id {
+        // Readers of documents name features by the text of their UUID.
+        GlobalId::Text(text) => match GlobalId::parse_uuid(text) {
+            Ok(id) => Ok(id.braced()),
+            Err(_not_a_uuid) => global_id_text(id),
+        },
+        GlobalId::Uuid(_) => Ok(id.braced()),
+    }
+}
+
+/// The global id that [`key_text`] stored.
+///
+/// # Errors
+/// [`haversack_model::Error::Corrupt`] if it is none.
+pub fn key(is_documents: bool, stored: ValueRef<'_>) -> Result<GlobalId> {
+    if !is_documents {
+        return global_id(stored);
+    }
+    match stored {
+        ValueRef::Text(bytes) => Ok(GlobalId::Text(text_of(bytes).into())),
+        _ => Err(corrupt("a document has no key")),
+    }
+}
+
 /// The global id of a stored text.
 ///
 /// # Errors

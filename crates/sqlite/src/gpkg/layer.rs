@@ -7,6 +7,7 @@
 //! words with single blanks, so there is a line break in ours
 //! (`tests/replica`: `plain_sqlite_still_works_after_gdal_opened_the_file_for_update`).
 
+use haversack_model::documents::MAX_KEY_BYTES;
 use haversack_model::schema::GeometryKind;
 use haversack_model::{
     Collection, CollectionKind, Domain, Error, Field, FieldType, GeometryColumn, Result, Value,
@@ -125,11 +126,25 @@ pub fn create(
             geometry_type(geometry.kind)
         ));
     }
+    let longest = if collection.is_documents() {
+        MAX_KEY_BYTES
+    } else {
+        38
+    };
     columns.push(format!(
-        "{} TEXT(38)",
+        "{} TEXT({longest})",
         quote_ident(&collection.global_id_field)
     ));
-    columns.extend(collection.fields.iter().map(column_definition));
+    columns.extend(collection.fields.iter().map(|field| {
+        let definition = column_definition(field);
+        if collection.is_documents() {
+            let name = quote_ident(&field.name);
+            // Also refuses what is no JSON.
+            format!("{definition} CHECK (json_type({name}) = 'object')")
+        } else {
+            definition
+        }
+    }));
     let unique = if options.unique_global_id {
         "UNIQUE "
     } else {

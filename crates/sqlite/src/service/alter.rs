@@ -6,9 +6,10 @@ use rusqlite::{Connection, params};
 use super::books::to_json;
 use super::schema::Schema;
 use super::view::View;
-use super::{capture, history};
+use super::{capture, history, indexes};
 use crate::error::{invalid, while_doing};
 use crate::gpkg::layer::{self, TableOptions};
+use crate::gpkg::quote_ident;
 
 /// Options of the tables of server files.
 const OPTIONS: TableOptions = TableOptions {
@@ -20,6 +21,14 @@ const OPTIONS: TableOptions = TableOptions {
 pub(super) fn create_collection(connection: &Connection, collection: &Collection) -> Result<()> {
     layer::create(connection, collection, OPTIONS)?;
     history::create(connection, collection)?;
+    if collection.is_documents() {
+        create_revisions(connection, collection)?;
+        let bare = Collection {
+            indexes: Vec::new(),
+            ..collection.clone()
+        };
+        indexes::alter(connection, &bare, collection)?;
+    }
     capture::ensure(connection, collection).map(|_created| ())
 }
 
@@ -35,6 +44,11 @@ impl View<'_> {
         for old in self.schema.layers() {
             let id = old.collection.id;
             let Some(new) = target.find(id) else {
+                if old.collection.is_documents() {
+                    drop_collection(self.connection, &old.collection)?;
+                    altered = true;
+                    continue;
+                }
                 return Err(invalid(
                     old.collection.name.as_str(),
                     "a collection cannot be removed",
@@ -72,6 +86,12 @@ impl View<'_> {
         if new.fields.len() < kept || !old.fields.iter().zip(&new.fields).all(same) {
             return refuse("existing fields keep name, type and place; new ones follow them");
         }
+        if old.is_documents() != new.is_documents() {
+            return refuse("a layer cannot become a document collection, nor the other way round");
+        }
+        if new.is_documents() {
+            indexes::alter(self.connection, old, new)?;
+        }
         layer::check_names(new)?;
         for field in &new.fields[kept..] {
             layer::add_column(self.connection, &old.table, field, true)?;
@@ -90,6 +110,55 @@ impl View<'_> {
         Ok(new.fields.len() > kept)
     }
 }
+
+/// Creates the index by revision of a document collection; layers need none.
+fn create_revisions(connection: &Connection, collection: &Collection) -> Result<()> {
+    connection
+        .execute_batch(&format!(
+            "CREATE INDEX haversack_revisions_{id} ON haversack_track (revision) \
+             WHERE collection = {id} AND deleted = 0",
+            id = collection.id.0
+        ))
+        .map_err(while_doing("creating the index of revisions"))
+}
+
+/// Removes a document collection with its history and all that is kept of it.
+fn drop_collection(connection: &Connection, collection: &Collection) -> Result<()> {
+    let failed = while_doing("dropping a collection");
+    let history = layer::history_name(&collection.table);
+    let id = collection.id.0;
+    connection
+        .execute_batch(&format!(
+            "DROP INDEX IF EXISTS haversack_revisions_{id}; DROP TABLE {}; DROP TABLE {};",
+            quote_ident(&collection.table),
+            quote_ident(&history)
+        ))
+        .map_err(&failed)?;
+    for table in BOOKS {
+        connection
+            .execute(&format!("DELETE FROM {table} WHERE collection = ?1"), [id])
+            .map_err(&failed)?;
+    }
+    for table in ["gpkg_contents", "gpkg_data_columns", "gpkg_extensions"] {
+        connection
+            .execute(
+                &format!("DELETE FROM {table} WHERE table_name IN (?1, ?2)"),
+                [&collection.table, &history],
+            )
+            .map_err(&failed)?;
+    }
+    Ok(())
+}
+
+/// Tables with rows of a collection.
+const BOOKS: [&str; 6] = [
+    "haversack_track",
+    "haversack_stage",
+    "haversack_summaries",
+    "haversack_sums",
+    "haversack_unfolded",
+    "haversack_upstreams",
+];
 
 /// Writes the definition and its version.
 pub(super) fn store(connection: &Connection, service: &Service) -> Result<()> {

@@ -20,6 +20,12 @@ const NEW_ID: &str = "'{' || hex(randomblob(4)) || '-' || hex(randomblob(2)) || 
     substr(hex(randomblob(2)), 2) || '-' || substr('89AB', 1 + (abs(random()) % 4), 1) || \
     substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)) || '}'";
 
+/// A random key of a document, as stored.
+const NEW_KEY: &str = "lower(hex(randomblob(16)))";
+/// The columns of a new tracking row.
+const TRACKED: &str = "collection, object_id, global_id, generation, content_generation, stamp, \
+    revision, deleted, origin";
+
 struct Names {
     id: u32,
     table: String,
@@ -30,6 +36,7 @@ struct Names {
     columns: Vec<String>,
     rtree: Option<String>,
     attachments: Option<String>,
+    is_documents: bool,
 }
 
 impl Names {
@@ -49,7 +56,12 @@ impl Names {
             attachments: collection
                 .has_attachments
                 .then(|| quote_ident(&collection.attachments().table)),
+            is_documents: collection.is_documents(),
         }
+    }
+
+    fn new_id(&self) -> &'static str {
+        if self.is_documents { NEW_KEY } else { NEW_ID }
     }
 
     fn list(&self, prefix: &str) -> String {
@@ -198,7 +210,12 @@ impl Names {
         let is_id = format!(
             "({bare} LIKE '________-____-____-____-____________' AND {bare} NOT GLOB '*[^0-9A-Fa-f-]*')"
         );
-        let given = format!("CASE WHEN {is_id} THEN '{{' || upper({bare}) || '}}' END");
+        let given = if self.is_documents {
+            format!("CASE WHEN NEW.{gid} <> '' THEN CAST(NEW.{gid} AS TEXT) END")
+        } else {
+            format!("CASE WHEN {is_id} THEN '{{' || upper({bare}) || '}}' END")
+        };
+        let new_id = self.new_id();
         let here = format!("collection = {id} AND object_id = NEW.{oid}");
         let stranger = format!("{here} AND global_id <> ({given})");
         let final_id = format!("(SELECT {gid} FROM {table} WHERE {oid} = NEW.{oid})");
@@ -225,7 +242,7 @@ impl Names {
         format!(
             "AFTER INSERT ON {table} BEGIN {displace} \
              UPDATE {table} SET {gid} = coalesce({given}, \
-             (SELECT global_id FROM haversack_track WHERE {here}), {NEW_ID}) WHERE {oid} = NEW.{oid}; \
+             (SELECT global_id FROM haversack_track WHERE {here}), {new_id}) WHERE {oid} = NEW.{oid}; \
              {bump} \
              UPDATE {history} SET haversack_until = {generation} \
              WHERE haversack_until < 0 AND {gid} = {final_id}; \
@@ -233,7 +250,7 @@ impl Names {
              DELETE FROM haversack_track WHERE collection = {id} AND object_id IN {moved}; \
              DELETE FROM haversack_track WHERE collection = {id} AND global_id = {final_id} AND deleted = 1; \
              DELETE FROM haversack_track WHERE {here}; \
-             INSERT INTO haversack_track SELECT {id}, NEW.{oid}, {final_id}, c.generation, \
+             INSERT INTO haversack_track ({TRACKED}) SELECT {id}, NEW.{oid}, {final_id}, c.generation, \
              c.generation, c.stamp, c.revision, 0, NULL FROM haversack_counter c; END",
             bump = self.bump(
                 &format!(
@@ -330,16 +347,17 @@ pub(super) fn reconcile(connection: &Connection, collection: &Collection) -> Res
             ))
             .map_err(&failed)?;
     }
+    let new_id = names.new_id();
     for object_id in &strangers {
         let here = format!("collection = {id} AND object_id = {object_id}");
         let final_id = format!("(SELECT {gid} FROM {table} WHERE {oid} = {object_id})");
         connection
             .execute_batch(&format!(
-                "UPDATE {table} SET {gid} = {NEW_ID} WHERE {oid} = {object_id} AND {gid} IS NULL; {} \
+                "UPDATE {table} SET {gid} = {new_id} WHERE {oid} = {object_id} AND {gid} IS NULL; {} \
                  DELETE FROM haversack_track WHERE collection = {id} AND global_id = {final_id} \
                  AND deleted = 1; \
                  UPDATE haversack_track SET object_id = -generation, deleted = 1 WHERE {here}; \
-                 INSERT INTO haversack_track SELECT {id}, {object_id}, {final_id}, c.generation, \
+                 INSERT INTO haversack_track ({TRACKED}) SELECT {id}, {object_id}, {final_id}, c.generation, \
                  c.generation, c.stamp, c.revision, 0, NULL FROM haversack_counter c",
                 names.bump(&format!("k.object_id = {object_id}"), "1")
             ))

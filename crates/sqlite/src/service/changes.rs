@@ -7,7 +7,7 @@ use rusqlite::params_from_iter;
 use super::schema::{Layer, TRACK_COLUMNS, record_at, track_at};
 use super::view::{View, each_row};
 use crate::error::while_doing;
-use crate::gpkg::{Sql, column};
+use crate::gpkg::Sql;
 
 impl View<'_> {
     /// Prints whether the filter is true of the row under `alias`.
@@ -53,7 +53,7 @@ impl View<'_> {
         self.truth_as_of(&mut sql, layer, "t", query.filter_then, Some(query.since))?;
         sql.push(&format!(
             " ELSE EXISTS (SELECT 1 FROM {} h WHERE h.{} = k.global_id AND h.haversack_from <= ",
-            layer.history, layer.global_id
+            layer.history, layer.key_column
         ));
         sql.bind(since)
             .push(" AND h.haversack_until > ")
@@ -152,7 +152,7 @@ impl View<'_> {
             };
             let global_id: GlobalId = match &record {
                 Some(record) => record.global_id.clone(),
-                None => column::global_id(row.get_ref(after + 6).map_err(&failed)?)?,
+                None => layer.global_id(row.get_ref(after + 6).map_err(&failed)?)?,
             };
             visit(Change {
                 global_id,

@@ -7,7 +7,10 @@ use crate::error::{invalid, while_doing};
 use crate::gpkg::core;
 
 /// Each entry brings the file from the version before it to its own.
-const MIGRATIONS: &[(u32, &str)] = &[(1, include_str!("migrations/0001_books.sql"))];
+const MIGRATIONS: &[(u32, &str)] = &[
+    (1, include_str!("migrations/0001_books.sql")),
+    (2, include_str!("migrations/0002_collections.sql")),
+];
 
 /// The version that this program writes.
 pub(super) const NEWEST: u32 = MIGRATIONS[MIGRATIONS.len() - 1].0;

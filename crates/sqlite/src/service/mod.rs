@@ -9,7 +9,9 @@ mod books;
 mod capture;
 mod changes;
 mod connection;
+mod documents;
 mod history;
+mod indexes;
 mod migrate;
 mod query;
 mod read;
@@ -18,6 +20,7 @@ mod reserve;
 mod retention;
 mod rows;
 mod schema;
+mod stage;
 mod view;
 mod write;
 
@@ -26,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use haversack_model::documents::{DocumentRead, DocumentStore, DocumentWrite};
 use haversack_model::store::{Head, ReadTx, Store, WriteTx};
 use haversack_model::{Error, HistoryId, Result, Service, Timestamp};
 use rusqlite::{Connection, params};
@@ -110,7 +114,7 @@ impl SqliteStore {
             ));
         }
         in_transaction(&writer.connection, |connection| {
-            migrate::run(connection)?;
+            let migrated = migrate::run(connection)?;
             let (_, version) = view::read_counter(connection)?;
             for layer in load_schema(connection, version)?.layers() {
                 let indexed = layer::restore_rtree(connection, &layer.collection)
@@ -121,7 +125,7 @@ impl SqliteStore {
                         "a spatial index was missing and is there again"
                     );
                 }
-                if !capture::ensure(connection, &layer.collection)? {
+                if !capture::ensure(connection, &layer.collection)? && !migrated {
                     let found = capture::reconcile(connection, &layer.collection)?;
                     tracing::warn!(
                         layer = layer.collection.table,
@@ -235,8 +239,8 @@ impl SqliteStore {
     }
 }
 
-impl Store for SqliteStore {
-    fn begin_read(&self) -> Result<Box<dyn ReadTx + '_>> {
+impl SqliteStore {
+    fn read(&self) -> Result<SqliteRead<'_>> {
         let idle = lock(&self.readers).pop();
         let linked = match idle {
             Some(linked) => linked,
@@ -248,10 +252,10 @@ impl Store for SqliteStore {
             .map_err(while_doing("beginning to read"))?;
         let (head, version) = view::read_counter(&linked.connection)?;
         let schema = self.schema_of(&linked.connection, version)?;
-        Ok(Box::new(SqliteRead::new(self, linked, schema, head)))
+        Ok(SqliteRead::new(self, linked, schema, head))
     }
 
-    fn begin_write(&self, now: Timestamp) -> Result<Box<dyn WriteTx + '_>> {
+    fn write(&self, now: Timestamp) -> Result<SqliteWrite<'_>> {
         let linked = lock(&self.writer);
         linked
             .connection
@@ -263,13 +267,31 @@ impl Store for SqliteStore {
             Ok((head, schema))
         });
         match begun {
-            Ok((head, schema)) => Ok(Box::new(SqliteWrite::new(self, linked, schema, head, now))),
+            Ok((head, schema)) => Ok(SqliteWrite::new(self, linked, schema, head, now)),
             Err(error) => {
                 // The error that is being told is the cause; this only frees the lock.
                 let _rolled_back = linked.connection.execute_batch("ROLLBACK");
                 Err(error)
             }
         }
+    }
+}
+
+impl Store for SqliteStore {
+    fn begin_read(&self) -> Result<Box<dyn ReadTx + '_>> {
+        Ok(Box::new(self.read()?))
+    }
+    fn begin_write(&self, now: Timestamp) -> Result<Box<dyn WriteTx + '_>> {
+        Ok(Box::new(self.write(now)?))
+    }
+}
+
+impl DocumentStore for SqliteStore {
+    fn read_documents(&self) -> Result<Box<dyn DocumentRead + '_>> {
+        Ok(Box::new(self.read()?))
+    }
+    fn write_documents(&self, now: Timestamp) -> Result<Box<dyn DocumentWrite + '_>> {
+        Ok(Box::new(self.write(now)?))
     }
 }
 

@@ -52,7 +52,7 @@ fn read_row(row: &Row<'_>, layer: &Layer, select: &Select, width: usize) -> Resu
         })),
         Select::Ids => QueryRow::Ids(
             ObjectId(row.get(0).map_err(&failed)?),
-            column::global_id(row.get_ref(1).map_err(&failed)?)?,
+            layer.global_id(row.get_ref(1).map_err(&failed)?)?,
         ),
         Select::Extent => {
             let bounds: Option<Vec<u8>> = row.get(0).map_err(&failed)?;
@@ -84,7 +84,7 @@ fn print_query(sql: &mut Sql, layer: &Layer, query: &Query, printer: &Printer<'_
         Select::Ids => {
             sql.push(&format!(
                 "t.{}, t.{} FROM {} t",
-                layer.object_id, layer.global_id, layer.table
+                layer.object_id, layer.key_column, layer.table
             ));
             print_where(sql, &query.filter, printer)?;
             print_order(sql, layer, query, printer, &[], true)?;

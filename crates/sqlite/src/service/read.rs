@@ -39,7 +39,7 @@ impl<'a> SqliteRead<'a> {
         }
     }
 
-    fn view(&self) -> View<'_> {
+    pub(super) fn view(&self) -> View<'_> {
         let linked = self
             .linked
             .as_ref()

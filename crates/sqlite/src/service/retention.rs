@@ -25,9 +25,14 @@ impl View<'_> {
             .filter(|replica| !replica.is_dormant)
             .flat_map(|replica| replica.layers.iter().map(|layer| layer.cursor))
             .min();
+        self.prepare("DELETE FROM haversack_pins WHERE expires_at <= ?1", doing)?
+            .execute([now.0])
+            .map_err(&failed)?;
+        let read_on = self.pins()?.iter().map(|pin| pin.generation).min();
         let floor = upto
             .min(self.head.generation)
             .min(pinned.unwrap_or(upto))
+            .min(read_on.unwrap_or(upto))
             .max(self.head.floor);
         for layer in self.schema.layers() {
             self.prepare(

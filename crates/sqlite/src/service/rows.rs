@@ -2,10 +2,10 @@
 
 use haversack_model::{
     CollectionId, Envelope, Generation, GlobalId, ObjectId, Record, ReplicaId, Result, Revision,
-    Track,
+    Track, Value,
 };
 use rusqlite::types::Value as SqlValue;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{ErrorCode, OptionalExtension, params};
 
 use super::schema::{Layer, origin_bytes, track_at};
 use super::view::Located;
@@ -119,7 +119,7 @@ impl SqliteWrite<'_> {
         }
         statement
             .raw_execute()
-            .map_err(|error| refused(layer, error))?;
+            .map_err(|error| self.refused(layer, key, record, error))?;
         Ok(envelope)
     }
 
@@ -179,7 +179,9 @@ impl SqliteWrite<'_> {
         let doing = "writing the tracking of a record";
         self.view()
             .prepare(
-                "INSERT INTO haversack_track VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, 0, ?7)",
+                "INSERT INTO haversack_track (collection, object_id, global_id, generation, \
+                 content_generation, stamp, revision, deleted, origin) \
+                 VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, 0, ?7)",
                 doing,
             )?
             .execute(params![
@@ -201,10 +203,11 @@ impl SqliteWrite<'_> {
         &mut self,
         layer: &Layer,
         record: &Record,
+        revision: Option<Revision>,
         origin: Option<ReplicaId>,
     ) -> Result<ObjectId> {
         let id = layer.collection.id;
-        let key = column::global_id_text(&record.global_id)?;
+        let key = layer.key(&record.global_id)?;
         if let Some(present) = self.locate(layer, &key)? {
             let generation = self.generation_for(&present.track);
             self.keep_version(layer, &present, generation)?;
@@ -212,7 +215,8 @@ impl SqliteWrite<'_> {
             if envelope != present.envelope {
                 self.index(layer, present.object_id, envelope)?;
             }
-            let track = self.new_track(generation, present.track.revision, false, origin);
+            let revision = revision.unwrap_or_else(|| self.next_revision(present.track.revision));
+            let track = self.new_track(generation, revision, false, origin);
             self.retrack(id, present.object_id, key, &track, generation)?;
             return Ok(ObjectId(present.object_id));
         }
@@ -225,7 +229,8 @@ impl SqliteWrite<'_> {
         }
         if let Some((old_id, old)) = tombstone {
             let generation = self.generation_for(&old);
-            let track = self.new_track(generation, old.revision, false, origin);
+            let revision = revision.unwrap_or_else(|| self.next_revision(old.revision));
+            let track = self.new_track(generation, revision, false, origin);
             self.retrack(id, old_id, key, &track, generation)?;
             if old_id != object_id {
                 self.view()
@@ -239,23 +244,24 @@ impl SqliteWrite<'_> {
             }
         } else {
             let generation = self.next_generation();
-            let track = self.new_track(generation, Revision(0), false, origin);
+            let revision = revision.unwrap_or_else(|| self.next_revision(Revision(0)));
+            let track = self.new_track(generation, revision, false, origin);
             self.insert_track(id, object_id, key, &track)?;
         }
         Ok(ObjectId(object_id))
     }
 
     fn new_track(
-        &mut self,
+        &self,
         generation: Generation,
-        own: Revision,
+        revision: Revision,
         deleted: bool,
         origin: Option<ReplicaId>,
     ) -> Track {
         Track {
             generation,
             stamp: self.state.head.stamp,
-            revision: self.next_revision(own),
+            revision,
             deleted,
             origin,
         }
@@ -267,7 +273,7 @@ impl SqliteWrite<'_> {
         id: &GlobalId,
         origin: Option<ReplicaId>,
     ) -> Result<bool> {
-        let key = column::global_id_text(id)?;
+        let key = layer.key(id)?;
         let Some(present) = self.locate(layer, &key)? else {
             return Ok(false);
         };
@@ -281,7 +287,8 @@ impl SqliteWrite<'_> {
         if present.envelope.is_some() {
             self.index(layer, present.object_id, None)?;
         }
-        let track = self.new_track(generation, present.track.revision, true, origin);
+        let revision = self.next_revision(present.track.revision);
+        let track = self.new_track(generation, revision, true, origin);
         self.retrack(
             layer.collection.id,
             present.object_id,
@@ -293,7 +300,7 @@ impl SqliteWrite<'_> {
     }
 
     pub(super) fn touch_record(&mut self, layer: &Layer, id: &GlobalId) -> Result<()> {
-        let key = column::global_id_text(id)?;
+        let key = layer.key(id)?;
         let Some(present) = self.locate(layer, &key)? else {
             return Err(invalid("touch", format!("{id} is not a live record")));
         };
@@ -313,10 +320,30 @@ impl SqliteWrite<'_> {
     }
 }
 
-/// The error of a row that a column's own rules refuse.
-fn refused(layer: &Layer, error: rusqlite::Error) -> haversack_model::Error {
-    if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) {
-        return invalid(layer.collection.name.as_str(), error.to_string());
+impl SqliteWrite<'_> {
+    /// The error of a row that a column's own rules or a unique index refuse.
+    fn refused(
+        &self,
+        layer: &Layer,
+        key: &str,
+        record: &Record,
+        error: rusqlite::Error,
+    ) -> haversack_model::Error {
+        let is_documents = layer.collection.is_documents();
+        if let (true, [Value::Text(body)]) = (is_documents, record.values.as_slice()) {
+            let is_constraint = error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);
+            if is_constraint
+                && let Ok(Some(conflict)) = self.view().unique_conflict(layer, key, body)
+            {
+                return conflict;
+            }
+            if is_constraint || error.to_string().contains("malformed JSON") {
+                return invalid("document", "it is not a JSON object");
+            }
+        }
+        if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) {
+            return invalid(layer.collection.name.as_str(), error.to_string());
+        }
+        crate::error::from_sqlite("writing a record", error)
     }
-    crate::error::from_sqlite("writing a record", error)
 }

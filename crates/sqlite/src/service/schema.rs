@@ -1,8 +1,9 @@
 //! The definition of a service with the SQL of each of its collections, made once and shared.
 
 use haversack_model::{Collection, CollectionId, Error, Record, Result, Service, Track};
-use haversack_model::{Generation, ObjectId, ReplicaId, Revision, Timestamp};
+use haversack_model::{Generation, GlobalId, ObjectId, ReplicaId, Revision, Timestamp};
 use rusqlite::Row;
+use rusqlite::types::ValueRef;
 use uuid::Uuid;
 
 use crate::error::{corrupt, while_doing};
@@ -23,7 +24,7 @@ pub(super) struct Layer {
     pub(super) table: String,
     pub(super) history: String,
     pub(super) object_id: String,
-    pub(super) global_id: String,
+    pub(super) key_column: String,
     pub(super) geometry: Option<String>,
     /// A record by global id: its columns, then its tracking.
     pub(super) select_by_id: String,
@@ -103,7 +104,7 @@ impl Layer {
             table,
             history,
             object_id,
-            global_id,
+            key_column: global_id,
             geometry,
             collection,
         }
@@ -112,6 +113,14 @@ impl Layer {
     /// The columns of a record under an alias, as [`record_at`] reads them.
     pub(super) fn columns(&self, alias: &str) -> String {
         select_columns(&self.collection, alias)
+    }
+    /// The text under which a record's global id is stored.
+    pub(super) fn key(&self, id: &GlobalId) -> Result<String> {
+        column::key_text(self.collection.is_documents(), id)
+    }
+    /// The global id of a stored text.
+    pub(super) fn global_id(&self, stored: ValueRef<'_>) -> Result<GlobalId> {
+        column::key(self.collection.is_documents(), stored)
     }
     /// How many columns a record takes.
     pub(super) fn width(&self) -> usize {
@@ -162,9 +171,9 @@ impl Schema {
 /// Reads a record from a row whose columns from `at` on are those of [`Layer::columns`].
 pub(super) fn record_at(row: &Row<'_>, layer: &Layer, at: usize) -> Result<Record> {
     let failed = while_doing("reading a record");
-    let global_id = column::global_id(row.get_ref(at + 1).map_err(&failed)?)?;
+    let global_id = layer.global_id(row.get_ref(at + 1).map_err(&failed)?)?;
     let geometry = match row.get_ref(at + 2).map_err(&failed)? {
-        rusqlite::types::ValueRef::Blob(bytes) => Some(
+        ValueRef::Blob(bytes) => Some(
             blob::decode(bytes)
                 .map_err(|problem| corrupt(format!("{global_id} of {}: {problem}", layer.table)))?,
         ),

@@ -17,7 +17,7 @@ use super::connection::Deadline;
 use super::schema::{Layer, Schema, record_at, track_at};
 use crate::error::{corrupt, from_sqlite, is_interrupted, while_doing};
 use crate::gpkg::filter::Printer;
-use crate::gpkg::{Sql, blob, column};
+use crate::gpkg::{Sql, blob};
 
 /// One snapshot of a service. Cheap to copy.
 #[derive(Clone, Copy)]
@@ -62,6 +62,10 @@ impl Memory {
         } else {
             self.written.remove(&(id, key));
         }
+    }
+    /// Nothing of it holds any more.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
     }
     /// What was looked up does not hold any more.
     pub(super) fn changed(&mut self) {
@@ -170,7 +174,7 @@ impl<'a> View<'a> {
         global_id: &GlobalId,
     ) -> Result<Option<Versioned>> {
         let layer = self.layer(id)?;
-        let key = column::global_id_text(global_id)?;
+        let key = layer.key(global_id)?;
         let doing = "reading a record";
         let mut statement = self.prepare(&layer.select_by_id, doing)?;
         let mut rows = statement.query([&key]).map_err(while_doing(doing))?;
@@ -241,7 +245,7 @@ impl<'a> View<'a> {
         global_id: &GlobalId,
     ) -> Result<Option<(Track, Generation)>> {
         let layer = self.layer(id)?;
-        let key = column::global_id_text(global_id)?;
+        let key = layer.key(global_id)?;
         let doing = "reading the tracking of a record";
         if let Some(memory) = self.memory {
             let memory = memory.borrow();
@@ -329,10 +333,10 @@ impl<'a> View<'a> {
              WHERE h.{} = ?1 AND h.haversack_until > 0 {which}",
             layer.columns("h"),
             layer.history,
-            layer.global_id
+            layer.key_column
         );
         let mut statement = self.prepare(&sql, doing)?;
-        let mut values = vec![column::global_id_text(global_id)?.into()];
+        let mut values = vec![layer.key(global_id)?.into()];
         values.extend(at.map(|at| rusqlite::types::Value::from(at.0 as i64)));
         let rows = statement
             .query(params_from_iter(values))
@@ -357,9 +361,9 @@ impl<'a> View<'a> {
         let layer = self.layer(id)?;
         let mut sql = Sql::new(format!(
             "SELECT 1 FROM {} t WHERE t.{} = ",
-            layer.table, layer.global_id
+            layer.table, layer.key_column
         ));
-        sql.bind(column::global_id_text(global_id)?).push(" AND ");
+        sql.bind(layer.key(global_id)?).push(" AND ");
         self.print(&mut sql, layer, "t", None, |printer, sql| {
             printer.filter(sql, filter)
         })?;

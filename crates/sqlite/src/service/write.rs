@@ -88,6 +88,10 @@ impl<'a> SqliteWrite<'a> {
         }
     }
 
+    pub(super) fn schema(&self) -> Arc<Schema> {
+        Arc::clone(&self.state.schema)
+    }
+
     fn check_open(&self) -> Result<()> {
         if self.state.sealed {
             return Err(invalid(
@@ -115,7 +119,7 @@ impl<'a> SqliteWrite<'a> {
     }
 
     /// Runs a change of one collection's records.
-    fn change<T>(
+    pub(super) fn change<T>(
         &mut self,
         collection: CollectionId,
         change: impl FnOnce(&mut Self, &Layer) -> Result<T>,
@@ -201,7 +205,9 @@ impl WriteTx for SqliteWrite<'_> {
         record: &Record,
         origin: Option<ReplicaId>,
     ) -> Result<ObjectId> {
-        self.change(collection, |tx, layer| tx.put_record(layer, record, origin))
+        self.change(collection, |tx, layer| {
+            tx.put_record(layer, record, None, origin)
+        })
     }
     fn delete(
         &mut self,

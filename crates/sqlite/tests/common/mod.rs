@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use haversack_model::documents::{DocumentRead, DocumentStore, DocumentWrite};
 use haversack_model::store::{ReadTx, Store, WriteTx};
 use haversack_model::{Result, Service, Timestamp};
 use haversack_sqlite::SqliteStore;
@@ -51,6 +52,15 @@ impl Store for Held {
     }
     fn begin_write(&self, now: Timestamp) -> Result<Box<dyn WriteTx + '_>> {
         self.store.begin_write(now)
+    }
+}
+
+impl DocumentStore for Held {
+    fn read_documents(&self) -> Result<Box<dyn DocumentRead + '_>> {
+        self.store.read_documents()
+    }
+    fn write_documents(&self, now: Timestamp) -> Result<Box<dyn DocumentWrite + '_>> {
+        self.store.write_documents(now)
     }
 }
 

@@ -1,0 +1,221 @@
+//! The stage of a collection: changes that wait in the file until all of them can be merged in one transaction.
+
+use haversack_model::documents::{Merged, Staged, document};
+use haversack_model::store::Flow;
+use haversack_model::{CollectionId, Error, GlobalId, Result, Revision, Value};
+use rusqlite::params;
+
+use super::documents::PAGE;
+use super::schema::Layer;
+use super::view::each_row;
+use super::write::SqliteWrite;
+use crate::error::while_doing;
+
+/// What a staged row is.
+pub(super) mod kind {
+    /// A document.
+    pub(in crate::service) const PUT: i64 = 0;
+    /// What is here goes.
+    pub(in crate::service) const DROPPED: i64 = 2;
+}
+
+/// A document that is merged.
+struct Waiting {
+    key: String,
+    revision: Revision,
+    body: Option<String>,
+}
+
+/// What became of one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Became {
+    Inserted,
+    Replaced,
+    Equal,
+}
+
+impl SqliteWrite<'_> {
+    pub(super) fn empty_stage(&self, id: CollectionId) -> Result<()> {
+        let doing = "emptying a stage";
+        self.view()
+            .prepare("DELETE FROM haversack_stage WHERE collection = ?1", doing)?
+            .execute([id.0])
+            .map(|_| ())
+            .map_err(while_doing(doing))
+    }
+
+    pub(super) fn stage_document(&self, id: CollectionId, change: &Staged) -> Result<()> {
+        let key = self
+            .view()
+            .layer(id)?
+            .key(&GlobalId::Text(change.key.as_str().into()))?;
+        let (kind, revision, body) = match &change.document {
+            Some((revision, body)) => (kind::PUT, *revision, Some(body)),
+            None => (kind::DROPPED, Revision(0), None),
+        };
+        let doing = "staging a document";
+        self.view()
+            .prepare(
+                "INSERT OR REPLACE INTO haversack_stage VALUES (?1, ?2, ?3, 0, ?4, ?5)",
+                doing,
+            )?
+            .execute(params![id.0, key, kind, revision.0 as i64, body])
+            .map(|_| ())
+            .map_err(while_doing(doing))
+    }
+
+    pub(super) fn merge_documents(&mut self, id: CollectionId, whole: bool) -> Result<Merged> {
+        let mut merged = Merged::default();
+        if whole {
+            merged.removed += self.remove_unstaged(id)?;
+        }
+        let mut indexed = true;
+        let mut after = String::new();
+        loop {
+            let page = self.staged_page(id, &after)?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.key);
+            for waiting in &page {
+                let Some(body) = &waiting.body else {
+                    let global_id = GlobalId::Text(waiting.key.as_str().into());
+                    let was_live =
+                        self.change(id, |tx, layer| tx.delete_record(layer, &global_id, None))?;
+                    merged.removed += u64::from(was_live);
+                    continue;
+                };
+                let mut became = self.merge_one(id, &waiting.key, waiting.revision, body);
+                if indexed && matches!(became, Err(Error::Unique { .. })) {
+                    // Two documents may exchange their values: only the whole must be unique.
+                    indexed = false;
+                    self.with_layer(id, |tx, layer| tx.drop_indexes(layer))?;
+                    became = self.merge_one(id, &waiting.key, waiting.revision, body);
+                }
+                match became? {
+                    Became::Inserted => merged.inserted += 1,
+                    Became::Replaced => merged.replaced += 1,
+                    Became::Equal => merged.equal += 1,
+                }
+            }
+        }
+        if !indexed {
+            self.with_layer(id, |tx, layer| tx.create_indexes(layer))?;
+        }
+        self.empty_stage(id)?;
+        Ok(merged)
+    }
+
+    /// Puts a document unless it is there with equal content; then only its revision is taken over.
+    pub(super) fn merge_one(
+        &mut self,
+        id: CollectionId,
+        key: &str,
+        revision: Revision,
+        body: &str,
+    ) -> Result<Became> {
+        let global_id = GlobalId::Text(key.into());
+        let present = self.view().record(id, &global_id)?;
+        let Some(present) = present else {
+            let record = document(key, body);
+            self.change(id, |tx, layer| {
+                tx.put_record(layer, &record, Some(revision), None)
+            })?;
+            return Ok(Became::Inserted);
+        };
+        if present.record.values.first().and_then(Value::as_text) == Some(body) {
+            if present.track.revision != revision {
+                self.set_revision(id, present.record.object_id.map_or(0, |id| id.0), revision)?;
+            }
+            return Ok(Became::Equal);
+        }
+        let record = document(key, body);
+        self.change(id, |tx, layer| {
+            tx.put_record(layer, &record, Some(revision), None)
+        })?;
+        Ok(Became::Replaced)
+    }
+
+    fn set_revision(&self, id: CollectionId, object_id: i64, revision: Revision) -> Result<()> {
+        let doing = "taking over a revision";
+        self.view()
+            .prepare(
+                "UPDATE haversack_track SET revision = ?3 WHERE collection = ?1 AND object_id = ?2",
+                doing,
+            )?
+            .execute(params![id.0, object_id, revision.0 as i64])
+            .map_err(while_doing(doing))?;
+        self.memory.borrow_mut().forget();
+        Ok(())
+    }
+
+    pub(super) fn with_layer<T>(
+        &mut self,
+        id: CollectionId,
+        work: impl FnOnce(&mut Self, &Layer) -> Result<T>,
+    ) -> Result<T> {
+        let schema = self.schema();
+        work(self, schema.layer(id)?)
+    }
+
+    fn remove_unstaged(&mut self, id: CollectionId) -> Result<u64> {
+        let schema = self.schema();
+        let layer = schema.layer(id)?;
+        let sql = format!(
+            "SELECT t.{key} FROM {table} t WHERE t.{key} > ?1 AND NOT EXISTS \
+             (SELECT 1 FROM haversack_stage s WHERE s.collection = {id} AND s.global_id = t.{key}) \
+             ORDER BY t.{key} LIMIT {PAGE}",
+            key = layer.key_column,
+            table = layer.table,
+            id = id.0,
+        );
+        let (mut removed, mut after) = (0, String::new());
+        loop {
+            let page = self.texts(&sql, &after)?;
+            let Some(last) = page.last() else {
+                return Ok(removed);
+            };
+            after.clone_from(last);
+            for key in &page {
+                let global_id = layer.global_id(rusqlite::types::ValueRef::Text(key.as_bytes()))?;
+                self.change(id, |tx, layer| tx.delete_record(layer, &global_id, None))?;
+                removed += 1;
+            }
+        }
+    }
+
+    fn texts(&self, sql: &str, after: &str) -> Result<Vec<String>> {
+        let doing = "reading keys";
+        let view = self.view();
+        let mut statement = view.prepare(sql, doing)?;
+        let rows = statement
+            .query_map([after], |row| row.get(0))
+            .map_err(while_doing(doing))?;
+        rows.collect::<rusqlite::Result<_>>()
+            .map_err(while_doing(doing))
+    }
+
+    fn staged_page(&self, id: CollectionId, after: &str) -> Result<Vec<Waiting>> {
+        let doing = "reading a stage";
+        let view = self.view();
+        let mut statement = view.prepare(
+            "SELECT global_id, revision, body FROM haversack_stage \
+             WHERE collection = ?1 AND global_id > ?2 ORDER BY global_id LIMIT ?3",
+            doing,
+        )?;
+        let rows = statement
+            .query(params![id.0, after, PAGE as i64])
+            .map_err(while_doing(doing))?;
+        let mut page = Vec::new();
+        each_row(rows, doing, |row| {
+            let read = || -> rusqlite::Result<Waiting> {
+                Ok(Waiting {
+                    key: row.get(0)?,
+                    revision: Revision(row.get::<_, i64>(1)? as u64),
+                    body: row.get(2)?,
+                })
+            };
+            page.push(read().map_err(while_doing(doing))?);
+            Ok(Flow::Continue(()))
+        })?;
+        Ok(page)
+    }
+}
