@@ -72,6 +72,12 @@ pub(crate) fn write<T>(
     Ok(done)
 }
 
+/// Whether a full disk is what a command failed of.
+pub(crate) fn is_disk_full(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain();
+    causes.any(|cause| matches!(cause.downcast_ref(), Some(Error::DiskFull)))
+}
+
 /// The wall clock.
 pub(crate) fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())

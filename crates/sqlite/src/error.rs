@@ -19,6 +19,7 @@ pub fn from_sqlite(doing: &'static str, source: rusqlite::Error) -> Error {
     };
     match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => Error::DiskFull,
+        Some(ErrorCode::SystemIoFailure) if has_no_room(&source) => Error::DiskFull,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             Error::Corrupt(format!("{doing}: {source}"))
         }
@@ -37,6 +38,13 @@ pub fn from_sqlite(doing: &'static str, source: rusqlite::Error) -> Error {
             source: Box::new(source),
         },
     }
+}
+
+/// Whether there was no room for the index beside a write-ahead log, which is made at the first access.
+fn has_no_room(error: &rusqlite::Error) -> bool {
+    error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// Whether a statement is over one of SQLite's limits.

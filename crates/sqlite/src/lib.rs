@@ -7,6 +7,7 @@
 pub mod error;
 pub mod gpkg;
 pub mod replica;
+mod reserve;
 pub mod rtree;
 pub mod service;
 

@@ -256,6 +256,7 @@ fn file_name(path: &Path) -> String {
 
 fn report(args: &CheckoutArgs, out: Output) -> Result<()> {
     let file = replica::open(&args.output)?;
+    file.keep_reserve();
     let header = file.header()?;
     let collections = file.collections();
     let status = file.status()?;

@@ -93,6 +93,7 @@ pub(crate) fn release(args: &ReleaseArgs, out: Output) -> Result<Outcome> {
     remote
         .release(&header)
         .map_err(|error| connect::explain(error, &header.url))?;
+    file.remove_reserve();
     out.result(&json!({"released": header.id.to_string()}), |out| {
         out.line(format_args!(
             "{GREEN}Released.{GREEN:#} {} stays as it is; `haversack sync` would register it again.",

@@ -30,7 +30,14 @@ pub(crate) fn run(args: &SyncArgs, out: Output) -> Result<Outcome> {
             client::start_resync(tx, history)
         })?;
     }
-    let summary = synchronise(&mut file, remote.as_mut(), &url, out)?;
+    let summary = match synchronise(&mut file, remote.as_mut(), &url, out) {
+        Err(error) if replica::is_disk_full(&error) && file.give_up_reserve() => {
+            out.warn("the disk is full: the space that was kept for this is used to send your edits. Free some space soon");
+            synchronise(&mut file, remote.as_mut(), &url, out)?
+        }
+        done => done?,
+    };
+    file.keep_reserve();
     report(&args.file, &mut file, &summary, out)
 }
 

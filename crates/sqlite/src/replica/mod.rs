@@ -44,6 +44,8 @@ pub use prepare::{Checkout, PrepareProgress, Prepared, Sealer, prepare_replica};
 pub use repair::{Repaired, ServerRows, TakeRow};
 pub use status::{LayerStatus, Status, Troubled, VisitEdit};
 
+use crate::reserve::Reserve;
+
 /// How long a transaction waits for another program's lock before it gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -193,6 +195,19 @@ impl ReplicaFile {
         conn.close()
             .map_err(|(_conn, source)| fault::fault("finishing a replica file", source))?;
         publish(&path, target)
+    }
+
+    /// Keeps some space of the disk beside the file, to send its edits home from a disk that is full.
+    pub fn keep_reserve(&self) {
+        Reserve::like(&self.path).fill();
+    }
+    /// Gives that space back to a full disk; `false` if there was none.
+    pub fn give_up_reserve(&self) -> bool {
+        Reserve::like(&self.path).release()
+    }
+    /// Does without it from now on.
+    pub fn remove_reserve(&self) {
+        Reserve::like(&self.path).remove();
     }
 
     /// Where it is.

@@ -16,7 +16,6 @@ mod migrate;
 mod query;
 mod read;
 mod readable;
-mod reserve;
 mod retention;
 mod rows;
 mod schema;
@@ -37,11 +36,11 @@ use uuid::Uuid;
 
 use self::connection::Linked;
 use self::read::SqliteRead;
-use self::reserve::Reserve;
 use self::schema::Schema;
 use self::write::SqliteWrite;
 use crate::error::{corrupt, invalid, while_doing};
 use crate::gpkg::{core, layer};
+use crate::reserve::Reserve;
 
 /// Read connections kept open when nobody uses them.
 const IDLE_READERS: usize = 16;
