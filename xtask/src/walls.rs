@@ -138,10 +138,10 @@ fn forbidden_uses(name: &str, uses: &BTreeSet<&str>) -> Vec<String> {
     if name == "haversack-sqlite" {
         for other in uses
             .iter()
-            .filter(|u| u.starts_with("haversack-") && **u != "haversack-model")
+            .filter(|u| u.starts_with("haversack-") && !PURE.contains(u))
         {
             found.push(format!(
-                "a store knows the model alone, but {name} uses {other}"
+                "a store knows the pure crates alone, but {name} uses {other}"
             ));
         }
     }
@@ -205,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_learns_of_sync_is_noticed() {
-        let uses = BTreeSet::from(["haversack-model", "haversack-sync"]);
+    fn a_store_that_learns_of_a_system_is_noticed() {
+        let uses = BTreeSet::from(["haversack-model", "haversack-sync", "haversack-dhis2"]);
         assert_eq!(forbidden_uses("haversack-sqlite", &uses).len(), 1);
         let uses = BTreeSet::from(["haversack-model", "haversack-server"]);
         assert_eq!(forbidden_uses("haversack-geoservices", &uses).len(), 1);

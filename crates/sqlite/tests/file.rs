@@ -214,6 +214,12 @@ fn a_file_of_the_first_format_is_brought_to_the_present_one() {
         .collect::<Result<_, _>>()
         .unwrap();
     let first = include_str!("../src/service/migrations/0001_books.sql");
+    plain
+        .execute_batch(
+            "DROP TRIGGER haversack_note_insert; DROP TRIGGER haversack_note_update; \
+             DROP TRIGGER haversack_note_delete",
+        )
+        .unwrap();
     for table in later {
         let is_first = first.contains(&format!("CREATE TABLE {table} ("));
         if !is_first && table != "haversack_format" && !table.starts_with("haversack_history_") {

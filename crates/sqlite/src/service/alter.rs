@@ -1,10 +1,12 @@
 //! Replaces a service's definition: new collections get tables, new fields get columns, in layer and history.
 
 use haversack_model::{Collection, Field, Result, Service};
+use haversack_sync::reconcile::LeafBits;
 use rusqlite::{Connection, params};
 
 use super::books::to_json;
 use super::schema::Schema;
+use super::summary::{self, Side};
 use super::view::View;
 use super::{capture, history, indexes};
 use crate::error::{invalid, while_doing};
@@ -28,6 +30,13 @@ pub(super) fn create_collection(connection: &Connection, collection: &Collection
             ..collection.clone()
         };
         indexes::alter(connection, &bare, collection)?;
+        summary::define(
+            connection,
+            collection.id,
+            Side::Here,
+            &summary::fresh_key()?,
+            LeafBits::NARROWEST,
+        )?;
     }
     capture::ensure(connection, collection).map(|_created| ())
 }

@@ -12,14 +12,19 @@ mod connection;
 mod documents;
 mod history;
 mod indexes;
+mod journal;
+mod merge;
 mod migrate;
+mod primary;
 mod query;
 mod read;
 mod readable;
 mod retention;
 mod rows;
 mod schema;
+mod secondary;
 mod stage;
+mod summary;
 mod view;
 mod write;
 
@@ -33,6 +38,9 @@ use haversack_model::store::{Head, ReadTx, Store, WriteTx};
 use haversack_model::{Error, HistoryId, Result, Service, Timestamp};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
+
+pub use self::primary::SqlitePrimary;
+pub use self::secondary::SqliteSecondary;
 
 use self::connection::Linked;
 use self::read::SqliteRead;
@@ -114,6 +122,7 @@ impl SqliteStore {
         }
         in_transaction(&writer.connection, |connection| {
             let migrated = migrate::run(connection)?;
+            summary::ensure_notes(connection)?;
             let (_, version) = view::read_counter(connection)?;
             for layer in load_schema(connection, version)?.layers() {
                 let indexed = layer::restore_rtree(connection, &layer.collection)
@@ -126,6 +135,7 @@ impl SqliteStore {
                 }
                 if !capture::ensure(connection, &layer.collection)? && !migrated {
                     let found = capture::reconcile(connection, &layer.collection)?;
+                    summary::distrust(connection, layer.collection.id)?;
                     tracing::warn!(
                         layer = layer.collection.table,
                         found,
@@ -345,6 +355,7 @@ fn fill(connection: &Connection, service: &Service) -> Result<()> {
         let failed = while_doing("creating a service file");
         core::create(connection).map_err(&failed)?;
         migrate::run(connection)?;
+        summary::ensure_notes(connection)?;
         let history = HistoryId(Uuid::new_v4()).to_string();
         connection
             .execute(

@@ -15,8 +15,8 @@ const UNNAMED_MS: i64 = 7 * 86_400_000;
 const LARGEST: u64 = 1 << 53;
 
 impl View<'_> {
-    /// Removes tombstones and versions at or below `upto`, never past a replica's cursor. Returns the floor.
-    pub(super) fn prune(&self, upto: Generation, now: Timestamp) -> Result<Generation> {
+    /// How far history may go when it is not needed up to `upto`: never past a replica's cursor or a pin.
+    pub(super) fn floor_for(&self, upto: Generation, now: Timestamp) -> Result<Generation> {
         let doing = "pruning history";
         let failed = while_doing(doing);
         let pinned = self
@@ -34,6 +34,13 @@ impl View<'_> {
             .min(pinned.unwrap_or(upto))
             .min(read_on.unwrap_or(upto))
             .max(self.head.floor);
+        Ok(floor)
+    }
+
+    /// Removes tombstones and versions at or below the new floor.
+    pub(super) fn prune(&self, floor: Generation, now: Timestamp) -> Result<()> {
+        let doing = "pruning history";
+        let failed = while_doing(doing);
         for layer in self.schema.layers() {
             self.prepare(
                 &format!(
@@ -45,7 +52,8 @@ impl View<'_> {
             .execute([floor.0 as i64])
             .map_err(&failed)?;
             self.prepare(
-                "DELETE FROM haversack_track WHERE collection = ?1 AND deleted = 1 AND generation <= ?2",
+                "DELETE FROM haversack_track WHERE collection = ?1 AND deleted = 1 AND generation <= ?2 \
+                 AND up_generation IS NULL",
                 doing,
             )?
             .execute(params![layer.collection.id.0, floor.0 as i64])
@@ -57,8 +65,8 @@ impl View<'_> {
             doing,
         )?
         .execute([floor.0 as i64])
-        .map_err(&failed)?;
-        Ok(floor)
+        .map(|_| ())
+        .map_err(&failed)
     }
 
     /// Removes blobs that no attachment names, now or in the retained history. Young ones stay: blobs arrive before

@@ -217,6 +217,8 @@ impl SqliteWrite<'_> {
             }
             let revision = revision.unwrap_or_else(|| self.next_revision(present.track.revision));
             let track = self.new_track(generation, revision, false, origin);
+            self.unnumber(layer, &key, present.object_id, false)?;
+            self.note_change(layer, &key, Some(&present.track), &track)?;
             self.retrack(id, present.object_id, key, &track, generation)?;
             return Ok(ObjectId(present.object_id));
         }
@@ -231,6 +233,8 @@ impl SqliteWrite<'_> {
             let generation = self.generation_for(&old);
             let revision = revision.unwrap_or_else(|| self.next_revision(old.revision));
             let track = self.new_track(generation, revision, false, origin);
+            self.unnumber(layer, &key, old_id, true)?;
+            self.note_change(layer, &key, Some(&old), &track)?;
             self.retrack(id, old_id, key, &track, generation)?;
             if old_id != object_id {
                 self.view()
@@ -246,6 +250,8 @@ impl SqliteWrite<'_> {
             let generation = self.next_generation();
             let revision = revision.unwrap_or_else(|| self.next_revision(Revision(0)));
             let track = self.new_track(generation, revision, false, origin);
+            self.note_edit(id)?;
+            self.note_change(layer, &key, None, &track)?;
             self.insert_track(id, object_id, key, &track)?;
         }
         Ok(ObjectId(object_id))
@@ -289,6 +295,8 @@ impl SqliteWrite<'_> {
         }
         let revision = self.next_revision(present.track.revision);
         let track = self.new_track(generation, revision, true, origin);
+        self.unnumber(layer, &key, present.object_id, false)?;
+        self.note_change(layer, &key, Some(&present.track), &track)?;
         self.retrack(
             layer.collection.id,
             present.object_id,
@@ -310,6 +318,7 @@ impl SqliteWrite<'_> {
             stamp: self.state.head.stamp,
             ..present.track
         };
+        self.note_change(layer, &key, Some(&present.track), &track)?;
         self.retrack(
             layer.collection.id,
             present.object_id,

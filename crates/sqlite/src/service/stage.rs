@@ -15,8 +15,12 @@ use crate::error::while_doing;
 pub(super) mod kind {
     /// A document.
     pub(in crate::service) const PUT: i64 = 0;
+    /// A tombstone.
+    pub(in crate::service) const TOMBSTONE: i64 = 1;
     /// What is here goes.
     pub(in crate::service) const DROPPED: i64 = 2;
+    /// What is here is equal, and has this generation of the primary.
+    pub(in crate::service) const ADOPTED: i64 = 3;
 }
 
 /// A document that is merged.

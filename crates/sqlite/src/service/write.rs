@@ -21,11 +21,15 @@ use rusqlite::params;
 
 use super::SqliteStore;
 use super::connection::Linked;
+use super::journal::Journal;
 use super::read::read_through_view;
 use super::schema::{Layer, Schema};
 use super::view::{Memory, View};
 use crate::error::{invalid, while_doing};
 use crate::gpkg::datetime;
+
+/// Notes on summaries that wait before they are summed up.
+const JOURNAL: usize = 8192;
 
 /// A write transaction; dropping it undoes it.
 #[derive(Debug)]
@@ -39,6 +43,7 @@ pub(super) struct SqliteWrite<'a> {
     saved: Option<State>,
     pub(super) memory: RefCell<Memory>,
     finished: bool,
+    pub(super) journal: Journal,
 }
 
 /// What a rollback to the savepoint restores besides the file.
@@ -74,6 +79,7 @@ impl<'a> SqliteWrite<'a> {
             saved: None,
             memory: RefCell::default(),
             finished: false,
+            journal: Journal::default(),
         }
     }
 
@@ -128,9 +134,14 @@ impl<'a> SqliteWrite<'a> {
         let schema = Arc::clone(&self.state.schema);
         let layer = schema.layer(collection)?;
         let before = self.state.head;
+        if self.saved.is_none() && self.journal.mark() > JOURNAL {
+            self.journal.absorb();
+        }
+        let mark = self.journal.mark();
         let done = change(self, layer);
         self.memory.borrow_mut().changed();
         let done = done.map_err(|error| {
+            self.journal.undo(mark);
             let error = self.store.note(error);
             self.forget(layer, before)
                 .map_or_else(|worse| worse, |()| error)
@@ -226,6 +237,7 @@ impl WriteTx for SqliteWrite<'_> {
     }
     fn seal(&mut self) -> Result<Head> {
         if !self.state.sealed {
+            self.fold_summaries()?;
             let head = self.state.head;
             if head.generation != self.began.generation {
                 let doing = "taking generations";
@@ -257,6 +269,7 @@ impl WriteTx for SqliteWrite<'_> {
             &format!("{again}SAVEPOINT haversack"),
             "marking a savepoint",
         )?;
+        self.journal.absorb();
         self.saved = Some(self.state.clone());
         Ok(())
     }
@@ -266,6 +279,7 @@ impl WriteTx for SqliteWrite<'_> {
         };
         self.batch("ROLLBACK TO haversack", "returning to a savepoint")?;
         self.state = saved.clone();
+        self.journal.undo(0);
         *self.memory.borrow_mut() = Memory::default();
         Ok(())
     }
@@ -313,7 +327,12 @@ impl WriteTx for SqliteWrite<'_> {
         Ok(())
     }
     fn prune_history(&mut self, upto: Generation) -> Result<Generation> {
-        let floor = self.view().prune(upto, self.now)?;
+        let floor = self.view().floor_for(upto, self.now)?;
+        self.note_purge(floor)?;
+        self.view().prune(floor, self.now)?;
+        if self.state.sealed {
+            self.fold_summaries()?;
+        }
         self.state.head.floor = floor;
         Ok(floor)
     }
@@ -325,6 +344,12 @@ impl WriteTx for SqliteWrite<'_> {
             ));
         }
         let head = self.view().start_history(id, self.now)?;
+        // No tombstone is above the new floor: the sums are built anew.
+        self.batch(
+            "UPDATE haversack_summaries SET stale = 1 WHERE side = 0",
+            "starting a new history",
+        )?;
+        self.journal = Journal::default();
         self.state.head = head;
         self.began = head;
         Ok(head)
