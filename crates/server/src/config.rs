@@ -87,7 +87,7 @@ settings! {
     history_generations: u64 = 1_000_000, "Generations for which tombstones and replaced versions are kept; never fewer than a live replica needs.";
     history_d: u64 = 365, "Days for which tombstones and replaced versions are kept, whichever limit is met first; never fewer than a live replica needs.";
     replica_expiry_d: u64 = 180, "Days without a sync after which a replica no longer holds history back; its next sync may have to compare everything anew.";
-    replica_forget_d: u64 = 730, "Days without a sync after which a replica is forgotten: its file must be checked out anew.";
+    replica_forget_d: u64 = 730, "Days without a sync after which a replica is forgotten; the next sync of its file registers it again.";
 }
 
 fn written<T: Serialize>(value: &T) -> String {

@@ -38,6 +38,8 @@ pub(crate) fn run(args: &SyncArgs, out: Output) -> Result<Outcome> {
         done => done?,
     };
     file.keep_reserve();
+    // The sync is done without it, and the next one tries again.
+    let _pruned = file.prune();
     report(&args.file, &mut file, &summary, out)
 }
 

@@ -28,6 +28,7 @@ mod layer;
 mod migrate;
 mod outbox;
 mod prepare;
+mod prune;
 mod rebuild;
 mod repair;
 mod row;
@@ -41,6 +42,7 @@ pub use check::{Problem, in_words};
 use fault::Doing;
 use layer::Layer;
 pub use prepare::{Checkout, PrepareProgress, Prepared, Sealer, prepare_replica};
+pub use prune::Pruned;
 pub use repair::{Repaired, ServerRows, TakeRow};
 pub use status::{LayerStatus, Status, Troubled, VisitEdit};
 

@@ -6,6 +6,7 @@ mod capture;
 mod journal;
 mod prepare;
 mod property;
+mod prune;
 mod repair;
 mod support;
 mod transaction;

@@ -135,6 +135,8 @@ impl Run<'_> {
                         // Another process stored a page first: go on from there.
                         continue;
                     };
+                    // Another process may have pruned content that nothing named until now.
+                    self.pull_blobs(&header, &page)?;
                     stored += page.changes.len() as u64;
                     self.summary.put += news.put;
                     self.summary.removed += news.removed;
