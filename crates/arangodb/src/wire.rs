@@ -5,6 +5,7 @@
 pub mod aql;
 pub mod chunk;
 pub mod config;
+pub mod document;
 pub mod dump;
 pub mod endpoint;
 pub mod errors;

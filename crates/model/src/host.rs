@@ -47,6 +47,10 @@ pub trait Host: Send + Sync + Debug {
         let _ = endpoint;
         false
     }
+    /// The users, for faces that manage them. A host that lets nobody manage them has none.
+    fn users(&self) -> Option<&dyn Users> {
+        None
+    }
     /// What a principal may do with a service. Default deny: no grant, no rights.
     fn access(&self, principal: &Principal, service: &str) -> Access;
 
@@ -118,6 +122,34 @@ pub trait Host: Send + Sync + Debug {
     fn describe_file(&self, file: &StoredFile) -> Result<()>;
     /// Removes a file.
     fn remove_file(&self, id: Uuid) -> Result<()>;
+}
+
+/// Users and what they are granted.
+pub trait Users: Debug {
+    /// All users by name.
+    fn list(&self) -> Result<Vec<Principal>>;
+    /// Makes a user without rights.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name or a password that does not do.
+    fn add(&self, name: &str, password: &str) -> Result<()>;
+    /// Changes a password; all tokens of the user end.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a password that does not do, or if there is no such user.
+    fn set_password(&self, name: &str, password: &str) -> Result<()>;
+    /// Removes a user with all grants and tokens.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for the last administrator, or if there is no such user.
+    fn remove(&self, name: &str) -> Result<()>;
+    /// Sets what a user may do with a service; without rights nothing, whatever wider grants say.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there is no such user or service.
+    fn grant(&self, user: &str, service: &str, rights: &[crate::Right]) -> Result<()>;
+    /// Removes the grant of a user for a service, so that wider ones hold. `false` if there was none.
+    fn revoke(&self, user: &str, service: &str) -> Result<bool>;
 }
 
 /// How a request came in; the server puts one into the extensions of every request. Faces build absolute URLs from it and

@@ -62,6 +62,8 @@ numbers! {
     CorruptedJson = 600, 400, "invalid JSON object";
     /// More path than the resource has.
     SuperfluousSuffices = 601, 400, "superfluous URL suffices";
+    /// A collection that cannot be changed by this protocol.
+    ReadOnly = 1004, 403, "read only";
     /// The revision is another.
     Conflict = 1200, 412, "conflict";
     /// No such document.

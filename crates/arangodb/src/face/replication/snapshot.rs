@@ -1,0 +1,130 @@
+//! Reading a collection as it was at the generation of a batch.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use haversack_model::documents::DocumentRead;
+use haversack_model::store::ChangeQuery;
+use haversack_model::{Collection, Filter, Generation, GlobalId, Revision, Versioned};
+
+use super::super::problem::Result;
+
+/// A collection at a generation.
+pub(super) struct Snapshot<'a> {
+    tx: &'a dyn DocumentRead,
+    pub(super) collection: &'a Collection,
+    generation: Generation,
+    /// What has changed since, and the revision that it had then.
+    changed: BTreeMap<GlobalId, Option<Revision>>,
+}
+
+impl<'a> Snapshot<'a> {
+    /// Costs what has changed since.
+    pub(super) fn new(
+        tx: &'a dyn DocumentRead,
+        collection: &'a Collection,
+        generation: Generation,
+    ) -> Result<Self> {
+        let head = tx.head()?.generation;
+        let mut changed = BTreeMap::new();
+        if head > generation {
+            let query = ChangeQuery {
+                collection: collection.id,
+                since: generation,
+                upto: head,
+                filter: &Filter::All,
+                filter_then: &Filter::All,
+            };
+            tx.changes(&query, &mut |change| {
+                changed.insert(change.global_id, None);
+                Ok(ControlFlow::Continue(()))
+            })?;
+            for (id, then) in &mut changed {
+                let found = tx.record_as_of(collection.id, id, generation)?;
+                *then = found.map(|found| found.track.revision);
+            }
+        }
+        Ok(Self {
+            tx,
+            collection,
+            generation,
+            changed,
+        })
+    }
+
+    /// How many documents there were.
+    pub(super) fn count(&self) -> Result<u64> {
+        let now = self.tx.count(self.collection.id)?;
+        let mut live_now = 0;
+        for id in self.changed.keys() {
+            let track = self.tx.track(self.collection.id, id)?;
+            live_now += u64::from(track.is_some_and(|track| !track.deleted));
+        }
+        let live_then = self.changed.values().flatten().count() as u64;
+        Ok((now + live_then).saturating_sub(live_now))
+    }
+
+    /// Documents with keys above `after`, in the order of their keys.
+    pub(super) fn by_key(
+        &self,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(Versioned) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let (id, at) = (self.collection.id, self.generation);
+        Ok(self
+            .tx
+            .live_as_of(id, at, after, &mut |found| Ok(visit(found)))?)
+    }
+
+    /// One document.
+    pub(super) fn document(&self, id: &GlobalId) -> Result<Option<Versioned>> {
+        if self.changed.contains_key(id) {
+            return Ok(self
+                .tx
+                .record_as_of(self.collection.id, id, self.generation)?);
+        }
+        Ok(self.tx.record(self.collection.id, id)?)
+    }
+
+    /// Revisions within a range, in ascending order.
+    pub(super) fn revisions(
+        &self,
+        from: Revision,
+        upto: Revision,
+        visit: &mut dyn FnMut(Revision, &GlobalId) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let then = self
+            .changed
+            .iter()
+            .filter_map(|(id, revision)| Some(((*revision)?, id)));
+        let mut then: Vec<(Revision, &GlobalId)> = then
+            .filter(|(revision, _)| (from..=upto).contains(revision))
+            .collect();
+        then.sort();
+        let mut then = then.into_iter().peekable();
+        let mut stopped = false;
+        self.tx
+            .revisions(self.collection.id, from, upto, &mut |revision, id| {
+                if self.changed.contains_key(&id) {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                while let Some((earlier, id)) = then.next_if(|(earlier, _)| *earlier < revision) {
+                    if visit(earlier, id).is_break() {
+                        stopped = true;
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                let flow = visit(revision, &id);
+                stopped = flow.is_break();
+                Ok(flow)
+            })?;
+        if !stopped {
+            for (revision, id) in then {
+                if visit(revision, id).is_break() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}

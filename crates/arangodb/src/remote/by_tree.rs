@@ -1,0 +1,210 @@
+//! Fetches what differs by revision trees. Source: `spec/arangodb.md` 8.5.
+//!
+//! Removals are staged first, then documents: the revision that a document had here may be met after the one that it has there.
+
+use std::collections::BTreeMap;
+
+use haversack_model::documents::{DocumentRead, key_of};
+use haversack_model::{CollectionId, Revision};
+use serde_json::json;
+
+use super::primary::{Found, ON, Primary};
+use super::stage::Stage;
+use super::target::Target;
+use super::{Error, Order, Result};
+use crate::wire::revision;
+use crate::wire::tree::Tree;
+
+/// Documents that are asked for at once.
+const PART: usize = 5000;
+/// How often it is begun anew when the collection is changed here meanwhile.
+const ROUNDS: u32 = 3;
+
+/// Makes one collection equal to the primary's.
+pub(super) fn fetch(
+    order: &Order<'_>,
+    primary: &Primary<'_>,
+    found: &Found,
+    target: &Target,
+) -> Result<()> {
+    let name = &found.parameters.name;
+    (order.progress)(&format!("comparing collection '{name}' by revisions"));
+    let theirs = primary.tree(name)?;
+    for _ in 0..ROUNDS {
+        let Some(ours) = local_tree(order.store.read_documents()?.as_ref(), target.id)? else {
+            return super::by_keys::fetch(order, primary, found, target);
+        };
+        let Ok(ranges) = ours.differences(&theirs) else {
+            return super::by_keys::fetch(order, primary, found, target);
+        };
+        if !ranges.is_empty() {
+            stage_differences(order, primary, found, target, &ranges)?;
+        }
+        (order.progress)(&format!("updating collection '{name}'"));
+        let is_done = target.merge(order, found, |tx| {
+            let merged = local_tree(tx, target.id)?;
+            Ok(merged.is_some_and(|merged| {
+                merged
+                    .differences(&theirs)
+                    .is_ok_and(|ranges| ranges.is_empty())
+            }))
+        })?;
+        if is_done {
+            return Ok(());
+        }
+        clear(order, target.id)?;
+    }
+    Err(Error::invalid(format!(
+        "what the leader sent of {name:?} is not what its revisions say"
+    )))
+}
+
+fn clear(order: &Order<'_>, collection: CollectionId) -> Result<()> {
+    let mut tx = order.store.write_documents((order.now)())?;
+    tx.clear_stage(collection)?;
+    tx.commit()?;
+    Ok(())
+}
+
+/// The tree of what is here; `None` if it has none, as revisions repeat or are too far apart.
+fn local_tree(tx: &dyn DocumentRead, collection: CollectionId) -> Result<Option<Tree>> {
+    let (mut tree, mut last, mut is_fit) = (Tree::default(), None, true);
+    tx.revisions(
+        collection,
+        Revision(0),
+        Revision(i64::MAX as u64),
+        &mut |revision, _| {
+            is_fit &= last != Some(revision) && tree.add(revision.0).is_ok();
+            last = Some(revision);
+            ON
+        },
+    )?;
+    Ok(is_fit.then_some(tree))
+}
+
+fn stage_differences(
+    order: &Order<'_>,
+    primary: &Primary<'_>,
+    found: &Found,
+    target: &Target,
+    ranges: &[(u64, u64)],
+) -> Result<()> {
+    let name = &found.parameters.name;
+    let mut stage = Stage::new(order, target.id);
+    let wanted = compare(order, primary, name, target.id, ranges, &mut stage)?;
+    stage.flush()?;
+    let mut left: &[u64] = &wanted;
+    while !left.is_empty() {
+        let part: Vec<String> = left
+            .iter()
+            .take(PART)
+            .map(|&revision| revision::encode(revision))
+            .collect();
+        let documents = primary.documents(name, &part)?;
+        if documents.is_empty() || documents.len() > part.len() {
+            return Err(Error::invalid(
+                "another number of documents than was asked for",
+            ));
+        }
+        let count = documents.len();
+        for (document, &asked) in documents.into_iter().zip(left) {
+            let (_, revision) = stage.put(document, name)?;
+            if revision != asked {
+                return Err(Error::invalid(
+                    "a document of another revision than was asked for",
+                ));
+            }
+        }
+        left = &left[count..];
+        let done = wanted.len() - left.len();
+        (order.progress)(&format!(
+            "fetching collection '{name}': {done} of {} documents",
+            wanted.len()
+        ));
+    }
+    stage.flush()
+}
+
+/// Stages removals; gives the revisions that must be fetched, in ascending order.
+fn compare(
+    order: &Order<'_>,
+    primary: &Primary<'_>,
+    name: &str,
+    collection: CollectionId,
+    ranges: &[(u64, u64)],
+    stage: &mut Stage<'_, '_>,
+) -> Result<Vec<u64>> {
+    let asked: Vec<[String; 2]> = ranges
+        .iter()
+        .map(|&(low, high)| [revision::encode(low), revision::encode(high)])
+        .collect();
+    let asked = json!(asked).to_string();
+    let mut wanted = Vec::new();
+    let mut resume = ranges.first().map_or(0, |range| range.0);
+    loop {
+        let (told, next) = primary.ranges(name, &asked, &revision::encode(resume))?;
+        let next = match next {
+            None => None,
+            Some(text) => {
+                let next = revision::decode(&text).ok().filter(|&next| next > resume);
+                Some(next.ok_or_else(|| Error::invalid("ranges of revisions do not advance"))?)
+            }
+        };
+        let open: Vec<(u64, u64)> = ranges
+            .iter()
+            .copied()
+            .filter(|&(_, high)| high >= resume)
+            .collect();
+        if told.len() > open.len() || (next.is_none() && told.len() != open.len()) {
+            return Err(Error::invalid(
+                "another number of ranges than was asked for",
+            ));
+        }
+        for (revisions, (low, high)) in told.iter().zip(open) {
+            let low = low.max(resume);
+            let high = next.map_or(high, |next| high.min(next - 1));
+            let theirs = decode(revisions, low, high)?;
+            let mut ours: BTreeMap<u64, String> = BTreeMap::new();
+            if low <= high {
+                let tx = order.store.read_documents()?;
+                tx.revisions(
+                    collection,
+                    Revision(low),
+                    Revision(high),
+                    &mut |revision, id| {
+                        ours.insert(revision.0, key_of(&id));
+                        ON
+                    },
+                )?;
+            }
+            for revision in theirs {
+                if ours.remove(&revision).is_none() {
+                    wanted.push(revision);
+                }
+            }
+            for (_, key) in ours {
+                stage.remove(key)?;
+            }
+        }
+        match next {
+            None => return Ok(wanted),
+            Some(next) => resume = next,
+        }
+    }
+}
+
+fn decode(revisions: &[String], low: u64, high: u64) -> Result<Vec<u64>> {
+    let mut decoded = Vec::with_capacity(revisions.len());
+    for text in revisions {
+        let revision = revision::decode(text)
+            .ok()
+            .filter(|revision| (low..=high).contains(revision));
+        let revision =
+            revision.filter(|&revision| decoded.last().is_none_or(|&last| last < revision));
+        decoded.push(
+            revision
+                .ok_or_else(|| Error::invalid("revisions that do not belong into their range"))?,
+        );
+    }
+    Ok(decoded)
+}
