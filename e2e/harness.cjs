@@ -28,8 +28,9 @@ function equal(text, got, want) {
   ok(text);
 }
 
-function serve(folder) {
-  const child = spawn(process.env.HAVERSACK_BIN, ["--json", "serve", path.join(folder, "data"), "--sample", "--port", "0", "--user", "editor", "--password", "secret"], {
+// A server with its data in a folder; gives its port.
+function serve(folder, extra = ["--sample"], data = "data") {
+  const child = spawn(process.env.HAVERSACK_BIN, ["--json", "serve", path.join(folder, data), "--port", "0", "--user", "editor", "--password", "secret", ...extra], {
     stdio: ["ignore", "pipe", fs.openSync(path.join(folder, "log"), "a")],
   });
   process.on("exit", () => child.kill("SIGKILL"));
@@ -44,7 +45,7 @@ async function run(tests) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "haversack-e2e-"));
   process.on("exit", () => fs.rmSync(folder, { recursive: true, force: true }));
   try {
-    await tests(`http://127.0.0.1:${await serve(folder)}/arcgis`);
+    await tests(`http://127.0.0.1:${await serve(folder)}/arcgis`, folder);
   } catch (error) {
     tally.fail++;
     console.log("FAIL", error.stack || error);
@@ -53,4 +54,4 @@ async function run(tests) {
   process.exit(tally.fail ? 1 : 0);
 }
 
-module.exports = { equal, ok, run, test };
+module.exports = { equal, ok, run, serve, test };

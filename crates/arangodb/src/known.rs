@@ -64,7 +64,7 @@ pub(crate) fn wire_name(service: &Service, collection: &Collection) -> String {
                     && other.name.chars().map(plain).eq(name.chars())))
     });
     if is_taken {
-        name.push_str(&format!("_{}", collection.id));
+        name = format!("{name}_{}", collection.id);
     }
     name
 }

@@ -18,6 +18,7 @@ pub mod secret;
 pub mod serve;
 pub mod services;
 pub mod tls;
+mod users;
 
 mod attempts;
 mod course;

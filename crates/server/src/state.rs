@@ -7,7 +7,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use haversack_model::documents::DocumentStore;
-use haversack_model::host::{Binding, JobRunner, LoginError, Origin, StoredFile, Token};
+use haversack_model::host::{Binding, JobRunner, LoginError, Origin, StoredFile, Token, Users};
 use haversack_model::{
     Access, Collection, CollectionId, Filter, Generation, Host, Job, Principal, Right, Service,
     Store, Timestamp,
@@ -299,7 +299,7 @@ pub fn parse_condition(text: &str, collection: &Collection) -> Result<Filter> {
         .map_err(|error| Error::invalid(format!("where clause {text:?}"), error.to_string()))
 }
 
-fn model_error(error: Error) -> haversack_model::Error {
+pub(crate) fn model_error(error: Error) -> haversack_model::Error {
     match error {
         Error::Model(error) => error,
         Error::Invalid { what, problem } => haversack_model::Error::Invalid { what, problem },
@@ -348,6 +348,9 @@ impl Host for Server {
     }
     fn allows_endpoint(&self, endpoint: &str) -> bool {
         crate::endpoints::allows(&self.config.allow_endpoints, endpoint)
+    }
+    fn users(&self) -> Option<&dyn Users> {
+        Some(self)
     }
     fn access(&self, principal: &Principal, service: &str) -> Access {
         let known = self.services.canonical(service);

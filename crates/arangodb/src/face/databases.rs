@@ -45,7 +45,7 @@ pub(crate) fn dispatch(call: &Call, words: &[&str]) -> Result<Answer> {
         }
         (&Method::POST, []) => create(call),
         (&Method::DELETE, [name]) => remove(call, name),
-        (_, [] | ["user" | "current"] | [_]) => Err(Problem::of(ErrorNum::HttpMethodNotAllowed)),
+        (_, [] | [_]) => Err(Problem::of(ErrorNum::HttpMethodNotAllowed)),
         _ => Err(Problem::of(ErrorNum::HttpNotFound)),
     }
 }

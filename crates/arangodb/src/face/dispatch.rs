@@ -20,7 +20,7 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
     let words = call.route.words();
     match words.as_slice() {
         ["_open", "auth"] => login::open_auth(call),
-        ["_api", "version"] | ["_admin", "version"] => version(call),
+        ["_api" | "_admin", "version"] => version(call),
         ["_api", "engine"] => told(
             call,
             json!({"name": "rocksdb", "supports": {"dfdb": false, "indexes": ["primary", "edge", "persistent", "hash", "skiplist", "geo", "ttl", "fulltext", "inverted"]}}),

@@ -58,7 +58,7 @@ pub(crate) fn import(call: &Call) -> Result<Answer> {
     let mut is_first = true;
     while is_first || items.peek().is_some() {
         let mut tx = opened.store.write_documents(call.host().now())?;
-        let mut target = Target::of(call, tx.as_ref(), &opened, name)?;
+        let mut target = Target::of(tx.as_ref(), &opened, name)?;
         if std::mem::take(&mut is_first) && call.flag("overwrite", false) {
             tx.truncate(target.collection.id)?;
         }
@@ -74,7 +74,7 @@ pub(crate) fn import(call: &Call) -> Result<Answer> {
                         &mut target,
                         Verb::Insert,
                         parsed,
-                        &options,
+                        options,
                     )
                 });
             match outcome {
@@ -158,13 +158,10 @@ fn lines(call: &Call, tally: &mut Tally) -> Vec<Result<Value>> {
 /// A line of attribute names, and a line of values for each document.
 fn tuples(call: &Call, tally: &mut Tally) -> Result<Vec<Result<Value>>> {
     let mut rows = lines(call, tally).into_iter();
-    let names = match rows.next() {
-        Some(Ok(Value::Array(names))) => names,
-        _ => {
-            return Err(Problem::bad_parameter(
-                "the first line must be an array of names",
-            ));
-        }
+    let Some(Ok(Value::Array(names))) = rows.next() else {
+        return Err(Problem::bad_parameter(
+            "the first line must be an array of names",
+        ));
     };
     let names: Option<Vec<String>> = names
         .into_iter()

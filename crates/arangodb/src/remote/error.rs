@@ -62,7 +62,9 @@ impl Error {
     /// The number in the dialect.
     pub fn number(&self) -> ErrorNum {
         match self {
-            Self::Config(BadConfig::NoEndpoint) | Self::Endpoint(_) => ErrorNum::HttpBadParameter,
+            Self::Config(BadConfig::NoEndpoint)
+            | Self::Endpoint(_)
+            | Self::Model(model::Error::Invalid { .. }) => ErrorNum::HttpBadParameter,
             Self::Config(_) => ErrorNum::InvalidApplierConfig,
             Self::NotAllowed => ErrorNum::Forbidden,
             Self::NoResponse(_) => ErrorNum::NoResponse,
@@ -74,7 +76,6 @@ impl Error {
             Self::ReadOnly(_) => ErrorNum::ReadOnly,
             Self::NameTaken(_) => ErrorNum::DuplicateName,
             Self::Model(model::Error::Unique { .. }) => ErrorNum::UniqueConstraint,
-            Self::Model(model::Error::Invalid { .. }) => ErrorNum::HttpBadParameter,
             Self::Model(model::Error::DiskFull) => ErrorNum::ResourceLimit,
             Self::Model(_) => ErrorNum::Internal,
         }

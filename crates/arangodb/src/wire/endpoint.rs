@@ -1,6 +1,6 @@
-//! Where a primary is: endpoint strings, and the list of those that may be connected to.
+//! Where a primary is: endpoint strings.
 //!
-//! An entry of the list is an endpoint whose port may be `*`. Source: `spec/arangodb.md` 1 and 17; `GUARANTEES.md` 4.2, 2.
+//! Source: `spec/arangodb.md` 1 and 17; `GUARANTEES.md` 4.2, 2.
 
 /// Port of an endpoint that names none.
 pub const DEFAULT_PORT: u16 = 8529;
@@ -62,17 +62,11 @@ impl Endpoint {
         }
     }
 
-    /// Whether an entry of the list names this endpoint. Plain entries allow encryption as well.
-    pub fn is_allowed_by(&self, entry: &str) -> bool {
-        let Ok((is_tls, host, port)) = split(entry) else {
-            return false;
-        };
-        let port_fits = match port {
-            None => self.port == DEFAULT_PORT,
-            Some("*") => true,
-            Some(port) => port.parse() == Ok(self.port),
-        };
-        (self.is_tls || !is_tls) && port_fits && self.host.eq_ignore_ascii_case(host)
+    /// The endpoint with its port: what a list of endpoints is asked about.
+    pub fn canonical(&self) -> String {
+        self.url()
+            .replacen("https://", "ssl://", 1)
+            .replacen("http://", "tcp://", 1)
     }
 }
 
@@ -151,22 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn the_list_names_host_and_port_and_a_star_is_any_port() {
-        let endpoint = Endpoint::parse("tcp://db.example:8530").unwrap();
-        for (entry, allowed) in [
-            ("tcp://db.example:8530", true),
-            ("tcp://DB.example:*", true),
-            ("http://db.example:8530", true),
-            ("tcp://db.example:8529", false),
-            ("tcp://db.example", false),
-            ("ssl://db.example:8530", false),
-            ("tcp://other.example:*", false),
-            ("tcp://*:*", false),
-            ("*", false),
+    fn what_is_asked_about_is_what_is_connected_to() {
+        for (text, canonical) in [
+            ("http://DB.example", "tcp://db.example:8529"),
+            ("https://db.example/", "ssl://db.example:8529"),
+            ("tcp://[::1]:1", "tcp://[::1]:1"),
         ] {
-            assert_eq!(endpoint.is_allowed_by(entry), allowed, "{entry}");
+            let endpoint = Endpoint::parse(text).unwrap();
+            assert_eq!(endpoint.canonical(), canonical);
+            assert_eq!(Endpoint::parse(canonical).unwrap(), endpoint);
         }
-        let encrypted = Endpoint::parse("ssl://db.example:8530").unwrap();
-        assert!(encrypted.is_allowed_by("tcp://db.example:*"));
     }
 }

@@ -41,7 +41,11 @@ pub(crate) fn router(server: &Arc<Server>, metrics: PrometheusHandle) -> Router 
         .with_state((Arc::clone(server), metrics));
     let host: Arc<dyn Host> = Arc::clone(server) as Arc<dyn Host>;
     let router = own
-        .nest("/arcgis", haversack_geoservices::face::router(host))
+        .nest(
+            "/arcgis",
+            haversack_geoservices::face::router(Arc::clone(&host)),
+        )
+        .merge(haversack_arangodb::face::router(host))
         .layer(RequestBodyLimitLayer::new(config.max_body_bytes as usize))
         .merge(crate::native::router(server))
         .layer(TimeoutLayer::with_status_code(
@@ -88,7 +92,7 @@ async fn health() -> Response {
 }
 
 async fn front_page() -> Response {
-    let text = "Haversack\n\n/arcgis/rest/services  feature services\n/v1                    our own API, described at /v1/openapi.json\n/health                liveness\n/metrics               for Prometheus\n";
+    let text = "Haversack\n\n/arcgis/rest/services  feature services\n/_api                  collections, for clients of ArangoDB\n/v1                    our own API, described at /v1/openapi.json\n/health                liveness\n/metrics               for Prometheus\n";
     text.into_response()
 }
 

@@ -27,12 +27,15 @@ fn ambiguity(path: &str) -> Option<&'static str> {
         ("%2f", "an encoded slash"),
         ("%5c", "an encoded backslash"),
         ("%00", "a zero byte"),
-        ("%25", "a percent sign encoded twice"),
         ("%2e", "an encoded dot"),
     ] {
         if lower.contains(encoded) {
             return Some(what);
         }
+    }
+    // Keys of documents hold percent signs; that face looks at each part of the path itself.
+    if lower.contains("%25") && !holds_document_key(path) {
+        return Some("a percent sign encoded twice");
     }
     if path.contains('\\') {
         return Some("a backslash");
@@ -46,6 +49,19 @@ fn ambiguity(path: &str) -> Option<&'static str> {
     decoded_is_utf8(path)
         .then_some(())
         .map_or(Some("bytes that are not UTF-8"), |()| None)
+}
+
+/// Whether a path ends in the key of a document, before which no percent sign is encoded.
+fn holds_document_key(path: &str) -> bool {
+    let Some((before, key)) = path.rsplit_once('/') else {
+        return false;
+    };
+    let parts: Vec<&str> = before.split('/').collect();
+    let is_document = matches!(
+        parts.as_slice(),
+        ["", "_api", "document", _] | ["", "_db", _, "_api", "document", _]
+    );
+    is_document && !before.contains("%25") && key.contains("%25")
 }
 
 fn decoded_is_utf8(path: &str) -> bool {
@@ -116,6 +132,9 @@ mod tests {
             "/%ff",
             "/%zz",
             "/a\\b",
+            "/_api/document/c%2525/k",
+            "/_api/collection/a%2525",
+            "/_db/x%255f/_api/document/c/k",
         ] {
             assert!(ambiguity(path).is_some(), "{path}");
         }
@@ -123,6 +142,8 @@ mod tests {
             "/",
             "/arcgis/rest/services/Caf%C3%A9/FeatureServer//0",
             "/v1/x..y",
+            "/_api/document/c/100%25",
+            "/_db/x/_api/document/c/a%2520b",
         ] {
             assert_eq!(ambiguity(path), None, "{path}");
         }

@@ -22,8 +22,7 @@ pub(crate) fn dispatch(call: &Call, words: &[&str]) -> Result<Answer> {
     match (&call.method, words) {
         (&Method::POST, []) => write::many_or_one(call, call.needed("collection")?, Verb::Insert),
         (&Method::POST, [collection]) => write::many_or_one(call, collection, Verb::Insert),
-        (&Method::GET, [collection, key]) => read::one(call, collection, key),
-        (&Method::HEAD, [collection, key]) => read::one(call, collection, key),
+        (&Method::GET | &Method::HEAD, [collection, key]) => read::one(call, collection, key),
         (&Method::PUT, [collection]) if call.flag("onlyget", false) => read::many(call, collection),
         (&Method::PUT, [collection]) => write::many_or_one(call, collection, Verb::Replace),
         (&Method::PATCH, [collection]) => write::many_or_one(call, collection, Verb::Update),

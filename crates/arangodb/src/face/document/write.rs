@@ -8,7 +8,7 @@ use http::{HeaderName, header};
 use serde_json::{Map, Value};
 
 use super::super::answer::Answer;
-use super::super::call::Call;
+use super::super::call::{Call, Opened};
 use super::super::collections;
 use super::super::problem::{Problem, Result};
 use super::parse;
@@ -47,6 +47,10 @@ pub(crate) enum Duplicate {
 
 /// How it is done.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a parameter of the dialect"
+)]
 pub(crate) struct Options {
     pub(crate) duplicate: Duplicate,
     pub(crate) keep_null: bool,
@@ -110,13 +114,7 @@ impl Options {
 
 impl Target {
     /// Where a request writes, in its transaction.
-    pub(crate) fn of(
-        call: &Call,
-        tx: &dyn DocumentWrite,
-        opened: &super::super::call::Opened,
-        name: &str,
-    ) -> Result<Self> {
-        let _ = call;
+    pub(crate) fn of(tx: &dyn DocumentWrite, opened: &Opened, name: &str) -> Result<Self> {
         let service = tx.service()?;
         let collection = opened.find_writable(&service, name)?;
         Ok(Self {
@@ -134,7 +132,7 @@ pub(crate) fn write(
     target: &mut Target,
     verb: Verb,
     document: Parsed,
-    options: &Options,
+    options: Options,
 ) -> Result<Written> {
     let Parsed {
         key,
@@ -262,7 +260,7 @@ fn check_ends(body: &Map<String, Value>) -> Result<()> {
 }
 
 /// Changes attributes as an update does.
-fn merge(into: &mut Map<String, Value>, from: Map<String, Value>, options: &Options) {
+fn merge(into: &mut Map<String, Value>, from: Map<String, Value>, options: Options) {
     for (name, value) in from {
         if value.is_null() && !options.keep_null {
             into.shift_remove(&name);
@@ -270,7 +268,7 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>, options: &Opti
         }
         match (into.get_mut(&name), value) {
             (Some(Value::Object(old)), Value::Object(new)) if options.merge_objects => {
-                merge(old, new, options)
+                merge(old, new, options);
             }
             (_, value) => {
                 into.insert(name, value);
@@ -289,15 +287,15 @@ pub(crate) fn one(call: &Call, collection: &str, key: &str, verb: Verb) -> Resul
     };
     document.key = Some(key.to_owned());
     let wanted = header_revision(call, "if-match");
-    single(call, collection, verb, document, &options, wanted)
+    single(call, collection, verb, document, options, wanted)
 }
 
 /// One document or many, as the body is an object or an array.
 pub(crate) fn many_or_one(call: &Call, collection: &str, verb: Verb) -> Result<Answer> {
     let options = Options::of(call)?;
     match call.json()? {
-        Value::Array(items) => many(call, collection, verb, items, &options),
-        body => single(call, collection, verb, parse(body)?, &options, None),
+        Value::Array(items) => many(call, collection, verb, items, options),
+        body => single(call, collection, verb, parse(body)?, options, None),
     }
 }
 
@@ -306,12 +304,12 @@ fn single(
     collection: &str,
     verb: Verb,
     document: Parsed,
-    options: &Options,
+    options: Options,
     wanted: Option<String>,
 ) -> Result<Answer> {
     let opened = call.open(Right::Edit)?;
     let mut tx = opened.store.write_documents(call.host().now())?;
-    let mut target = Target::of(call, tx.as_ref(), &opened, collection)?;
+    let mut target = Target::of(tx.as_ref(), &opened, collection)?;
     if let (Some(wanted), Some(key)) = (wanted, &document.key) {
         let found = load(&*tx, &target.collection, key)?;
         require_revision(&target.name, key, &found, &wanted)?;
@@ -345,11 +343,11 @@ fn many(
     collection: &str,
     verb: Verb,
     items: Vec<Value>,
-    options: &Options,
+    options: Options,
 ) -> Result<Answer> {
     let opened = call.open(Right::Edit)?;
     let mut tx = opened.store.write_documents(call.host().now())?;
-    let mut target = Target::of(call, tx.as_ref(), &opened, collection)?;
+    let mut target = Target::of(tx.as_ref(), &opened, collection)?;
     let mut outcomes = Vec::with_capacity(items.len());
     for item in items {
         tx.savepoint()?;

@@ -85,9 +85,8 @@ fn ttl(body: &Map<String, Value>) -> Option<i64> {
 /// `POST batch`.
 pub(super) fn create(call: &Call) -> Result<Answer> {
     let opened = call.open(Right::Sync)?;
-    let body = match call.json()? {
-        Value::Object(body) => body,
-        _ => return Err(Problem::bad_parameter("the body must be an object")),
+    let Value::Object(body) = call.json()? else {
+        return Err(Problem::bad_parameter("the body must be an object"));
     };
     let now = call.host().now();
     sweep(call, now);

@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::super::answer::Answer;
 use super::super::call::{Call, Opened};
-use crate::definition;
 use super::super::problem::{Problem, Result};
 use super::super::route::SYSTEM;
 use super::{batch, logger};
+use crate::definition;
 use crate::known;
 use crate::wire::errors::ErrorNum;
 use crate::wire::key;

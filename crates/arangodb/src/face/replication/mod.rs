@@ -28,7 +28,9 @@ pub(crate) fn dispatch(call: &Call, words: &[&str]) -> Result<Answer> {
         ["wal", "range"] if get => logger::range(call),
         ["wal", "lastTick"] if get => logger::last_tick(call),
         ["wal", "tail"] if get || put => tail::tail(call, tail::Form::Wal),
-        ["wal", "open-transactions"] if get => open_transactions(call),
+        ["wal", "open-transactions"] | ["replication", "determine-open-transactions"] if get => {
+            open_transactions(call)
+        }
         ["wal", "properties"] => {
             call.open(Right::Sync)?;
             Err(Problem::of(ErrorNum::NotImplemented))
@@ -38,7 +40,6 @@ pub(crate) fn dispatch(call: &Call, words: &[&str]) -> Result<Answer> {
         ["replication", "logger-state"] if get => logger::state(call),
         ["replication", "logger-first-tick"] if get => logger::first_tick(call),
         ["replication", "logger-tick-ranges"] if get => logger::tick_ranges(call),
-        ["replication", "determine-open-transactions"] if get => open_transactions(call),
         ["replication", "batch"] if post => batch::create(call),
         ["replication", "batch", id] if put => batch::extend(call, id),
         ["replication", "batch", id] if delete => batch::remove(call, id),

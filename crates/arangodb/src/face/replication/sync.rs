@@ -41,7 +41,7 @@ pub(super) fn order(call: &Call) -> Result<Answer> {
     })?;
     let endpoint = Endpoint::parse(&config.endpoint)
         .map_err(|error| Problem::bad_parameter(error.to_string()))?;
-    if !call.host().allows_endpoint(&config.endpoint) {
+    if !call.host().allows_endpoint(&endpoint.canonical()) {
         return Err(Problem::told(
             ErrorNum::Forbidden,
             remote::Error::NotAllowed.to_string(),

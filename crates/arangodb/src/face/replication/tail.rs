@@ -89,7 +89,7 @@ pub(super) fn tail(call: &Call, form: Form) -> Result<Answer> {
             if count == MAX_CHANGES || bytes >= size {
                 return Ok(ControlFlow::Break(()));
             }
-            let live = change.record.map(|record| Versioned {
+            let found_now = change.record.map(|record| Versioned {
                 record,
                 track: change.track,
             });
@@ -100,7 +100,7 @@ pub(super) fn tail(call: &Call, form: Form) -> Result<Answer> {
                 &service,
                 collection,
                 change.track.generation,
-                live,
+                found_now.as_ref(),
                 &gone,
             );
             count += 1;
@@ -149,19 +149,18 @@ fn line(
     service: &Service,
     collection: &Collection,
     generation: Generation,
-    live: Option<Versioned>,
+    found: Option<&Versioned>,
     (key, revision): &(String, u64),
 ) -> String {
     let name = known::wire_name(service, collection);
-    let (kind, data) = match &live {
-        Some(found) => (marker::DOCUMENT, render_versioned(&name, collection, found)),
-        None => {
-            let rev = revision::encode(*revision);
-            (
-                marker::REMOVE,
-                format!(r#"{{"_key":"{key}","_rev":"{rev}"}}"#),
-            )
-        }
+    let (kind, data) = if let Some(found) = found {
+        (marker::DOCUMENT, render_versioned(&name, collection, found))
+    } else {
+        let rev = revision::encode(*revision);
+        (
+            marker::REMOVE,
+            format!(r#"{{"_key":"{key}","_rev":"{rev}"}}"#),
+        )
     };
     let tick = tick(generation);
     match form {

@@ -1,0 +1,53 @@
+//! The users, for faces that manage them.
+
+use haversack_model::host::Users;
+use haversack_model::{Error, Principal, Result, Right};
+
+use crate::clock;
+use crate::grants::Grant;
+use crate::state::{Server, model_error};
+
+impl Users for Server {
+    fn list(&self) -> Result<Vec<Principal>> {
+        let accounts = self.accounts.list().map_err(refused)?;
+        let principals = accounts.into_iter().map(|account| Principal {
+            name: account.name,
+            is_admin: account.is_admin,
+        });
+        Ok(principals.collect())
+    }
+    fn add(&self, name: &str, password: &str) -> Result<()> {
+        let added = self.accounts.add(name, password, false, clock::now());
+        added.map_err(refused)
+    }
+    fn set_password(&self, name: &str, password: &str) -> Result<()> {
+        self.accounts.set_password(name, password).map_err(refused)
+    }
+    fn remove(&self, name: &str) -> Result<()> {
+        self.accounts.remove(name).map_err(refused)
+    }
+    fn grant(&self, user: &str, service: &str, rights: &[Right]) -> Result<()> {
+        let grant = Grant {
+            principal: user.to_owned(),
+            service: service.to_owned(),
+            rights: rights.to_vec(),
+            filters: Vec::new(),
+        };
+        Self::grant(self, &grant).map_err(refused)
+    }
+    fn revoke(&self, user: &str, service: &str) -> Result<bool> {
+        self.grants.remove(user, service).map_err(refused)
+    }
+}
+
+/// What was wrong with a name or password is told; anything else is a failure of the server.
+fn refused(error: crate::error::Error) -> Error {
+    use crate::error::Error as E;
+    match error {
+        E::Missing { .. } | E::Exists { .. } => Error::Invalid {
+            what: "user or service".to_owned(),
+            problem: error.to_string(),
+        },
+        other => model_error(other),
+    }
+}
