@@ -160,6 +160,9 @@ pub struct Download {
     pub from: Generation,
     /// The last change of the replica's filters that its pages heeded. After another one it begins anew.
     pub filters: Generation,
+    /// The head when its first page was read: what was deleted since must be told, or it begins anew.
+    #[serde(default)]
+    pub begun: Generation,
 }
 
 /// A frozen batch: never altered, sent until it is answered.

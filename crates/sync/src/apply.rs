@@ -375,11 +375,14 @@ fn not_found(id: &haversack_model::GlobalId) -> Refusal {
     (RejectCode::NotFound, format!("there is no record {id}"))
 }
 
-/// Whether a version named by its content is the present one, as far as it is named.
+/// Whether a version named by its content is the present one. Columns that its sender's file lacks count as their default.
 fn is_all_of(shape: &Shape, base: &haversack_model::Changes, current: &Versioned) -> bool {
     let fields = current.record.values.iter().enumerate();
     fields
         .filter(|(at, _)| !shape.stamped.contains(at))
-        .all(|(at, value)| base.values.get(&at) == Some(value))
+        .all(|(at, value)| match base.values.get(&at) {
+            Some(known) => known == value,
+            None => at >= base.values.len() && shape.collection.fields[at].default == *value,
+        })
         && base.geometry.as_ref() == Some(&current.record.geometry)
 }

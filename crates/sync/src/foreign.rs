@@ -18,7 +18,7 @@ use haversack_model::{
 
 use crate::apply::{Manner, apply_with_cursors};
 use crate::delta::Held;
-use crate::merge::{take_fields, whole};
+use crate::merge::{take_fields, whole, widen};
 use crate::{Applied, Ids, Sent, Uploader};
 
 /// One edit of a client that knows no base versions.
@@ -213,9 +213,11 @@ fn base_of(
             settled: None,
         }));
     };
-    let Some(sent) = last.sent else {
+    let shape = tx.collection(collection)?;
+    let Some(mut sent) = last.sent else {
         return Ok(None);
     };
+    widen(&mut sent, &shape);
     let dispute = match last.outcome {
         Outcome::Conflict {
             conflict,
@@ -223,7 +225,19 @@ fn base_of(
         } => tx.conflict(conflict)?,
         _ => None,
     };
-    let (Some(dispute), Some(seen)) = (dispute, seen) else {
+    // What it started from when it lost: the version as of the cursor, unless an edit before that one was stored.
+    let started = dispute.as_ref().and_then(|dispute| {
+        let mut base = dispute.base.clone();
+        base.iter_mut().for_each(|base| widen(base, &shape));
+        match (base, seen) {
+            (Some(base), Some(seen)) if !base.same_content(&seen.record) => {
+                Some((base, Revision(0)))
+            }
+            (_, Some(seen)) => Some((seen.record, seen.track.revision)),
+            (base, None) => base.map(|base| (base, Revision(0))),
+        }
+    });
+    let (Some(dispute), Some((started, revision))) = (dispute, started) else {
         // What was sent is no stored version: its content decides.
         return Ok(Some(Known {
             revision: Revision(0),
@@ -233,14 +247,13 @@ fn base_of(
     };
     if dispute.winner != Winner::Merged {
         return Ok(Some(Known {
-            revision: seen.track.revision,
-            record: seen.record,
+            revision,
+            record: started,
             settled: Some(sent),
         }));
     }
     let mut record = sent.clone();
-    let shape = tx.collection(collection)?;
-    take_fields(&shape, &dispute.fields, &seen.record, &mut record);
+    take_fields(&shape, &dispute.fields, &started, &mut record);
     Ok(Some(Known {
         revision: Revision(0),
         record,

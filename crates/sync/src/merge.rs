@@ -55,6 +55,13 @@ pub fn whole(record: &Record) -> Changes {
     }
 }
 
+/// Gives a version of an older schema the fields that it lacks.
+pub(crate) fn widen(record: &mut Record, collection: &Collection) {
+    for field in collection.fields.iter().skip(record.values.len()) {
+        record.values.push(field.default.clone());
+    }
+}
+
 /// Copies the named fields of one version to another, as a conflict names them: what is no field is the geometry.
 pub(crate) fn take_fields(
     collection: &Collection,

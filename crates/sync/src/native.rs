@@ -56,14 +56,18 @@ pub fn push(
     let mut replica = tx
         .replica(replica.id)?
         .ok_or(Error::NoReplica(replica.id))?;
-    if let Some(stored) = tx.stored_reply(replica.id)?
-        && stored.batch == batch.number
+    let stored = tx.stored_reply(replica.id)?;
+    let stored = stored.filter(|stored| stored.batch == batch.number);
+    if let Some(stored) = &stored
+        && stored.hash == hash
     {
-        return if stored.hash == hash {
-            Ok(stored.reply)
-        } else {
-            Err(Error::BatchReused(batch.number.0))
-        };
+        return Ok(stored.reply.clone());
+    }
+    // Before the numbers: a server that was put back may have forgotten some.
+    let head = tx.head()?;
+    check_history(tx, &head, batch.cursor)?;
+    if stored.is_some() {
+        return Err(Error::BatchReused(batch.number.0));
     }
     if batch.number.0 != replica.last_batch.0 + 1 {
         return Err(Error::BatchOrder {
@@ -71,8 +75,6 @@ pub fn push(
             last: replica.last_batch.0,
         });
     }
-    let head = tx.head()?;
-    check_history(tx, &head, batch.cursor)?;
     // Who missed deletions that are forgotten learns of them first: the edits then meet them as conflicts.
     if batch.cursor.generation < head.floor && replica.direction != Direction::Upload {
         return Err(below_floor(batch.cursor.generation));
@@ -160,6 +162,9 @@ pub fn pull(tx: &dyn ReadTx, replica: &Replica, asked: &Pull) -> Result<Page> {
         }
         None => (asked.cursor.generation, asked.cursor.generation),
     };
+    let begun = asked
+        .download
+        .map_or(head.generation, |download| download.begun);
     let service = tx.service()?;
     let nothing = Versions::default();
     // A comparison tells everything, and in another schema the replica holds less of a version than there is.
@@ -167,6 +172,7 @@ pub fn pull(tx: &dyn ReadTx, replica: &Replica, asked: &Pull) -> Result<Page> {
     let span = Span {
         from,
         since,
+        begun,
         head: &head,
         ahead: if is_plain { &asked.ahead } else { &nothing },
     };
@@ -186,15 +192,21 @@ pub fn pull(tx: &dyn ReadTx, replica: &Replica, asked: &Pull) -> Result<Page> {
         cursor: Cursor::bare(head.history, upto),
         layer_cursors: Vec::new(),
         more,
-        download: more.then_some(Download { from, filters }),
+        download: more.then_some(Download {
+            from,
+            filters,
+            begun,
+        }),
         held: left_out,
     })
 }
 
-/// What a page covers: from `since` towards the head, for a replica that had what there was as of `from`.
+/// What a page covers: from `since` towards the head, for a replica that had what there was as of `from`, in a download
+/// whose first page was read when the head was `begun`.
 struct Span<'a> {
     from: Generation,
     since: Generation,
+    begun: Generation,
     head: &'a Head,
     ahead: &'a Versions,
 }
@@ -274,8 +286,11 @@ impl Span<'_> {
         let is_first = self.since == Generation::ZERO;
         let mut stopped = false;
         if is_first || self.since < self.head.floor {
-            // Below the floor there is no feed of changes. What is gone went after the first page was read, while the
-            // replica's cursor held the floor below that.
+            // Below the floor there is no feed of changes. What an earlier page named and is gone went after the first
+            // page was read. Usually the replica's cursor holds the floor below that; not that of a copy of its file.
+            if !is_first && self.begun < self.head.floor {
+                return Err(below_floor(self.since));
+            }
             tx.live_after(layer.collection, self.since, filter, &mut |version| {
                 let generation = version.track.generation;
                 if !is_first && generation > self.head.floor {

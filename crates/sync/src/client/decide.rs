@@ -7,9 +7,9 @@ use haversack_model::{
 };
 
 use super::Choice;
-use super::freeze::{install_theirs, widen};
+use super::freeze::install_theirs;
 use crate::decision::decide_for;
-use crate::merge::take_fields;
+use crate::merge::{take_fields, widen};
 use crate::states::{self, Event, Step};
 
 /// Closes a conflict. Where the choice is not what is stored, it becomes a new local edit, sent with the next sync.

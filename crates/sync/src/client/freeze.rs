@@ -40,7 +40,7 @@ pub fn freeze(tx: &mut dyn ReplicaTx, now: Timestamp) -> Result<Option<FrozenBat
         let number = header.next_batch;
         let mut edits = Vec::new();
         for entry in in_order(tx, &collections, pending)? {
-            if let Some(edit) = freeze_one(tx, &collections, entry, number)? {
+            if let Some(edit) = freeze_one(tx, entry, number)? {
                 edits.push(edit);
             }
         }
@@ -218,7 +218,6 @@ pub(super) fn parents(
 /// The edit that an entry amounts to, with the entry marked as sent. `None`: nothing is to be told.
 fn freeze_one(
     tx: &mut dyn ReplicaTx,
-    collections: &BTreeMap<CollectionId, Collection>,
     mut entry: OutboxEntry,
     number: BatchNumber,
 ) -> Result<Option<(CollectionId, Edit)>> {
@@ -227,11 +226,6 @@ fn freeze_one(
     } else {
         tx.row(entry.collection, &entry.global_id)?
     };
-    if let (Some((base, _)), Some(collection)) =
-        (&mut entry.base, collections.get(&entry.collection))
-    {
-        widen(base, collection);
-    }
     let global_id = entry.global_id.clone();
     let edit = match (&row, &entry.base) {
         (Some(row), None) => Edit::Add {
@@ -309,27 +303,12 @@ fn freeze_one(
     Ok(Some((collection, edit)))
 }
 
-/// Gives a version of an older schema the fields that it lacks.
-pub(super) fn widen(record: &mut Record, collection: &Collection) {
-    for field in collection.fields.iter().skip(record.values.len()) {
-        record.values.push(field.default.clone());
-    }
-}
-
 /// Settles a record without local changes on the newest version that is known of the server.
 pub(super) fn install_theirs(tx: &mut dyn ReplicaTx, entry: &OutboxEntry) -> Result<()> {
     let (collection, id) = (entry.collection, &entry.global_id);
-    let shape = tx.collections()?.into_iter().find(|c| c.id == collection);
-    let wide = |record: &Record| {
-        let mut record = record.clone();
-        if let Some(shape) = &shape {
-            widen(&mut record, shape);
-        }
-        record
-    };
     match (&entry.theirs, &entry.base) {
         (Theirs::Row { record, version }, _) => {
-            put_confirmed(tx, collection, &wide(record), *version)?;
+            put_confirmed(tx, collection, record, *version)?;
         }
         (Theirs::Removed(_), _) | (Theirs::Unchanged, None) => {
             remove_confirmed(tx, collection, id)?;
@@ -338,7 +317,7 @@ pub(super) fn install_theirs(tx: &mut dyn ReplicaTx, entry: &OutboxEntry) -> Res
             // Pages may have passed it since, which only the table of versions tells.
             let passed = tx.version(collection, id)?;
             let passed = passed.filter(|passed| passed.revision == version.revision);
-            put_confirmed(tx, collection, &wide(base), passed.unwrap_or(*version))?;
+            put_confirmed(tx, collection, base, passed.unwrap_or(*version))?;
         }
     }
     tx.remove_entry(collection, id)

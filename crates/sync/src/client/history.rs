@@ -11,6 +11,7 @@ use haversack_model::{
 
 use super::decisions::tell_again;
 use super::freeze::thaw;
+use crate::merge::widen;
 use crate::states;
 
 /// Starts a full resync: everything is compared anew. Unsent edits and their bases stay; rows that the server does
@@ -53,6 +54,9 @@ pub fn start_resync(tx: &mut dyn ReplicaTx, history: HistoryId) -> Result<()> {
 /// Takes the new identity of a file that was cloned or rewound: edits keep their bases and are frozen again, from
 /// batch 1.
 pub fn renewed(tx: &mut dyn ReplicaTx, renewed: Renewed) -> Result<()> {
+    if !renewed.continues {
+        doubt_theirs(tx)?;
+    }
     thaw(tx)?;
     let mut header = tx.header()?;
     header.id = renewed.id;
@@ -71,11 +75,15 @@ pub fn renewed(tx: &mut dyn ReplicaTx, renewed: Renewed) -> Result<()> {
 
 /// Follows the server into a new history: first everything that was sent above the fork is pending again, deletions
 /// included; then a full resync begins, which alone removes rows.
+///
+/// Whether the new history has a batch without an answer is not known. It is sent again as well, on the bases that it had:
+/// what arrived is equal, or, where others have changed it since, a conflict.
 pub fn start_new_history(
     tx: &mut dyn ReplicaTx,
     history: HistoryId,
     fork: Generation,
 ) -> Result<()> {
+    forget_theirs(tx, fork)?;
     thaw(tx)?;
     tell_again(tx)?;
     let mut lost: BTreeMap<(CollectionId, GlobalId), Vec<Edit>> = BTreeMap::new();
@@ -91,6 +99,28 @@ pub fn start_new_history(
         requeue(tx, collection, id, &edits)?;
     }
     start_resync(tx, history)
+}
+
+/// What was seen in a history that is no more is no proof that something arrived.
+fn forget_theirs(tx: &mut dyn ReplicaTx, fork: Generation) -> Result<()> {
+    for mut entry in tx.entries()? {
+        if matches!(&entry.theirs, Theirs::Row { version, .. } if version.generation > fork) {
+            entry.theirs = Theirs::Unchanged;
+            tx.store_entry(&entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// A server that forgot the replica was perhaps put back to before what it showed.
+fn doubt_theirs(tx: &mut dyn ReplicaTx) -> Result<()> {
+    for mut entry in tx.entries()? {
+        if let Theirs::Row { version, .. } = &mut entry.theirs {
+            *version = RowVersion::UNKNOWN;
+            tx.store_entry(&entry)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the edits of one record, which the server forgot, pending again.
@@ -110,6 +140,14 @@ fn requeue(
     };
     let sent = replay(edits);
     let row = tx.row(collection, &id)?;
+    let shape = tx.collections()?.into_iter().find(|c| c.id == collection);
+    // It was sent before columns were added.
+    let wide = |mut record: Record| {
+        if let Some(shape) = &shape {
+            widen(&mut record, shape);
+        }
+        record
+    };
     if let Some(entry) = tx.entry(collection, &id)? {
         return requeue_edited(tx, entry, was_added, base, sent.as_ref());
     }
@@ -117,12 +155,12 @@ fn requeue(
         // Deleted last; if it is back, others brought it back after that.
         (Some(_), None) => return Ok(()),
         (None, None) if was_added => return Ok(()),
-        (None, None) => (base.map(|base| record_of(&id, base)), None),
+        (None, None) => (base.map(|base| wide(record_of(&id, base))), None),
         (row, Some(sent)) => {
             let known = match (row, first, base) {
                 (Some(row), _, _) => row,
-                (None, Edit::Add { record, .. }, _) => record.clone(),
-                (None, _, Some(base)) => record_of(&id, base),
+                (None, Edit::Add { record, .. }, _) => wide(record.clone()),
+                (None, _, Some(base)) => wide(record_of(&id, base)),
                 // Nothing of it is here or was kept: there is nothing to send again.
                 (None, _, None) => return Ok(()),
             };
@@ -165,8 +203,8 @@ fn requeue(
         base,
         theirs: Theirs::Unchanged,
         batch: None,
-        frozen_no: None,
-        sent: None,
+        frozen_no: was_added.then_some(0),
+        sent: was_added.then(|| mine.clone()),
         reason: None,
     };
     tx.store_entry(&entry)
@@ -180,8 +218,12 @@ fn requeue_edited(
     base: Option<&Base>,
     sent: Option<&Changes>,
 ) -> Result<()> {
-    if was_added {
+    if was_added && entry.deleted {
+        // Others may have brought the record into the new history: the deletion is to be told.
+    } else if was_added {
         entry.base = None;
+        // The new history may have it from others all the same, so that deleting it must be told.
+        entry.frozen_no.get_or_insert(0);
         tx.store_version(entry.collection, &entry.global_id, None)?;
     } else if let (Some((record, version)), Some(base)) = (&mut entry.base, base) {
         match sent {

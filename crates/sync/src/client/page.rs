@@ -10,6 +10,7 @@ use haversack_model::{
 };
 
 use super::freeze::{put_confirmed, remove_confirmed};
+use crate::merge::widen;
 use crate::states::{self, Event, Step};
 
 /// Stores a page that answers the request with the header `asked`, in one transaction with the cursor. A page for
@@ -24,7 +25,7 @@ pub fn apply_page(tx: &mut dyn ReplicaTx, asked: &ReplicaHeader, page: &Page) ->
         return Ok(false);
     }
     if let Some(service) = &page.schema {
-        doubt_ahead(tx, &header)?;
+        doubt_ahead(tx, &mut header)?;
         apply_schema(tx, service)?;
         header.schema_version = service.schema_version;
     }
@@ -49,9 +50,6 @@ pub fn apply_page(tx: &mut dyn ReplicaTx, asked: &ReplicaHeader, page: &Page) ->
     header.cursor = page.cursor;
     header.download = page.download;
     header.ahead.drop_upto(page.cursor.generation);
-    if page.schema.is_some() {
-        header.ahead.clear();
-    }
     for (collection, generation) in &page.layer_cursors {
         match header
             .layer_cursors
@@ -139,7 +137,7 @@ fn tells_all_ahead(before: &ReplicaHeader, page: &Page) -> bool {
 }
 
 /// What answers to uploads told in an older schema lacks the new fields: the page and those after it tell it again.
-fn doubt_ahead(tx: &mut dyn ReplicaTx, header: &ReplicaHeader) -> Result<()> {
+fn doubt_ahead(tx: &mut dyn ReplicaTx, header: &mut ReplicaHeader) -> Result<()> {
     let from = header.cursor.generation;
     for (collection, edit) in tx.receipts_above(from)? {
         let id = edit.global_id();
@@ -151,6 +149,14 @@ fn doubt_ahead(tx: &mut dyn ReplicaTx, header: &ReplicaHeader) -> Result<()> {
                 ..version
             };
             tx.store_version(collection, id, Some(doubted))?;
+            header.ahead.insert(doubted);
+        }
+        if let Some(mut entry) = tx.entry(collection, id)?
+            && let Some((_, version)) = &mut entry.base
+            && version.generation > from
+        {
+            version.revision = Revision(0);
+            tx.store_entry(&entry)?;
         }
     }
     Ok(())
@@ -167,7 +173,32 @@ fn apply_schema(tx: &mut dyn ReplicaTx, service: &Service) -> Result<()> {
             None => service.collection(collection.id).cloned(),
         })
         .collect();
-    tx.store_collections(&now)
+    tx.store_collections(&now)?;
+    widen_unsent(tx)
+}
+
+/// Versions kept beside unsent work get the columns that were added.
+fn widen_unsent(tx: &mut dyn ReplicaTx) -> Result<()> {
+    let collections = tx.collections()?;
+    for mut entry in tx.entries()? {
+        let Some(shape) = collections.iter().find(|c| c.id == entry.collection) else {
+            continue;
+        };
+        let before = entry.clone();
+        if let Some((base, _)) = &mut entry.base {
+            widen(base, shape);
+        }
+        if let Theirs::Row { record, .. } = &mut entry.theirs {
+            widen(record, shape);
+        }
+        if let Some(Some(sent)) = &mut entry.sent {
+            widen(sent, shape);
+        }
+        if entry != before {
+            tx.store_entry(&entry)?;
+        }
+    }
+    Ok(())
 }
 
 fn put(

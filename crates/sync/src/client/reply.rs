@@ -13,7 +13,7 @@ use haversack_model::{
 
 use super::WAITS_FOR_PARENT;
 use super::freeze::{parents, put_confirmed, remove_confirmed, unsent_parent};
-use crate::merge::{take_fields, whole};
+use crate::merge::{take_fields, whole, widen};
 use crate::states::{self, Event, Step};
 
 /// Stores the answer to a batch: gives the outcomes, in the batch's order. An answer to a batch that does not wait
@@ -67,7 +67,17 @@ pub fn apply_reply(
         keep_receipt(tx, reply.generation, edit, receipt, &entry)?;
         released |= matches!(edit, Edit::Add { .. });
         let truth = truth(edit, receipt, &entry, reply.generation);
-        let truth = newer(truth, &entry, reply.generation, cursor);
+        let mut truth = newer(truth, &entry, reply.generation, cursor);
+        if let (Truth::Row(record, known), Some(shape)) =
+            (&mut truth, collections.get(&receipt.collection))
+        {
+            // Columns may have been added since the answer was given, or not be in the file yet: then it holds less than
+            // that version.
+            widen(record, shape);
+            if record.values.len() > shape.fields.len() {
+                known.revision = Revision(0);
+            }
+        }
         let ahead = match &truth {
             Truth::Row(_, known) if known.generation > cursor.generation => Some(*known),
             _ => None,
@@ -78,8 +88,9 @@ pub fn apply_reply(
         };
         settle(tx, entry, truth, common)?;
         // Not what was merely sent, and not of a server that knows no versions.
-        let is_told = (receipt.version.is_some() || receipt.after.is_some())
-            && ahead.is_some_and(|version| version.revision != Revision(0));
+        let after = receipt.after.as_ref().map(|after| after.track.revision);
+        let named = receipt.version.map(|version| version.revision).or(after);
+        let is_told = named.is_some_and(|revision| revision != Revision(0));
         match ahead {
             // The comparison that is under way has yet to name it.
             Some(_) if header.resyncing => unsee(tx, receipt)?,
@@ -230,13 +241,27 @@ fn truth(edit: &Edit, receipt: &Receipt, entry: &OutboxEntry, generation: Genera
     match (&entry.sent, edit) {
         // The server tells no after-image: it has what was sent.
         (Some(Some(sent)), Edit::Add { .. } | Edit::Update { .. }) if !lost => {
-            let version = receipt.version.unwrap_or_else(|| RowVersion {
-                revision: entry
-                    .base
-                    .as_ref()
-                    .map_or(Revision(0), |(_, version)| version.revision),
-                generation,
-            });
+            let known = entry
+                .base
+                .as_ref()
+                .map_or(Revision(0), |(_, version)| version.revision);
+            let version = match (receipt.version, edit) {
+                // The base was doubted since: the file may lack what the server takes it to have. The next page tells.
+                (
+                    Some(version),
+                    Edit::Update {
+                        base: Some(base), ..
+                    },
+                ) if base.revision != known => RowVersion {
+                    revision: Revision(0),
+                    ..version
+                },
+                (Some(version), _) => version,
+                (None, _) => RowVersion {
+                    revision: known,
+                    generation,
+                },
+            };
             Truth::Row(sent.clone(), version)
         }
         _ => Truth::Gone(Removal::Deleted),

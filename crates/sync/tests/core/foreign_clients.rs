@@ -407,3 +407,29 @@ fn what_lost_is_not_the_base_of_the_next_request_and_no_edit_any_more() {
     let stored = ground.record(TREES, &id(1)).expect("the tree").record;
     assert_eq!(stored.values[..2], ["fir".into(), 6.into()]);
 }
+
+/// Each request starts from the same generation, because no answer came: the first was stored, the second lost.
+#[test]
+fn an_edit_that_was_stored_is_what_the_next_starts_from_though_one_between_them_lost() {
+    let ground = Ground::new();
+    ground.add(&tree(7, "oak", 1));
+    let replica = checkout(&ground, Policy::Server, Filter::All);
+    let cursor = ground.head();
+    sync(&ground, &replica, cursor, &[update(7, set(0, "elm"))]);
+    ground.update(7, set(1, 5));
+    let mut both = set(0, "elm");
+    both.values.insert(1, 4.into());
+    let (applied, ..) = sync(&ground, &replica, cursor, &[update(7, both.clone())]);
+    assert!(matches!(
+        applied.receipts[0].outcome,
+        Outcome::Conflict { .. }
+    ));
+
+    both.values.insert(0, "ash".into());
+    let (applied, ..) = sync(&ground, &replica, cursor, &[update(7, both)]);
+
+    assert_ne!(applied.receipts[0].outcome, Outcome::Applied);
+    let stored = ground.record(TREES, &id(7)).expect("a record").record;
+    assert_eq!(stored.values[0], "ash".into());
+    assert!(applied.conflicts.is_empty(), "{:?}", applied.conflicts);
+}

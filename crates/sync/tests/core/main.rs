@@ -12,6 +12,7 @@ mod memory;
 
 mod apply_rules;
 mod brief_answers;
+mod columns;
 mod conflict_table;
 mod decisions;
 mod foreign_clients;
@@ -19,6 +20,7 @@ mod ground;
 mod loopback;
 mod native_pages;
 mod races;
+mod restored;
 mod resync;
 mod scene;
 mod scripts;

@@ -1,0 +1,165 @@
+//! A server that was put back to a backup: what it forgot is sent again, deletions included, and what was seen since is no
+//! proof of anything.
+
+use std::cell::RefCell;
+
+use haversack_model::{Error, Generation, HistoryId, Remote, Store};
+use haversack_sync::{client, native};
+
+use crate::ground::{Ground, TREES, id, set, tree};
+use crate::scene::Scene;
+
+fn start_history(ground: &Ground) {
+    let mut tx = ground
+        .store
+        .begin_write(ground.now())
+        .expect("a transaction");
+    tx.start_history(HistoryId(ground.fresh()))
+        .expect("a history");
+    tx.commit().expect("a commit");
+}
+
+/// The server is put back to before an earlier restore, so it does not know the history of the file's cursor.
+#[test]
+fn a_deletion_is_told_though_the_add_before_it_counts_as_forgotten() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_insert(TREES, tree(9, "yew", 9));
+    scene.sync();
+    let backup = ground.store.backup();
+    start_history(&ground);
+    scene.sync();
+    ground.store.restore(backup);
+    start_history(&ground);
+
+    scene.file.edit_delete(TREES, &id(9));
+    scene.sync();
+
+    assert!(ground.record(TREES, &id(9)).is_none());
+}
+
+#[test]
+fn a_deletion_of_an_add_that_waits_to_be_sent_again_is_told() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_insert(TREES, tree(9, "yew", 9));
+    scene.sync();
+    let backup = ground.store.backup();
+    start_history(&ground);
+    scene.sync();
+    ground.store.restore(backup);
+    start_history(&ground);
+    let history = ground.store.begin_read().expect("a snapshot");
+    let history = history.head().expect("a head").history;
+    scene.write(|tx| client::start_new_history(tx, history, Generation::ZERO));
+
+    scene.file.edit_delete(TREES, &id(9));
+    scene.sync();
+
+    assert!(ground.record(TREES, &id(9)).is_none());
+}
+
+#[test]
+fn an_add_that_a_page_showed_in_a_lost_history_is_sent_again() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    let backup = ground.store.backup();
+    scene.file.edit_insert(TREES, tree(9, "yew", 9));
+    let batch = scene.freeze();
+    scene.push(&batch);
+    let page = scene.pull();
+    scene.store_page(&page);
+    ground.store.restore(backup);
+    start_history(&ground);
+
+    scene.sync();
+
+    assert!(ground.record(TREES, &id(9)).is_some());
+}
+
+#[test]
+fn an_add_that_a_page_showed_is_sent_again_to_a_server_that_forgot_the_replica() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_insert(TREES, tree(9, "yew", 9));
+    let batch = scene.freeze();
+    scene.push(&batch);
+    let page = scene.pull();
+    scene.store_page(&page);
+    let mut tx = ground
+        .store
+        .begin_write(ground.now())
+        .expect("a transaction");
+    tx.remove_replica(scene.file.header().id)
+        .expect("a replica less");
+    tx.commit().expect("a commit");
+    ground.delete(9);
+
+    scene.sync();
+
+    let conflicts = scene.write(|tx| tx.conflicts(true));
+    assert_eq!(conflicts.len(), 1, "it meets the deletion");
+}
+
+/// Otherwise the file would take a new identity first, on what it saw in the lost history.
+#[test]
+fn a_new_history_is_told_before_batches_are_counted() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    let backup = ground.store.backup();
+    for name in ["elm", "ash"] {
+        scene.file.edit_update(TREES, &id(7), &set(0, name));
+        scene.sync();
+    }
+    ground.store.restore(backup);
+    start_history(&ground);
+    scene.file.edit_update(TREES, &id(7), &set(0, "fir"));
+    let batch = scene.freeze();
+
+    let header = scene.file.header().clone();
+    let refused = scene.remote.push(&header, &batch);
+
+    assert!(
+        matches!(refused, Err(Error::NewHistory { .. })),
+        "{refused:?}"
+    );
+}
+
+/// The copy's cursor stands below the tombstones that are kept: the original went on under the same identity.
+#[test]
+fn a_copy_in_the_middle_of_a_comparison_misses_no_deletion() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    ground.add(&tree(8, "fir", 1));
+    scene.sync();
+    scene.write(|tx| {
+        let history = tx.header()?.cursor.history;
+        client::start_resync(tx, history)
+    });
+    scene.remote.page_size = 1;
+    let page = scene.pull();
+    scene.store_page(&page);
+    assert!(scene.name().is_some(), "the first page has told of tree 7");
+    ground.delete(7);
+    ground.add(&tree(9, "yew", 1));
+    let mut tx = ground
+        .store
+        .begin_write(ground.now())
+        .expect("a transaction");
+    let head = tx.head().expect("a head").generation;
+    let id = scene.file.header().id;
+    let mut replica = tx.replica(id).expect("a read").expect("a replica");
+    native::note_cursor(&mut replica, head);
+    tx.store_replica(&replica).expect("stored");
+    tx.commit().expect("a commit");
+    let mut tx = ground
+        .store
+        .begin_write(ground.now())
+        .expect("a transaction");
+    assert_eq!(tx.prune_history(head).expect("pruned"), head);
+    tx.commit().expect("a commit");
+
+    scene.sync();
+
+    assert_eq!(scene.name(), None);
+}
