@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use haversack_model::local::{FrozenBatch, LocalReplica, ReplicaHeader};
 use haversack_model::remote::{BatchReply, RemoteChange};
 use haversack_model::{
-    BatchNumber, BlobHash, CollectionId, Edit, Error, GlobalId, Outcome, Record, ReplicaTx, Result,
+    BlobHash, CollectionId, Edit, Error, Generation, GlobalId, Outcome, Record, ReplicaTx, Result,
     SyncState, Theirs, Timestamp,
 };
 use haversack_sync::client::{self, Choice};
 
-use crate::ground::{Key, short, tokens};
+use crate::ground::{Key, short, token_of, tokens};
 use crate::memory::SharedReplica;
 use crate::memory::bug::Bug;
 use crate::message::{Message, Party, Refusal, Reply, Request};
-use crate::oracle::{Check, Local, Mark};
+use crate::oracle::{Check, Local, Mark, tokens_of};
 use crate::people::{Deed, deed};
 use crate::sometimes::Rare;
 use crate::world::World;
@@ -207,6 +207,13 @@ impl World<'_> {
                         ""
                     }
                 ));
+                let row = &rows[&key];
+                for &(at, token) in &marks {
+                    if let Some(old) = row.values.get(at).and_then(token_of) {
+                        self.oracle
+                            .change(old, |mark| mark.followed_by = Some(token));
+                    }
+                }
                 native
                     .file
                     .edit(|file| file.edit_update(key.0, &key.1, &changes));
@@ -275,9 +282,9 @@ impl World<'_> {
         match reply {
             Reply::Pushed {
                 replica,
-                number,
+                batch,
                 reply,
-            } => self.native_answered(at, replica, number, &reply),
+            } => self.native_answered(at, replica, &batch, &reply),
             Reply::Page { asked, page } => {
                 self.native_page(at, &asked, &page)?;
                 Ok(())
@@ -309,13 +316,29 @@ impl World<'_> {
         }
     }
 
+    /// What was sent without an answer may take effect again in a new history, and, where the server does not know the
+    /// former one, all that was ever sent.
+    pub fn forget_sent(&mut self, at: usize, fork: Generation) {
+        let file = self.natives[at].file.file();
+        let frozen = file.batches.values().flat_map(|batch| &batch.edits);
+        let mut sent: Vec<u64> = frozen.flat_map(|(_, edit)| tokens_of(edit)).collect();
+        if fork == Generation::ZERO {
+            sent.extend(file.receipts.iter().flat_map(|(.., edit)| tokens_of(edit)));
+        }
+        drop(file);
+        for token in sent {
+            self.oracle.change(token, |mark| mark.exempt = true);
+        }
+    }
+
     fn native_answered(
         &mut self,
         at: usize,
         replica: haversack_model::ReplicaId,
-        mut number: BatchNumber,
+        batch: &FrozenBatch,
         reply: &BatchReply,
     ) -> Check {
+        let number = batch.number;
         let native = &mut self.natives[at];
         if native.file.file().header.id != replica {
             return Ok(());
@@ -351,9 +374,18 @@ impl World<'_> {
         self.trace
             .note(&format!("n{at} gets the answer to batch {number}"));
         if waiting == Some(number) {
+            if native
+                .file
+                .file()
+                .batches
+                .get(&number)
+                .map(|waiting| &**waiting)
+                != Some(batch)
+            {
+                // A number that the server refused was used again.
+                return Ok(());
+            }
             native.local.answered(number, refused_in(reply));
-        } else {
-            number = BatchNumber(number.0);
         }
         let outcomes = self.step(at, |tx, now| client::apply_reply(tx, number, reply, now))?;
         if let Stepped::Done(outcomes) = outcomes {
@@ -455,6 +487,9 @@ impl World<'_> {
             }
             Refusal::NewHistory(history, fork) => {
                 self.new_history_seen(at, fork);
+                // An answer that was lost is not known to the server that was put back: what it was about may take effect
+                // once more.
+                self.forget_sent(at, fork);
                 self.step(at, |tx, _| client::start_new_history(tx, history, fork))?;
             }
             Refusal::Resync(_) => {
@@ -476,7 +511,7 @@ impl World<'_> {
         Ok(())
     }
 
-    pub fn new_history_seen(&mut self, at: usize, fork: haversack_model::Generation) {
+    pub fn new_history_seen(&mut self, at: usize, fork: Generation) {
         self.seen.saw(Rare::NewHistory);
         let file = self.natives[at].file.file();
         if file
@@ -566,12 +601,13 @@ impl World<'_> {
                 self.oracle.change(token, |mark| mark.exempt = true);
             }
         }
-        if !self.natives[at].file.file().rows.contains_key(&key) {
-            // It left: what this client did to it since the conflict is as unknown to it as what others did.
-            let own = |mark: &Mark| mark.party == Party::Native(at) && mark.key == key;
-            for mark in self.oracle.marks.iter_mut().filter(|mark| own(mark)) {
-                mark.exempt = true;
-            }
+        // It left: what this client did to it since the conflict is as unknown to it as what others did.
+        let has_left = !self.natives[at].file.file().rows.contains_key(&key);
+        let own = |mark: &Mark| mark.party == Party::Native(at) && mark.key == key;
+        for mark in self.oracle.marks.iter_mut().filter(|mark| own(mark)) {
+            mark.exempt |= has_left;
+            // A server that is put back is told the decision, not what came before it.
+            mark.frail = true;
         }
         self.natives[at].local.give_up(&mut self.oracle, &key);
         let calm = std::mem::replace(&mut self.calm, true);
@@ -579,12 +615,18 @@ impl World<'_> {
             client::resolve(tx, conflict.id, choice, "someone", now)
         })?;
         self.calm = calm;
+        let entry = self.natives[at].file.file().outbox.get(&key).cloned();
+        if entry.is_some_and(|entry| entry.deleted) {
+            let made = self.oracle.marks.len() as u64;
+            self.oracle.deletions.push((Party::Native(at), key, made));
+        }
         self.seen.saw(Rare::Resolved);
         Ok(())
     }
 
     pub fn up(&mut self, party: Party, request: Request) {
         let session = self.session(party);
-        self.bag.push(Message::Up(party, session, request));
+        self.bag
+            .push(Message::Up(party, session, Box::new(request)));
     }
 }

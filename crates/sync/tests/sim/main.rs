@@ -9,16 +9,6 @@
 //! | `HAVERSACK_SIM_SECONDS=n` | after the fixed seeds runs fresh ones for so long |
 //! | `HAVERSACK_SIM_FROM=n` | the first of the fresh seeds |
 //! | `HAVERSACK_SIM_ALL=1` | goes on after a failure, and lists all of them at the end |
-//!
-//! Open, and therefore switched off. What these showed is not yet told apart into faults of the core and faults of the
-//! oracle, and nothing here proves these paths:
-//! - `world::OFF`: a column added in mid-life and copies of a file ended in other rows than the server's in about two of a
-//!   hundred cases each; restoring the server or a file more often.
-//!
-//! With them are off: the deliberate bugs of a server that keeps its history over a restore, of one that does not jump
-//! ahead in the new one, and of a copied file that goes unnoticed; the rare states of a new history and a new schema.
-//!
-//! Not simulated yet: the same world over the store on SQLite, and over real replica files.
 #![allow(unreachable_pub, reason = "a test program is its own outside")]
 
 mod case;

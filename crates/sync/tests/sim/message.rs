@@ -2,9 +2,7 @@
 
 use haversack_model::local::{FrozenBatch, ReplicaHeader};
 use haversack_model::remote::{BatchReply, Page, Renewed};
-use haversack_model::{
-    BatchNumber, BlobHash, CollectionId, Edit, Error, Generation, HistoryId, ReplicaId,
-};
+use haversack_model::{BlobHash, CollectionId, Edit, Error, Generation, HistoryId, ReplicaId};
 use haversack_sync::{DeltaChange, ForeignEdit};
 
 /// A request to the server.
@@ -61,7 +59,7 @@ pub struct Exchanged {
 pub enum Reply {
     Pushed {
         replica: ReplicaId,
-        number: BatchNumber,
+        batch: FrozenBatch,
         reply: BatchReply,
     },
     Page {
@@ -136,6 +134,6 @@ pub enum Party {
 /// A message under way, with the number of its client's session: another session does not read its answer.
 #[derive(Clone, Debug)]
 pub enum Message {
-    Up(Party, u64, Request),
-    Down(Party, u64, Reply),
+    Up(Party, u64, Box<Request>),
+    Down(Party, u64, Box<Reply>),
 }

@@ -8,7 +8,7 @@ use haversack_model::{BlobHash, CollectionId, Error, GlobalId, Remote, Result, T
 use haversack_sync::client::{Step, synchronise};
 
 use crate::client::{refused_in, told};
-use crate::message::{Party, Reply, Request};
+use crate::message::{Party, Refusal, Reply, Request};
 use crate::oracle::Check;
 use crate::sometimes::Rare;
 use crate::world::World;
@@ -26,7 +26,13 @@ fn cut() -> Error {
 impl Line<'_, '_> {
     fn ask(&mut self, request: &Request) -> Result<Reply> {
         match self.try_ask(request) {
-            Ok(Some(Reply::Refused { refusal, .. })) => Err(refusal.into_error()),
+            Ok(Some(Reply::Refused { refusal, .. })) => {
+                if let Refusal::NewHistory(_, fork) = refusal {
+                    self.world.new_history_seen(self.at, fork);
+                    self.world.forget_sent(self.at, fork);
+                }
+                Err(refusal.into_error())
+            }
             Ok(Some(reply)) => Ok(reply),
             Ok(None) => Err(cut()),
             Err(failure) => {

@@ -159,7 +159,8 @@ impl World<'_> {
             Err(error) => return Err(fail(error)),
         };
         if let Some(reply) = reply.filter(|reply| !is_done(reply)) {
-            self.bag.push(Message::Down(open.party, session, reply));
+            self.bag
+                .push(Message::Down(open.party, session, Box::new(reply)));
         }
         Ok(())
     }

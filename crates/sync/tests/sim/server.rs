@@ -1,15 +1,17 @@
 //! The simulated server: requests in transactions that may be held open, refused, or killed before their commit.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use haversack_model::edit::Base;
-use haversack_model::local::ReplicaHeader;
+use haversack_model::local::{ReplicaHeader, RowVersion};
 use haversack_model::remote::{BatchReply, Page, RemoteChange, Renewed};
 use haversack_model::store::{Flow, StoredReply};
 use haversack_model::{
     Access, BatchNumber, CollectionId, Edit, Error, Generation, GlobalId, Outcome, Policy,
-    Principal, Receipt, Replica, ReplicaId, Result, Revision, Store, Timestamp, Value, WriteTx,
+    Principal, ReadTx, Receipt, Replica, ReplicaId, Result, Revision, Store, Timestamp, Track,
+    Value, Versions, WriteTx,
 };
 use haversack_sync::native::{Pull, note_cursor};
 use haversack_sync::{ForeignEdit, Ids, Uploader, apply_edits, native, register};
@@ -19,6 +21,7 @@ use crate::ground::Key;
 use crate::memory::State;
 use crate::memory::bug::Bug;
 use crate::message::{Exchange, Exchanged, Party, Refusal, Reply, Request};
+use crate::oracle::rows;
 
 /// A store that the simulator can run on.
 pub trait SimStore: Store {
@@ -259,7 +262,7 @@ impl<'s> Server<'s> {
         };
         let reply = Reply::Pushed {
             replica: header.id,
-            number: batch.number,
+            batch: batch.clone(),
             reply,
         };
         Ok((reply, written))
@@ -283,6 +286,11 @@ impl<'s> Server<'s> {
                     reply: Vec::new(),
                 };
                 tx.store_reply(replica.id, &none)?;
+            }
+            Some(Bug::CloneUnnoticed) => {
+                if let Some(stored) = tx.stored_reply(replica.id)? {
+                    tx.store_reply(replica.id, &StoredReply { hash, ..stored })?;
+                }
             }
             Some(Bug::TouchIsAChange) => {
                 for (collection, edit) in &mut batch.edits {
@@ -462,7 +470,10 @@ impl<'s> Server<'s> {
             download: header
                 .download
                 .filter(|_| self.bug != Some(Bug::PageForgetsStart)),
-            ahead: header.ahead.clone(),
+            ahead: match self.bug {
+                Some(Bug::HeldByGeneration) => standing(&*tx, &header.ahead)?,
+                _ => header.ahead.clone(),
+            },
             schema_version: header.schema_version,
             max_changes: most,
         };
@@ -475,6 +486,19 @@ impl<'s> Server<'s> {
                     .track(*collection, &record.global_id)
                     .is_ok_and(|track| track.is_none_or(|t| t.origin != Some(replica.id))),
                 RemoteChange::Remove { .. } => true,
+            });
+        }
+        if self.bug == Some(Bug::HeldOutside) {
+            page.held = header.ahead.clone();
+            page.changes.retain(|change| match change {
+                RemoteChange::Remove {
+                    collection,
+                    global_id,
+                    ..
+                } => tx
+                    .track(*collection, global_id)
+                    .is_ok_and(|track| track.is_none_or(|t| !header.ahead.contains(version(&t)))),
+                RemoteChange::Put { .. } => true,
             });
         }
         if self.bug == Some(Bug::ClockCursor) {
@@ -505,6 +529,9 @@ impl<'s> Server<'s> {
 
     /// Starts a new history if a request proves that the server was rewound.
     pub fn rewound(&mut self, header: &ReplicaHeader, chance: &mut Chance) -> Result<bool> {
+        if self.bug == Some(Bug::SameHistory) {
+            return Ok(false);
+        }
         let mut tx = self.begin(chance)?;
         let ids = &mut || chance.uuid();
         if !native::start_history_if_rewound(&mut *tx, header.cursor, &mut Ids(ids))? {
@@ -513,6 +540,28 @@ impl<'s> Server<'s> {
         tx.commit()?;
         Ok(true)
     }
+}
+
+fn version(track: &Track) -> RowVersion {
+    RowVersion {
+        revision: track.revision,
+        generation: track.generation,
+    }
+}
+
+/// The versions that stand at the generations of others.
+fn standing(tx: &dyn ReadTx, ahead: &Versions) -> Result<Versions> {
+    let generations: BTreeSet<_> = ahead
+        .upto(Generation(u64::MAX))
+        .map(|v| v.generation)
+        .collect();
+    let mut found = Versions::default();
+    for (_, row) in rows(tx)? {
+        if generations.contains(&row.track.generation) {
+            found.insert(version(&row.track));
+        }
+    }
+    Ok(found)
 }
 
 fn asked(edits: &[(CollectionId, Edit)], cursor: Generation) -> Vec<Asked> {

@@ -42,7 +42,7 @@ pub enum Rare {
     ConcurrentSync,
 }
 
-/// Those that must occur; the others belong to actions that are off (see the open finds at the head of the simulator).
+/// All of them.
 pub const ALL: &[Rare] = &[
     Rare::Conflict,
     Rare::DeletionConflict,
@@ -57,6 +57,10 @@ pub const ALL: &[Rare] = &[
     Rare::ClientCrash,
     Rare::FullResync,
     Rare::ResyncWithUnsent,
+    Rare::NewHistory,
+    Rare::SentAgainAfterRestore,
+    Rare::RewindNoticed,
+    Rare::FileRenewed,
     Rare::ConcurrentCommits,
     Rare::RetriedWhole,
     Rare::PulledBetweenCommits,
@@ -64,6 +68,7 @@ pub const ALL: &[Rare] = &[
     Rare::EchoSuppressed,
     Rare::RowLeft,
     Rare::RowEntered,
+    Rare::SchemaChange,
     Rare::TheirsBesideMine,
     Rare::EditedInFlight,
     Rare::SeveralPages,

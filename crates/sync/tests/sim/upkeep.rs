@@ -1,12 +1,13 @@
 //! What administrators do: pruning, grants, backups and restores, copies of files, new columns.
 
 use haversack_model::access::{Access, Right};
-use haversack_model::{Generation, HistoryId, Service};
+use haversack_model::{Field, Generation, HistoryId, Service, Value};
 
 use crate::client::Native;
-use crate::ground::{PLOTS, TREES, VISITS, text_field};
+use crate::ground::{PLOTS, TREES, VISITS, text_field, tokens};
+use crate::memory::bug::Bug;
 use crate::message::Party;
-use crate::oracle::Check;
+use crate::oracle::{Check, tokens_of};
 use crate::server::Written;
 use crate::sometimes::Rare;
 use crate::world::{World, fail, rights};
@@ -59,6 +60,12 @@ impl World<'_> {
             .iter_mut()
             .for_each(|n| n.conflicts_lost = true);
         self.trace.note("the server is restored from a backup");
+        if self.columns > 0 {
+            self.widen_service()?;
+        }
+        if self.bug == Some(Bug::SameHistory) {
+            return Ok(());
+        }
         // An administrator who forgets the new history: the first request of whoever is ahead proves the rewind.
         let head = self
             .server
@@ -99,10 +106,33 @@ impl World<'_> {
         let Some((copy, local)) = self.chance.pick(&client.backups) else {
             return;
         };
-        let kept: Vec<u64> = local.pending().collect();
-        for token in client.local.pending() {
+        let file = client.file.file();
+        let frozen = file.batches.values().flat_map(|batch| &batch.edits);
+        let gone = frozen.flat_map(|(_, edit)| tokens_of(edit));
+        let gone: Vec<u64> = gone.chain(client.local.pending()).collect();
+        drop(file);
+        let old = copy.file();
+        let frozen = old.batches.values().flat_map(|batch| &batch.edits);
+        let kept = frozen.flat_map(|(_, edit)| tokens_of(edit));
+        let kept: Vec<u64> = kept.chain(local.pending()).collect();
+        drop(old);
+        for token in gone {
             if !kept.contains(&token) {
                 self.oracle.change(token, |mark| mark.lost = true);
+            }
+        }
+        let told = client.file.file().receipts.clone();
+        let kept = copy.file().receipts.clone();
+        for (.., edit) in told.iter().filter(|receipt| !kept.contains(receipt)) {
+            for token in tokens_of(edit) {
+                self.oracle.change(token, |mark| mark.frail = true);
+            }
+        }
+        for conflict in client.file.file().conflicts.values() {
+            if !copy.file().conflicts.contains_key(&conflict.id) {
+                for (_, token) in conflict.mine.iter().flat_map(tokens) {
+                    self.oracle.change(token, |mark| mark.frail = true);
+                }
             }
         }
         client.file = copy.copy();
@@ -140,15 +170,30 @@ impl World<'_> {
             return Ok(());
         }
         self.columns += 1;
+        self.trace.note("a column is added");
+        self.widen_service()?;
+        self.observed(&Written::default())
+    }
+
+    /// Adds the column, unless it is there. Whoever puts an old copy of the service back does it again: a schema that
+    /// loses columns is another service to its replicas.
+    fn widen_service(&mut self) -> Check {
         let mut tx = self.server.begin(&mut self.chance).map_err(fail)?;
         let mut service: Service = tx.service().map_err(fail)?;
+        if service.schema_version > 1 {
+            return Ok(());
+        }
         service.schema_version += 1;
         for collection in &mut service.collections {
-            collection.fields.push(text_field("extra"));
+            let extra = Field {
+                default: Value::from("plain"),
+                ..text_field("extra")
+            };
+            collection.fields.push(extra);
         }
         tx.store_service(&service).map_err(fail)?;
         tx.commit().map_err(fail)?;
-        self.trace.note("a column is added");
-        self.observed(&Written::default())
+        self.oracle.ledger.widen(&service);
+        Ok(())
     }
 }

@@ -67,14 +67,6 @@ actions! {
     AddColumn = 1,
 }
 
-/// Actions that are not taken yet: see the open finds at the head of the simulator.
-const OFF: &[Action] = &[
-    Action::RestoreServer,
-    Action::RestoreFile,
-    Action::CloneFile,
-    Action::AddColumn,
-];
-
 /// A case in progress.
 pub struct World<'s> {
     pub chance: Chance,
@@ -127,11 +119,6 @@ impl<'s> World<'s> {
             ];
             if essential.contains(&ACTIONS[index].0) {
                 *weight = (*weight).max(ACTIONS[index].1);
-            }
-        }
-        for (index, (action, _)) in ACTIONS.iter().enumerate() {
-            if OFF.contains(action) {
-                weights[index] = 0;
             }
         }
         if !store.is_concurrent() {
@@ -622,7 +609,8 @@ impl<'s> World<'s> {
             Message::Up(party, session, request) => {
                 self.put_blobs()?;
                 if let Some(reply) = self.serve(party, &request, true)? {
-                    self.bag.push(Message::Down(party, session, reply));
+                    self.bag
+                        .push(Message::Down(party, session, Box::new(reply)));
                 }
                 Ok(())
             }
@@ -631,9 +619,9 @@ impl<'s> World<'s> {
                     return Ok(());
                 }
                 match party {
-                    Party::Native(at) => self.native_receive(at, reply),
+                    Party::Native(at) => self.native_receive(at, *reply),
                     Party::Foreign(at) => {
-                        self.foreign_receive(at, reply);
+                        self.foreign_receive(at, *reply);
                         Ok(())
                     }
                     Party::Online => Ok(()),

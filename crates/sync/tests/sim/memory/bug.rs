@@ -16,9 +16,19 @@ pub enum Bug {
     NoTouch,
     /// The last edits of foreign clients are not kept.
     LastEditForgotten,
+    /// A new history counts on from where the old one stood.
+    NoJump,
     // The server.
     /// Numbers of batches are not looked at.
     NoIdempotency,
+    /// A restored server goes on with its old history.
+    SameHistory,
+    /// A number that was used twice gets the first answer, whatever was sent.
+    CloneUnnoticed,
+    /// A download leaves out what the replica holds ahead of its cursor by generation, whatever stands there now.
+    HeldByGeneration,
+    /// A download takes what the replica holds ahead of its cursor for held even if it lies outside of the part.
+    HeldOutside,
     /// A download leaves out what this replica itself changed last.
     EchoByOrigin,
     /// A download looks at the present filter alone.
@@ -66,6 +76,11 @@ pub const ALL: &[(Bug, u64)] = &[
     (Bug::LosingEditNotStored, 25),
     (Bug::NoTouch, 100),
     (Bug::LastEditForgotten, 600),
+    (Bug::NoJump, 400),
+    (Bug::SameHistory, 200),
+    (Bug::CloneUnnoticed, 50),
+    (Bug::HeldByGeneration, 50),
+    (Bug::HeldOutside, 300),
     (Bug::NoIdempotency, 30),
     (Bug::EchoByOrigin, 25),
     (Bug::FilterByPresentAlone, 30),
@@ -75,8 +90,8 @@ pub const ALL: &[(Bug, u64)] = &[
     (Bug::SilentUndelete, 25),
     (Bug::HalfBatch, 25),
     (Bug::ClearAllOnReply, 25),
-    (Bug::ReceiptWithoutBatchCheck, 60),
-    (Bug::OldBaseAfterReceipt, 40),
+    (Bug::ReceiptWithoutBatchCheck, 400),
+    (Bug::OldBaseAfterReceipt, 100),
     (Bug::RejectedForgotten, 25),
     (Bug::ConflictForgotten, 25),
     (Bug::CursorBeforeRows, 100),
@@ -84,5 +99,5 @@ pub const ALL: &[(Bug, u64)] = &[
     (Bug::TheirsNotKept, 25),
     (Bug::ResyncKeepsRows, 25),
     (Bug::ResyncDropsEdits, 25),
-    (Bug::ReceiptsForgotten, 60),
+    (Bug::ReceiptsForgotten, 100),
 ];

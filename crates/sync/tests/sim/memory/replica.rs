@@ -39,6 +39,8 @@ pub enum FileEvent {
     Frozen(Arc<FrozenBatch>),
     /// A batch is no longer waiting for an answer.
     Unfrozen(Arc<FrozenBatch>),
+    /// The server's new history is followed: what it forgot is pending again.
+    NewHistory,
 }
 
 /// A replica file in memory. A clone is a copy of the file.
@@ -137,6 +139,9 @@ impl MemoryReplica {
             if spoil(bug, &mut self.file, &mut work, strikes) {
                 return Err(crash());
             }
+        }
+        if self.file.header.cursor.history != work.header.cursor.history {
+            self.events.push(FileEvent::NewHistory);
         }
         for (number, batch) in self.file.batches.iter() {
             if !work.batches.contains_key(number) {

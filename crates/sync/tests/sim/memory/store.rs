@@ -637,6 +637,9 @@ impl WriteTx for Transaction<'_> {
             .ancestors
             .push((state.head.history, state.head.generation));
         state.head.history = id;
+        if self.store.bug == Some(Bug::NoJump) {
+            return Ok(state.head);
+        }
         state.head.generation = Generation((state.head.generation.0 / STEP + 1) * STEP);
         // Bare generations that foreign clients kept are below it.
         state.head.floor = state.head.generation;

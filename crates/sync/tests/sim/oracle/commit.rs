@@ -11,7 +11,7 @@ use haversack_model::{
 };
 
 use super::{Check, Oracle, Seen};
-use crate::ground::{Key, all, short, tokens};
+use crate::ground::{Key, all, short, token_of, tokens};
 use crate::message::Party;
 use crate::server::{Asked, Written};
 
@@ -208,6 +208,10 @@ impl Oracle {
                 if stood {
                     continue;
                 }
+                let before = delta.old.as_ref().and_then(|old| token_of(&old.values[at]));
+                if let Some(before) = before {
+                    self.change(before, |mark| mark.followed_by = Some(token));
+                }
                 let count = self.ledger.applied.entry(token).or_default();
                 *count += 1;
                 if *count == 1 || self.is_exempt(token) {
@@ -386,7 +390,7 @@ impl Oracle {
                     return Err(format!("G6: the conflict about {name} has no cause"));
                 }
                 let own = mine.values.iter().any(|(&at, value)| {
-                    let token = crate::ground::token_of(&old.values[at]);
+                    let token = token_of(&old.values[at]);
                     *value != old.values[at]
                         && conflict.fields.contains(&field_name(at))
                         && token.is_some_and(|token| self.is_own(token, by.party))

@@ -34,7 +34,7 @@ fn sent_in(file: &File, token: u64) -> bool {
     edits.any(|(_, edit)| tokens_of(edit).contains(&token))
 }
 
-pub(super) fn tokens_of(edit: &Edit) -> Vec<u64> {
+pub fn tokens_of(edit: &Edit) -> Vec<u64> {
     match edit {
         Edit::Add { record, .. } => tokens(record).map(|(_, token)| token).collect(),
         Edit::Update { mine, .. } => mine.values.values().filter_map(token_of).collect(),
@@ -112,6 +112,7 @@ impl Local {
     pub fn observe(&mut self, oracle: &mut Oracle, file: &File, events: &[FileEvent]) -> Check {
         for event in events {
             match event {
+                FileEvent::NewHistory => self.take_up(file),
                 FileEvent::Frozen(batch) => {
                     self.frozen.insert(batch.number, self.edits);
                 }
@@ -132,6 +133,25 @@ impl Local {
             }
         }
         self.check(oracle, file)
+    }
+
+    /// What the server forgot is work again: to be shown, and to be given up by a decision alone.
+    fn take_up(&mut self, file: &File) {
+        self.edits += 1;
+        for (key, entry) in file.outbox.iter() {
+            let mine = self.mine.entry(key.clone()).or_default();
+            if entry.deleted {
+                mine.deleted.get_or_insert(self.edits);
+                continue;
+            }
+            let base = entry.base.as_ref().map(|(base, _)| base);
+            for (at, token) in file.rows.get(key).into_iter().flat_map(|row| tokens(row)) {
+                let was = base.and_then(|base| token_of(base.values.get(at)?));
+                if was != Some(token) {
+                    mine.fields.entry(at).or_insert((token, self.edits));
+                }
+            }
+        }
     }
 
     fn settle(

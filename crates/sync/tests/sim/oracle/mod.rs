@@ -10,13 +10,13 @@ mod rest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use haversack_model::{ConflictId, Generation, HistoryId, Record};
+use haversack_model::{ConflictId, Generation, HistoryId, Record, Service};
 
 use crate::ground::Key;
 use crate::message::Party;
 
 pub use commit::rows;
-pub use local::Local;
+pub use local::{Local, tokens_of};
 pub use rest::{check_equal, check_theirs, refused_tokens, server_view};
 
 /// What was found wrong.
@@ -40,8 +40,13 @@ pub struct Mark {
     pub exempt: bool,
     /// The server was restored after it was made.
     pub shaken: bool,
+    /// Its receipt or conflict went with a file that was replaced by an old copy, or a person decided about the record since:
+    /// a server that is restored, too, is not told of it again.
+    pub frail: bool,
     /// A foreign client was told that it was refused.
     pub refused: bool,
+    /// The token that was written over it last, by one who saw it.
+    pub followed_by: Option<u64>,
 }
 
 /// What the server has, as far as commits were seen. Restored together with the server.
@@ -54,6 +59,19 @@ pub struct Ledger {
     /// Tokens that a conflict holds.
     pub in_conflict: BTreeSet<u64>,
     pub conflicts: BTreeSet<ConflictId>,
+}
+
+impl Ledger {
+    /// Columns were added: every record has their default in them.
+    pub fn widen(&mut self, service: &Service) {
+        for (key, seen) in &mut self.view {
+            if let (Some(record), Some(shape)) = (&mut seen.record, service.collection(key.0)) {
+                let missing = shape.fields.iter().skip(record.values.len());
+                let defaults: Vec<_> = missing.map(|field| field.default.clone()).collect();
+                Arc::make_mut(record).values.extend(defaults);
+            }
+        }
+    }
 }
 
 /// A record as last seen.
@@ -86,7 +104,9 @@ impl Oracle {
             lost: false,
             exempt: false,
             shaken: false,
+            frail: false,
             refused: false,
+            followed_by: None,
         });
         self.marks.len() as u64 - 1
     }

@@ -42,15 +42,20 @@ impl Oracle {
     pub fn all_ended(&self, refused: &BTreeSet<u64>, told: &BTreeSet<u64>) -> Check {
         for (number, mark) in self.marks.iter().enumerate() {
             let token = number as u64;
+            let is_kept = |token: u64| {
+                self.is_applied(token)
+                    || self.ledger.in_conflict.contains(&token)
+                    || refused.contains(&token)
+                    || told.contains(&token)
+            };
             let is_asked = !matches!(mark.party, Party::Online);
             let ended = mark.superseded
                 || mark.lost
                 || mark.refused
-                || self.is_applied(token)
-                || self.ledger.in_conflict.contains(&token)
-                || refused.contains(&token)
-                || told.contains(&token)
-                || (mark.shaken && self.was_followed(mark, token));
+                || (mark.frail && mark.shaken)
+                || is_kept(token)
+                || (mark.shaken
+                    && (self.was_followed(mark, token) || self.followers(token).any(is_kept)));
             if is_asked && !ended {
                 return Err(format!(
                     "G1: e{token} of {} by {:?} was neither applied nor refused nor kept in a conflict",
@@ -60,6 +65,13 @@ impl Oracle {
             }
         }
         Ok(())
+    }
+
+    /// What was written over a token, one after the other: after a restore it may be sent again in its place.
+    fn followers(&self, token: u64) -> impl Iterator<Item = u64> {
+        let next = |token: &u64| self.marks.get(*token as usize)?.followed_by;
+        let all = self.marks.len();
+        std::iter::successors(next(&token), next).take(all)
     }
 
     /// After a restore only the last of a replica's edits of a field is sent again. A foreign client keeps nothing of
