@@ -45,6 +45,12 @@ pub(crate) enum Command {
     User(UserArgs),
     /// Load a GeoJSON or GeoPackage file into a service.
     Import(ImportArgs),
+    /// Make a collection of this server a copy of another server's.
+    Pull(PullArgs),
+    /// Say whether a collection equals another server's, and where it does not; changes nothing.
+    Compare(CompareArgs),
+    /// Say how far a job of a server is.
+    Job(JobArgs),
     /// Check a part of a feature service out into a GeoPackage file that works offline.
     Checkout(CheckoutArgs),
     /// Say what a replica file holds: edits that wait, conflicts, the last sync.
@@ -439,4 +445,96 @@ pub(crate) struct ConfigArgs {
     /// Data directory whose settings to show [default: the built-in values].
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+}
+
+/// A collection here and the one that it is compared with.
+#[derive(Debug, Args)]
+pub(crate) struct PullFrom {
+    /// Name of the collection here.
+    pub(crate) name: String,
+    /// The other server, such as tcp://primary:8529 or https://primary:8080.
+    #[arg(long, value_name = "URL", visible_alias = "with")]
+    pub(crate) from: String,
+    /// Database (service) at the other server.
+    #[arg(long, default_value = "_system")]
+    pub(crate) database: String,
+    /// Service here; made when it does not exist [default: of the same name].
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) into: Option<String>,
+    /// Name of the collection at the other server [default: the same].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) collection: Option<String>,
+    /// Compare the contents, too. Finds damage that no revision tells of; reads everything on both sides.
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Longest time that one request to the other server may take, in seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) max_wait: Option<u64>,
+    /// Data directory of this server, which may be running.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+impl PullFrom {
+    /// The service here.
+    pub(crate) fn service(&self) -> &str {
+        self.into.as_deref().unwrap_or(&self.database)
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  haversack pull test --from tcp://primary:8529 --data data                 the database is _system
+  haversack pull Trees --from https://primary:8080 --database Parks --into ParksCopy --data data
+  haversack pull test --from tcp://primary:8529 --dry-run --data data       says what would change
+
+The same command again costs what changed. Old documents stay until the new ones are proven equal to the primary's.")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are flags of a command line"
+)]
+pub(crate) struct PullArgs {
+    #[command(flatten)]
+    pub(crate) from: PullFrom,
+    /// Say what would be inserted, replaced and removed; change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Only what differs. Between two Haversacks that is always so.
+    #[arg(long)]
+    pub(crate) incremental: bool,
+    /// Start a job in the running server and print its id.
+    #[arg(long = "async", conflicts_with = "follow")]
+    pub(crate) detach: bool,
+    /// Go on after the first copy, and take over what changes, until stopped.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  haversack compare test --with tcp://primary:8529 --data data
+
+Exit code 0: equal; 3: something differs.")]
+pub(crate) struct CompareArgs {
+    #[command(flatten)]
+    pub(crate) with: PullFrom,
+    /// How many differences to list at most [default: 1000].
+    #[arg(long)]
+    pub(crate) list: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobArgs {
+    /// Its id.
+    pub(crate) id: uuid::Uuid,
+    /// Wait for its end.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Data directory of the server.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) data: PathBuf,
 }

@@ -53,7 +53,7 @@ pub(crate) fn client(url: &str, connect: &ConnectArgs) -> Result<Client> {
 }
 
 /// The credentials for a server. Says so if they would travel where others can read them.
-fn chosen(url: &str, connect: &ConnectArgs) -> Result<Credentials> {
+pub(crate) fn chosen(url: &str, connect: &ConnectArgs) -> Result<Credentials> {
     let origin = origin(url)?;
     let credentials = credentials::choose(connect, &origin)?;
     if !matches!(credentials, Credentials::Anonymous) && travels_readably(url) {

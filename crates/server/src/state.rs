@@ -45,6 +45,7 @@ pub struct Server {
     /// The published services.
     pub services: Services,
     pub(crate) cursors: Cursors,
+    pub(crate) pulls: crate::native::pull::Pulls,
     course: Course,
     marks: Marks,
     id: Uuid,
@@ -74,6 +75,7 @@ impl Server {
             accounts: Accounts::new(db.clone(), &config),
             course: Course::new(db.clone()),
             cursors: Cursors::new(&db)?,
+            pulls: crate::native::pull::Pulls::default(),
             grants: Grants::new(db.clone()),
             jobs: Arc::new(Jobs::new(db.clone(), &config)),
             files: Files::new(db, dir.files(), &config),

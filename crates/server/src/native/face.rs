@@ -11,7 +11,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use uuid::Uuid;
 
 use super::call::{Incoming, answer, body};
-use super::{admin, conflicts, files, openapi, prepare, replicas, services, sync};
+use super::{admin, conflicts, files, openapi, prepare, pull, replicas, services, sync};
 use crate::Server;
 
 type Shared = State<Arc<Server>>;
@@ -74,6 +74,8 @@ routes! {
     post "/v1/services/{service}/replicas/{replica}/decisions" exchange_decisions, "Closes conflicts that a replica decided; gives the decisions that stand.";
     put "/v1/services/{service}/replicas/{replica}/blobs/{sha256}" put_blob, "Stores the content of an attachment ahead of its batch.";
     get "/v1/services/{service}/replicas/{replica}/blobs/{sha256}" get_blob, "Content of an attachment that the replica may see.";
+    post "/v1/services/{service}/collections/{collection}/reconcile" reconcile, "Answers one question of a copy of the collection, in binary frames; see the module `reconcile` of the crate `sync`.";
+    post "/v1/services/{service}/collections/{collection}/pull" pull_collection, "Makes the collection a copy of another server's; gives a job.";
     get "/v1/services/{service}/conflicts" list_conflicts, "Conflicts of the caller's uploads; all of them for administrators.";
     post "/v1/services/{service}/conflicts/{conflict}" resolve, "Closes a conflict with a decision.";
     get "/v1/files/{file}" fetch_file, "A prepared file; supports ranges, and Want-Repr-Digest: sha-256.";
@@ -96,6 +98,7 @@ routes! {
 /// The native API of a server, and the runners of its jobs.
 pub(crate) fn router(server: &Arc<Server>) -> Router {
     prepare::register_runner(server);
+    pull::register_runner(server);
     services::register_runner(server);
     let limit =
         |bytes: u64| RequestBodyLimitLayer::new(usize::try_from(bytes).unwrap_or(usize::MAX));
@@ -135,6 +138,15 @@ async fn fetch_bytes(
     incoming: Incoming,
 ) -> Response {
     files::fetch_bytes(server, incoming, id, query).await
+}
+
+async fn reconcile(
+    State(server): Shared,
+    Path((service, collection)): Path<(String, String)>,
+    incoming: Incoming,
+    request: Request,
+) -> Response {
+    super::reconcile::answer(server, service, collection, incoming, request).await
 }
 
 async fn import(
@@ -218,6 +230,7 @@ with_body! {
     exchange_decisions(Path((service, id)) => OfReplica) |call, bytes| conflicts::exchange(call, &service, id, &bytes);
     put_blob(Path((service, id, hash)) => Path<(String, Uuid, String)>) |call, bytes| sync::put_blob(call, &service, id, &hash, &bytes);
     resolve(Path((service, conflict)) => Path<(String, Uuid)>) |call, bytes| conflicts::resolve(call, &service, conflict, &bytes);
+    pull_collection(Path((service, collection)) => Path<(String, String)>) |call, bytes| pull::start(call, &service, &collection, &bytes);
     add_user() |call, bytes| admin::add_user(call, &bytes);
     set_password(Path(user) => Named) |call, bytes| admin::set_password(call, &user, &bytes);
     set_grant() |call, bytes| admin::set_grant(call, &bytes);

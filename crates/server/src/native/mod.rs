@@ -4,6 +4,8 @@
 //! JSON throughout; batches and pages travel compressed (zstd). Errors are `application/problem+json` with `code`, `message`
 //! and `what`. The document at `/v1/openapi.json` describes every route.
 
+pub mod pull;
+pub mod reconcile_client;
 pub mod remote;
 pub mod wire;
 
@@ -18,6 +20,7 @@ mod files;
 mod openapi;
 mod prepare;
 mod problem;
+mod reconcile;
 mod replica_remote;
 mod replicas;
 mod services;

@@ -40,7 +40,7 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 pub use self::primary::SqlitePrimary;
-pub use self::secondary::SqliteSecondary;
+pub use self::secondary::{Change, Difference, SqliteSecondary};
 
 use self::connection::Linked;
 use self::read::SqliteRead;

@@ -1,0 +1,423 @@
+//! Makes a collection of this server a copy of one elsewhere: what the job `pull` does, and who may start it.
+//!
+//! A server connects to others only where its operator allowed that: by the list of endpoints, or by naming one on the command line of
+//! its own machine. Credentials for the other server stay in memory. A job that a restart cut off asks for them again and goes on
+//! where it was, since all that arrived is in the file.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::response::Response;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use haversack_model::host::JobRunner;
+use haversack_model::{
+    Collection, CollectionId, CollectionKind, Host as _, Job, Right, Service, Store as _,
+};
+use haversack_sqlite::SqliteStore;
+use haversack_sqlite::service::Difference;
+use haversack_sync::reconcile::{self, Base, Limits, Options, Secondary as _};
+
+use super::admin::job_info;
+use super::answer::{json, parse, unpack};
+use super::call::Call;
+use super::problem::{Problem, Result as Answer};
+use super::reconcile_client::Fetching;
+use super::remote::{Client, Credentials, Trust};
+use crate::accounts::OPERATOR;
+use crate::error::{Error, Result};
+use crate::{Server, clock};
+
+const KIND: &str = "pull";
+/// Most questions of one copy. Those that are asked again after a cut count, too.
+const MOST_ROUNDS: u32 = 100_000;
+/// Differences that a comparison lists, unless told otherwise.
+const LISTED: usize = 1000;
+
+/// What to copy from where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Request {
+    /// The other server: `tcp://`, `ssl://`, `http://` or `https://`, host and port.
+    pub from: String,
+    /// The service (database) there; that of the same name if empty.
+    pub database: String,
+    /// The collection there; that of the same name if empty.
+    pub collection: String,
+    /// Change nothing; say what would change.
+    pub dry_run: bool,
+    /// Compare contents, too: finds damage that no generation tells of. Reads everything on both sides.
+    pub deep: bool,
+    /// Seconds that one request may take.
+    pub max_wait_s: Option<u64>,
+    /// Do not check the other server's certificate.
+    pub insecure: bool,
+    /// How many differences a dry run lists.
+    pub list: Option<usize>,
+}
+
+/// Who asks at the other server.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Login {
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub password: String,
+    /// A token instead.
+    pub token: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Login({})", self.user)
+    }
+}
+
+impl Login {
+    fn credentials(&self) -> Credentials {
+        if !self.token.is_empty() {
+            Credentials::Token(self.token.clone())
+        } else if self.user.is_empty() {
+            Credentials::Anonymous
+        } else {
+            Credentials::Basic {
+                user: self.user.clone(),
+                password: self.password.clone(),
+            }
+        }
+    }
+}
+
+/// Body of a request for a job.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Asked {
+    /// What to copy.
+    #[serde(flatten)]
+    pub request: Request,
+    /// Who asks there.
+    #[serde(default)]
+    pub login: Login,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The service here.
+    pub service: String,
+    /// The collection here.
+    pub collection: String,
+    /// Whether the collection was made for it.
+    pub created: bool,
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// What the walk did, or would have done.
+    pub walk: reconcile::Report,
+    /// Of a dry run: the first that differ, by key.
+    pub differences: Vec<Difference>,
+    /// Whether there are more of them.
+    pub more: bool,
+}
+
+/// Copies under way, and logins of jobs.
+#[derive(Debug, Default)]
+pub(crate) struct Pulls {
+    running: Mutex<HashSet<(String, CollectionId)>>,
+    logins: Mutex<HashMap<Uuid, Login>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One copy at a time for each collection.
+struct Running<'a> {
+    pulls: &'a Pulls,
+    of: (String, CollectionId),
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        lock(&self.pulls.running).remove(&self.of);
+    }
+}
+
+impl Pulls {
+    fn begin(&self, service: &str, id: CollectionId) -> Result<Running<'_>> {
+        let of = (service.to_owned(), id);
+        if !lock(&self.running).insert(of.clone()) {
+            return Err(Error::invalid(
+                "pull",
+                "this collection is being synchronised already; wait for that to end",
+            ));
+        }
+        Ok(Running { pulls: self, of })
+    }
+}
+
+/// What a job needs; the login is named, not kept.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    request: Request,
+    collection: String,
+    login: Option<Uuid>,
+}
+
+/// Names the runner of these jobs.
+pub(super) fn register_runner(server: &Arc<Server>) {
+    let runner = Runner {
+        server: Arc::downgrade(server),
+    };
+    server.jobs.register(KIND, Arc::new(runner));
+}
+
+/// Starts a job that makes a collection a copy of another server's.
+pub(super) fn start(
+    call: &Call,
+    service: &str,
+    collection: &str,
+    body: &Bytes,
+) -> Answer<Response> {
+    if call.server.services.canonical(service).is_some() {
+        call.service(service, Right::Publish)?;
+    } else {
+        call.admin()?;
+    }
+    let asked: Asked = parse(&unpack(&call.headers, body, call.max_json())?)?;
+    // Whoever has the operator's token may read and write the data directory itself.
+    let is_operator = call.who.is_admin && call.who.name == OPERATOR;
+    if !is_operator && !call.server.allows_endpoint(&asked.request.from) {
+        return Err(Problem::forbidden(
+            "this server may not connect there; its operator can allow it with --allow-endpoint",
+        ));
+    }
+    let login = asked
+        .login
+        .credentials_given()
+        .then(crate::secret::random_uuid);
+    if let Some(id) = login {
+        lock(&call.server.pulls.logins).insert(id, asked.login);
+    }
+    let stored = Stored {
+        request: asked.request,
+        collection: collection.to_owned(),
+        login,
+    };
+    let stored = serde_json::to_string(&stored).expect("names and numbers are JSON");
+    let job = call.server.start_job(KIND, &call.who, service, stored)?;
+    let mut response = json(&job_info(&job))?;
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+impl Login {
+    fn credentials_given(&self) -> bool {
+        !self.user.is_empty() || !self.token.is_empty()
+    }
+}
+
+#[derive(Debug)]
+struct Runner {
+    server: Weak<Server>,
+}
+
+impl JobRunner for Runner {
+    fn run(
+        &self,
+        job: &Job,
+        progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    ) -> std::result::Result<String, String> {
+        let server = self.server.upgrade().ok_or("the server is stopping")?;
+        let stored: Stored =
+            serde_json::from_str(&job.request).map_err(|error| error.to_string())?;
+        let login = match stored.login {
+            None => Login::default(),
+            Some(id) => lock(&server.pulls.logins).remove(&id).ok_or(
+                "the server was restarted, and credentials are not kept on disk; ask again: what arrived is kept",
+            )?,
+        };
+        let done = run(
+            &server,
+            &job.service,
+            &stored.collection,
+            &stored.request,
+            &login,
+            progress,
+        );
+        match done {
+            Ok(report) => serde_json::to_string(&report).map_err(|error| error.to_string()),
+            Err(error) => {
+                tracing::error!(%error, job = %job.id, "a collection could not be copied");
+                Err(error.to_string())
+            }
+        }
+    }
+}
+
+/// Makes a collection of this server a copy of another server's.
+///
+/// # Errors
+/// Whatever keeps it from being proven equal. The collection is as it was then.
+pub fn run(
+    server: &Server,
+    service: &str,
+    name: &str,
+    request: &Request,
+    login: &Login,
+    progress: &mut dyn FnMut(&str, u64, Option<u64>),
+) -> Result<Report> {
+    progress("asking the other server", 0, None);
+    let there = There::find(service, name, request, login)?;
+    let (store, id, created) = here(server, service, name, request.dry_run, &there.definition)?;
+    let _running = server.pulls.begin(service, id)?;
+    let mut copy = store.secondary(id, clock::now())?;
+    let how = Fetching {
+        options: Options {
+            dry_run: request.dry_run,
+            deep: request.deep,
+            limits: Limits {
+                max_rounds: MOST_ROUNDS,
+                ..Limits::default()
+            },
+        },
+        max_wait: request.max_wait_s.map(Duration::from_secs),
+    };
+    let walk = there.client.fetch_collection(
+        &there.service,
+        &there.definition.name,
+        &mut copy,
+        &how,
+        &mut |walk| {
+            let documents = walk.inserted + walk.replaced + walk.removed + walk.dropped;
+            let text = format!("fetched {} kB", walk.bytes_received / 1000);
+            progress(&text, documents, None);
+        },
+    )?;
+    let (mut differences, mut more) = (Vec::new(), false);
+    if request.dry_run {
+        let most = request.list.unwrap_or(LISTED);
+        differences = copy.differences(most.saturating_add(1))?;
+        more = differences.len() > most;
+        differences.truncate(most);
+        copy.begin(Base::Kept)?;
+    }
+    Ok(Report {
+        service: service.to_owned(),
+        collection: name.to_owned(),
+        created,
+        dry_run: request.dry_run,
+        walk,
+        differences,
+        more,
+    })
+}
+
+/// The collection at the other server.
+struct There {
+    client: Client,
+    service: String,
+    definition: Collection,
+}
+
+impl There {
+    fn find(service: &str, name: &str, request: &Request, login: &Login) -> Result<Self> {
+        let trust = Trust {
+            ca: None,
+            insecure: request.insecure,
+        };
+        let client = Client::new(&web_url(&request.from), login.credentials(), &trust)?;
+        let found = client.discover().map_err(|error| match error {
+            haversack_model::Error::Network(cause) => Error::invalid(
+                request.from.as_str(),
+                format!("it cannot be reached ({cause})"),
+            ),
+            other => other.into(),
+        })?;
+        if found.is_none() {
+            return Err(Error::invalid(
+                request.from.as_str(),
+                "no Haversack answers there",
+            ));
+        }
+        let or = |given: &str, same: &str| if given.is_empty() { same } else { given }.to_owned();
+        let service = or(&request.database, service);
+        let wanted = or(&request.collection, name);
+        let definition = client.service(&service)?.service;
+        let found = definition.collection_named(&wanted).cloned();
+        let definition = found.ok_or_else(|| {
+            Error::invalid(
+                request.from.as_str(),
+                format!("its service {service:?} has no collection {wanted:?}"),
+            )
+        })?;
+        Ok(Self {
+            client,
+            service,
+            definition,
+        })
+    }
+}
+
+/// The URL of an endpoint, whose scheme may be one of ArangoDB's.
+fn web_url(endpoint: &str) -> String {
+    for (own, web) in [
+        ("tcp://", "http://"),
+        ("http+tcp://", "http://"),
+        ("ssl://", "https://"),
+        ("http+ssl://", "https://"),
+    ] {
+        if let Some(rest) = endpoint.strip_prefix(own) {
+            return format!("{web}{rest}");
+        }
+    }
+    endpoint.to_owned()
+}
+
+/// The collection here, made if need be. Whether it was made.
+fn here(
+    server: &Server,
+    service: &str,
+    name: &str,
+    dry_run: bool,
+    there: &Collection,
+) -> Result<(Arc<SqliteStore>, CollectionId, bool)> {
+    let store = match server.services.store(service) {
+        Some(store) => store,
+        None if dry_run => return Err(missing("service", service)),
+        None => server
+            .services
+            .create(&Service::of_documents(service), |_store| Ok(()))?,
+    };
+    let mut tx = store.begin_write(clock::now())?;
+    let mut definition = tx.service()?;
+    if let Some(found) = definition.collection_named(name) {
+        let id = found.id;
+        drop(tx);
+        return Ok((store, id, false));
+    }
+    if dry_run {
+        return Err(missing("collection", name));
+    }
+    let edges = there.kind == CollectionKind::Documents { edges: true };
+    let mut made = definition.new_documents(name, edges)?;
+    if there.is_documents() {
+        made.indexes.clone_from(&there.indexes);
+        made.properties.clone_from(&there.properties);
+    }
+    let id = made.id;
+    definition.collections.push(made);
+    tx.store_service(&definition)?;
+    tx.commit()?;
+    Ok((store, id, true))
+}
+
+fn missing(what: &'static str, name: &str) -> Error {
+    Error::Missing {
+        what,
+        name: name.to_owned(),
+    }
+}
