@@ -15,8 +15,8 @@ use crate::wire::errors::ErrorNum;
 pub(crate) fn dispatch(call: &Call, words: &[&str]) -> Result<Answer> {
     match (&call.method, words) {
         (&Method::GET, []) => {
-            call.require_system()?;
             call.require_admin()?;
+            call.require_system()?;
             let mut names = call.host().service_names();
             if !names.iter().any(|name| name == SYSTEM) {
                 names.insert(0, SYSTEM.to_owned());
@@ -51,8 +51,8 @@ pub(crate) fn dispatch(call: &Call, words: &[&str]) -> Result<Answer> {
 }
 
 fn create(call: &Call) -> Result<Answer> {
-    call.require_system()?;
     call.require_admin()?;
+    call.require_system()?;
     let body = call.object()?;
     let name = body.get("name").and_then(Value::as_str).unwrap_or_default();
     let fits = (1..=64).contains(&name.len())
@@ -81,8 +81,8 @@ fn create(call: &Call) -> Result<Answer> {
 }
 
 fn remove(call: &Call, name: &str) -> Result<Answer> {
-    call.require_system()?;
     call.require_admin()?;
+    call.require_system()?;
     if name == SYSTEM {
         return Err(Problem::told(
             ErrorNum::Forbidden,

@@ -18,6 +18,13 @@ pub(crate) const VERSION: &str = "3.11.0";
 /// Runs the operation that a route names.
 pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
     let words = call.route.words();
+    // Who is nobody and has no rights learns not even what is wrong with the request.
+    if call.principal.is_anonymous() && words.first() != Some(&"_open") {
+        let access = call.host().access(&call.principal, &call.route.database);
+        if !access.allows(Right::Read) {
+            return Err(Problem::Unauthorized);
+        }
+    }
     match words.as_slice() {
         ["_open", "auth"] => login::open_auth(call),
         ["_api" | "_admin", "version"] => version(call),

@@ -31,7 +31,7 @@ pub(super) fn fetch(
     primary.forget_keys(&id);
     staged?;
     (order.progress)(&format!("updating collection '{name}'"));
-    target.merge(order, found, |tx| {
+    target.merge(order, found, false, |tx| {
         let ours = tx.count(target.id)?;
         if ours == count {
             return Ok(true);

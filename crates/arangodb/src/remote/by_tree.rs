@@ -8,12 +8,13 @@ use haversack_model::documents::{DocumentRead, key_of};
 use haversack_model::{CollectionId, Revision};
 use serde_json::json;
 
+use super::copy;
 use super::primary::{Found, ON, Primary};
 use super::stage::Stage;
 use super::target::Target;
 use super::{Error, Order, Result};
 use crate::wire::revision;
-use crate::wire::tree::Tree;
+use crate::wire::tree::{Digest, Tree};
 
 /// Documents that are asked for at once.
 const PART: usize = 5000;
@@ -21,6 +22,8 @@ const PART: usize = 5000;
 const ROUNDS: u32 = 3;
 
 /// Makes one collection equal to the primary's.
+///
+/// Where that does not come out, as documents here and there were given the same revisions, all of it is copied.
 pub(super) fn fetch(
     order: &Order<'_>,
     primary: &Primary<'_>,
@@ -29,9 +32,9 @@ pub(super) fn fetch(
 ) -> Result<()> {
     let name = &found.parameters.name;
     (order.progress)(&format!("comparing collection '{name}' by revisions"));
-    let theirs = primary.tree(name)?;
+    let (theirs, digest) = primary.tree(name)?;
     for _ in 0..ROUNDS {
-        let Some(ours) = local_tree(order.store.read_documents()?.as_ref(), target.id)? else {
+        let Some((ours, _)) = local_tree(order.store.read_documents()?.as_ref(), target.id)? else {
             return super::by_keys::fetch(order, primary, found, target);
         };
         let Ok(ranges) = ours.differences(&theirs) else {
@@ -41,22 +44,24 @@ pub(super) fn fetch(
             stage_differences(order, primary, found, target, &ranges)?;
         }
         (order.progress)(&format!("updating collection '{name}'"));
-        let is_done = target.merge(order, found, |tx| {
-            let merged = local_tree(tx, target.id)?;
-            Ok(merged.is_some_and(|merged| {
-                merged
-                    .differences(&theirs)
-                    .is_ok_and(|ranges| ranges.is_empty())
-            }))
+        let is_done = target.merge(order, found, false, |tx| {
+            let Some((merged, merged_digest)) = local_tree(tx, target.id)? else {
+                return Ok(false);
+            };
+            let is_equal = merged
+                .differences(&theirs)
+                .is_ok_and(|ranges| ranges.is_empty());
+            Ok(is_equal
+                && digest
+                    .as_ref()
+                    .is_none_or(|digest| *digest == merged_digest.text()))
         })?;
         if is_done {
             return Ok(());
         }
         clear(order, target.id)?;
     }
-    Err(Error::invalid(format!(
-        "what the leader sent of {name:?} is not what its revisions say"
-    )))
+    copy::full(order, primary, found, target)
 }
 
 fn clear(order: &Order<'_>, collection: CollectionId) -> Result<()> {
@@ -67,19 +72,21 @@ fn clear(order: &Order<'_>, collection: CollectionId) -> Result<()> {
 }
 
 /// The tree of what is here; `None` if it has none, as revisions repeat or are too far apart.
-fn local_tree(tx: &dyn DocumentRead, collection: CollectionId) -> Result<Option<Tree>> {
-    let (mut tree, mut last, mut is_fit) = (Tree::default(), None, true);
+fn local_tree(tx: &dyn DocumentRead, collection: CollectionId) -> Result<Option<(Tree, Digest)>> {
+    let (mut tree, mut digest) = (Tree::default(), Digest::default());
+    let (mut last, mut is_fit) = (None, true);
     tx.revisions(
         collection,
         Revision(0),
         Revision(i64::MAX as u64),
-        &mut |revision, _| {
+        &mut |revision, id| {
+            digest.add(&key_of(&id), revision.0);
             is_fit &= last != Some(revision) && tree.add(revision.0).is_ok();
             last = Some(revision);
             ON
         },
     )?;
-    Ok(is_fit.then_some(tree))
+    Ok(is_fit.then_some((tree, digest)))
 }
 
 fn stage_differences(

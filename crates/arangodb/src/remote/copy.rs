@@ -71,7 +71,7 @@ pub(super) fn full(
         )));
     }
     (order.progress)(&format!("replacing collection '{name}'"));
-    target.merge(order, found, |tx| {
+    target.merge(order, found, true, |tx| {
         // The same key twice in a dump would be one document here.
         let count = tx.count(target.id)?;
         if tree.is_some() && count != documents {
@@ -95,7 +95,7 @@ fn expected_count(
         match primary.tree(name) {
             Err(error) if error.is_unsupported() => {}
             Err(error) => return Err(error),
-            Ok(theirs) => {
+            Ok((theirs, _)) => {
                 let is_equal = theirs
                     .differences(tree)
                     .is_ok_and(|ranges| ranges.is_empty());

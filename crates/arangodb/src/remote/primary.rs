@@ -255,14 +255,16 @@ impl<'a> Primary<'a> {
         }
     }
 
-    /// The revision tree of a collection.
-    pub(super) fn tree(&self, name: &str) -> Result<Tree> {
+    /// The revision tree of a collection; from another Haversack with the digest of who has which revision.
+    pub(super) fn tree(&self, name: &str) -> Result<(Tree, Option<String>)> {
         let path = format!(
             "/_api/replication/revisions/tree?{}&onlyPopulated=true",
             self.of(name)
         );
         let body = parse("the revision tree", &self.get("the revision tree", &path)?)?;
-        Tree::from_json(&body).map_err(|error| Error::invalid(error.to_string()))
+        let tree = Tree::from_json(&body).map_err(|error| Error::invalid(error.to_string()))?;
+        let digest = body.get("digest").and_then(Value::as_str);
+        Ok((tree, digest.map(str::to_owned)))
     }
 
     fn of(&self, name: &str) -> String {

@@ -115,11 +115,13 @@ impl Target {
         }
     }
 
-    /// Merges the stage and takes over the definition, in one transaction. `proof` looks at the result before it counts.
+    /// Merges the stage and takes over the definition, in one transaction. With `whole` the stage is all that is left.
+    /// `proof` looks at the result before it counts.
     pub(super) fn merge(
         &self,
         order: &Order<'_>,
         found: &Found,
+        whole: bool,
         proof: impl FnOnce(&dyn DocumentRead) -> Result<bool>,
     ) -> Result<bool> {
         let indexes = read_indexes(order, found);
@@ -135,7 +137,7 @@ impl Target {
             });
         })?;
         tx.store_service(&service)?;
-        tx.merge_stage(self.id, self.way == Way::Full)?;
+        tx.merge_stage(self.id, whole)?;
         self.alter(&mut service, |collection| {
             for new in &indexes {
                 if !collection.indexes.iter().any(|known| is_equal(known, new)) {

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
+use xxhash_rust::xxh64::Xxh64;
 
 use super::revision;
 
@@ -32,6 +33,24 @@ pub struct Tree {
     origin: u64,
     total: Node,
     buckets: Vec<Node>,
+}
+
+/// What a tree does not see: which document has which revision. Two servers may give the same revision to two documents in the same
+/// millisecond.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest(u64);
+
+impl Digest {
+    /// Adds a document.
+    pub fn add(&mut self, key: &str, revision: u64) {
+        let mut hasher = Xxh64::new(revision);
+        hasher.update(key.as_bytes());
+        self.0 = self.0.wrapping_add(hasher.digest());
+    }
+    /// As it stands on the wire.
+    pub fn text(&self) -> String {
+        self.0.to_string()
+    }
 }
 
 /// Why a tree cannot be built, read or compared.
@@ -211,8 +230,9 @@ impl Tree {
         self.buckets[((low - self.min) / self.bucket_width()) as usize]
     }
 
-    /// The tree as JSON; `only_populated` writes empty buckets as runs to skip.
-    pub fn to_json(&self, only_populated: bool) -> String {
+    /// The tree as JSON; `only_populated` writes empty buckets as runs to skip. `digest` is a member of our own, which others
+    /// ignore.
+    pub fn to_json(&self, only_populated: bool, digest: &Digest) -> String {
         let mut out = format!(
             r#"{{"version":1,"maxDepth":{DEPTH},"rangeMin":"{}","rangeMax":"{}","initialRangeMin":"{}","count":{},"hash":{},"nodes":["#,
             revision::encode(self.min),
@@ -247,7 +267,7 @@ impl Tree {
                 let _ = write!(out, "{part}");
             }
         }
-        out.push_str("]}");
+        let _ = write!(out, r#"],"digest":"{}"}}"#, digest.text());
         out
     }
 

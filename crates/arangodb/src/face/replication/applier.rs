@@ -151,8 +151,8 @@ pub(super) fn state(call: &Call) -> Result<Answer> {
 
 /// `GET applier-state-all`.
 pub(super) fn state_all(call: &Call) -> Result<Answer> {
-    call.require_system()?;
     call.require_admin()?;
+    call.require_system()?;
     let names: Vec<String> = call.face.appliers.lock().keys().cloned().collect();
     let all = names.into_iter().map(|name| {
         let state = told(call, &name);

@@ -4,6 +4,7 @@
 
 use std::ops::ControlFlow;
 
+use haversack_model::documents::key_of;
 use haversack_model::{Collection, GlobalId, Revision};
 use serde_json::{Value, json};
 
@@ -15,7 +16,8 @@ use super::batch;
 use super::snapshot::Snapshot;
 use crate::known;
 use crate::wire::errors::ErrorNum;
-use crate::wire::{revision, tree::Tree};
+use crate::wire::revision;
+use crate::wire::tree::{Digest, Tree};
 
 /// Revisions in one answer.
 const MAX_REVISIONS: usize = 65_536;
@@ -52,10 +54,11 @@ fn unsupported() -> Problem {
 
 /// `GET revisions/tree`, and `POST`, which has nothing to rebuild: the tree is made from the data each time.
 pub(super) fn tree(call: &Call, is_rebuild: bool) -> Result<Answer> {
-    let tree = with_snapshot(call, |snapshot, _, _| {
-        let mut tree = Tree::default();
+    let (tree, digest) = with_snapshot(call, |snapshot, _, _| {
+        let (mut tree, mut digest) = (Tree::default(), Digest::default());
         let (mut last, mut is_supported) = (None, true);
-        snapshot.revisions(Revision(0), LAST, &mut |revision, _| {
+        snapshot.revisions(Revision(0), LAST, &mut |revision, id| {
+            digest.add(&key_of(id), revision.0);
             is_supported = last != Some(revision) && tree.add(revision.0).is_ok();
             last = Some(revision);
             if is_supported {
@@ -65,7 +68,7 @@ pub(super) fn tree(call: &Call, is_rebuild: bool) -> Result<Answer> {
             }
         })?;
         if is_supported {
-            Ok(tree)
+            Ok((tree, digest))
         } else {
             Err(unsupported())
         }
@@ -74,7 +77,10 @@ pub(super) fn tree(call: &Call, is_rebuild: bool) -> Result<Answer> {
         return Ok(Answer::empty(204));
     }
     let only_populated = call.flag("onlyPopulated", false);
-    Ok(Answer::json_text(200, tree.to_json(only_populated)))
+    Ok(Answer::json_text(
+        200,
+        tree.to_json(only_populated, &digest),
+    ))
 }
 
 fn read_revision(value: &Value) -> Result<Revision> {

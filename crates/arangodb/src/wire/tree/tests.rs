@@ -53,7 +53,7 @@ fn a_revision_that_no_range_reaches_is_told() {
 #[test]
 fn the_text_skips_empty_buckets_and_keeps_exact_numbers() {
     let tree = tree(&[ORIGIN, ORIGIN + 64, ORIGIN + 3 * 64, ORIGIN + 9 * 64]);
-    let text = tree.to_json(true);
+    let text = tree.to_json(true, &Digest::default());
     let (one, skip) = (hash(ORIGIN + 64), "{},");
     assert!(
         text.contains(&format!(r#"{{"count":1,"hash":{one}}},{skip}"#)),
@@ -65,7 +65,7 @@ fn the_text_skips_empty_buckets_and_keeps_exact_numbers() {
         "{text}"
     );
     assert!(text.len() < 600, "{}", text.len());
-    let whole = tree.to_json(false);
+    let whole = tree.to_json(false, &Digest::default());
     assert_eq!(whole.matches(r#""count""#).count(), BUCKETS + 1);
     for text in [text, whole] {
         let value = serde_json::from_str(&text).unwrap();
@@ -75,7 +75,9 @@ fn the_text_skips_empty_buckets_and_keeps_exact_numbers() {
 
 #[test]
 fn a_tree_that_does_not_add_up_is_refused() {
-    let good: Value = serde_json::from_str(&tree(&[at(2025), at(2026)]).to_json(true)).unwrap();
+    let good: Value =
+        serde_json::from_str(&tree(&[at(2025), at(2026)]).to_json(true, &Digest::default()))
+            .unwrap();
     assert!(Tree::from_json(&good).is_ok());
     for (name, value) in [
         ("version", Value::from(2)),
@@ -148,4 +150,22 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_digest_tells_who_has_which_revision() {
+    let digest = |pairs: &[(&str, u64)]| {
+        let mut digest = Digest::default();
+        for (key, revision) in pairs {
+            digest.add(key, *revision);
+        }
+        digest
+    };
+    let one = digest(&[("a", 1), ("b", 2)]);
+    assert_eq!(
+        one,
+        digest(&[("b", 2), ("a", 1)]),
+        "the order does not matter"
+    );
+    assert_ne!(one, digest(&[("a", 2), ("b", 1)]), "but the pairs do");
 }

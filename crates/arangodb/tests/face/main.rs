@@ -1,0 +1,14 @@
+//! The face over real stores, and the secondary against it: request by request, and with a primary that lies, falls silent or dies.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod access;
+mod faults;
+mod host;
+mod protocol;
+mod sync;
+mod web;
