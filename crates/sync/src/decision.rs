@@ -6,11 +6,11 @@
 
 use haversack_model::conflict::Decided;
 use haversack_model::{
-    Collection, Conflict, ConflictId, Principal, ReadTx, Record, Replica, Result, Timestamp,
-    WriteTx,
+    Changes, Collection, Conflict, ConflictId, Edit, Principal, ReadTx, Record, Replica, Result,
+    Timestamp, WriteTx,
 };
 
-use crate::merge::take_fields;
+use crate::merge::{take_fields, widen};
 
 /// What can have been decided.
 pub const KEPT: [&str; 5] = ["mine", "theirs", "base", "stored", "edited"];
@@ -47,6 +47,51 @@ pub fn decide_for(
         }
     }
     record
+}
+
+/// The online edit that makes a decision for `wanted` (`None`: the deletion) true on the server; `None` if it is already.
+///
+/// # Errors
+/// The store's.
+pub fn edit_for(
+    tx: &dyn ReadTx,
+    conflict: &Conflict,
+    wanted: Option<&Record>,
+    is_edited: bool,
+) -> Result<Option<Edit>> {
+    let global_id = conflict.global_id.clone();
+    let now = tx.record(conflict.collection, &global_id)?;
+    Ok(match (wanted, now) {
+        (None, None) => None,
+        (None, Some(_)) => Some(Edit::Delete {
+            global_id,
+            base: None,
+        }),
+        (Some(chosen), None) => {
+            let record = Record {
+                global_id,
+                object_id: None,
+                ..chosen.clone()
+            };
+            Some(Edit::Add {
+                record,
+                undelete: true,
+            })
+        }
+        (Some(chosen), Some(now)) => {
+            let shape = tx.collection(conflict.collection)?;
+            let mut chosen = chosen.clone();
+            // The version may be of an older shape.
+            widen(&mut chosen, &shape);
+            let record = decide_for(&shape, conflict, &now.record, &chosen, is_edited);
+            let mine = Changes::between(&now.record, &record);
+            (!mine.is_empty()).then_some(Edit::Update {
+                global_id,
+                mine,
+                base: None,
+            })
+        }
+    })
 }
 
 /// The server's side of an exchange: closes the conflicts that a replica decided, where they are still open, and gives the

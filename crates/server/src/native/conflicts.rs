@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use haversack_model::store::Flow;
 use haversack_model::{
-    Access, Changes, Conflict, ConflictId, Edit, Outcome, Policy, ReadTx, Record, ReplicaId,
-    Resolution, Right,
+    Access, Conflict, ConflictId, Edit, Outcome, Policy, ReadTx, Record, ReplicaId, Resolution,
+    Right,
 };
-use haversack_sync::decision::{self, decide_for};
+use haversack_sync::decision;
 use haversack_sync::{Ids, Uploader, apply_edits, register};
 
 use super::answer::{json, packed, parse, unpack};
@@ -128,32 +128,7 @@ fn edit_for(tx: &dyn ReadTx, conflict: &Conflict, decision: &Decision) -> Result
             return Err(Problem::bad("keep", message));
         }
     };
-    let global_id = conflict.global_id.clone();
-    let now = tx.record(conflict.collection, &global_id)?;
-    Ok(match (wanted, now) {
-        (None, None) => None,
-        (None, Some(_)) => Some(Edit::Delete {
-            global_id,
-            base: None,
-        }),
-        (Some(mut record), None) => {
-            record.global_id = global_id;
-            record.object_id = None;
-            Some(Edit::Add {
-                record,
-                undelete: true,
-            })
-        }
-        (Some(chosen), Some(now)) => {
-            let shape = tx.collection(conflict.collection)?;
-            let is_edited = decision.keep == "edited";
-            let record = decide_for(&shape, conflict, &now.record, &chosen, is_edited);
-            let mine = Changes::between(&now.record, &record);
-            (!mine.is_empty()).then_some(Edit::Update {
-                global_id,
-                mine,
-                base: None,
-            })
-        }
-    })
+    let is_edited = decision.keep == "edited";
+    let edit = decision::edit_for(tx, conflict, wanted.as_ref(), is_edited)?;
+    Ok(edit)
 }

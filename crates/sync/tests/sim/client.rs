@@ -6,15 +6,15 @@ use haversack_model::local::{FrozenBatch, LocalReplica, ReplicaHeader};
 use haversack_model::remote::{BatchReply, RemoteChange};
 use haversack_model::{
     BlobHash, CollectionId, Edit, Error, Generation, GlobalId, Outcome, Record, ReplicaTx, Result,
-    SyncState, Theirs, Timestamp,
+    Theirs, Timestamp,
 };
-use haversack_sync::client::{self, Choice};
+use haversack_sync::client;
 
-use crate::ground::{Key, short, token_of, tokens};
+use crate::ground::{Key, short, token_of};
 use crate::memory::SharedReplica;
 use crate::memory::bug::Bug;
 use crate::message::{Message, Party, Refusal, Reply, Request};
-use crate::oracle::{Check, Local, Mark, tokens_of};
+use crate::oracle::{Check, Local, tokens_of};
 use crate::people::{Deed, deed};
 use crate::sometimes::Rare;
 use crate::world::World;
@@ -304,6 +304,7 @@ impl World<'_> {
                 refusal,
                 batch,
             } => self.native_refused(at, &asked, refusal, batch.as_ref()),
+            Reply::Decided { asked, stand } => self.native_told(at, &asked, &stand),
             Reply::Exchanged(_) | Reply::Outdated { .. } | Reply::Done => Ok(()),
         }
     }
@@ -528,100 +529,6 @@ impl World<'_> {
         if !self.natives[at].file.file().outbox.is_empty() {
             self.seen.saw(Rare::ResyncWithUnsent);
         }
-    }
-
-    /// A person decides: about a conflict, to give edits up, or to try refused ones again.
-    pub fn native_decide(&mut self, at: usize) -> Check {
-        match self.chance.below(4) {
-            0 | 1 => return self.native_resolve(at),
-            2 => return self.native_give_up(at),
-            _ => {}
-        }
-        self.trace.note(&format!("n{at} tries refused edits again"));
-        self.step(at, |tx, _| client::retry(tx))?;
-        Ok(())
-    }
-
-    fn native_give_up(&mut self, at: usize) -> Check {
-        let idle: Vec<Key> = self.natives[at]
-            .file
-            .file()
-            .outbox
-            .iter()
-            .filter(|(_, entry)| entry.batch.is_none())
-            .map(|(key, _)| key.clone())
-            .collect();
-        match self.chance.pick(&idle).cloned() {
-            Some(key) => self.native_discard(at, &key),
-            None => Ok(()),
-        }
-    }
-
-    pub fn native_discard(&mut self, at: usize, key: &Key) -> Check {
-        self.trace
-            .note(&format!("n{at} gives up its edits of {}", short(key)));
-        // The person decides even if the program is killed and asked again.
-        self.natives[at].local.give_up(&mut self.oracle, key);
-        let done = self.step(at, |tx, _| client::discard(tx, key.0, &key.1))?;
-        if let Stepped::Killed = done {
-            let calm = std::mem::replace(&mut self.calm, true);
-            self.step(at, |tx, _| client::discard(tx, key.0, &key.1))?;
-            self.calm = calm;
-        }
-        self.seen.saw(Rare::Discarded);
-        Ok(())
-    }
-
-    fn native_resolve(&mut self, at: usize) -> Check {
-        let open: Vec<_> = self.natives[at]
-            .file
-            .file()
-            .conflicts
-            .values()
-            .filter(|conflict| conflict.resolution.is_none())
-            .cloned()
-            .collect();
-        let Some(conflict) = self.chance.pick(&open).cloned() else {
-            return Ok(());
-        };
-        let key = (conflict.collection, conflict.global_id.clone());
-        let entry = self.natives[at].file.file().outbox.get(&key).cloned();
-        if entry.is_some_and(|entry| entry.state == SyncState::Uploading) {
-            return Ok(());
-        }
-        let choice = match (self.chance.below(3), &conflict.base) {
-            (0, _) => Choice::Mine,
-            (1, Some(_)) => Choice::Base,
-            _ => Choice::Theirs,
-        };
-        self.trace
-            .note(&format!("n{at} decides about {}: {choice:?}", short(&key)));
-        for version in [&conflict.base, &conflict.mine, &conflict.theirs] {
-            for (_, token) in version.iter().flat_map(tokens) {
-                self.oracle.change(token, |mark| mark.exempt = true);
-            }
-        }
-        // It left: what this client did to it since the conflict is as unknown to it as what others did.
-        let has_left = !self.natives[at].file.file().rows.contains_key(&key);
-        let own = |mark: &Mark| mark.party == Party::Native(at) && mark.key == key;
-        for mark in self.oracle.marks.iter_mut().filter(|mark| own(mark)) {
-            mark.exempt |= has_left;
-            // A server that is put back is told the decision, not what came before it.
-            mark.frail = true;
-        }
-        self.natives[at].local.give_up(&mut self.oracle, &key);
-        let calm = std::mem::replace(&mut self.calm, true);
-        self.step(at, |tx, now| {
-            client::resolve(tx, conflict.id, choice, "someone", now)
-        })?;
-        self.calm = calm;
-        let entry = self.natives[at].file.file().outbox.get(&key).cloned();
-        if entry.is_some_and(|entry| entry.deleted) {
-            let made = self.oracle.marks.len() as u64;
-            self.oracle.deletions.push((Party::Native(at), key, made));
-        }
-        self.seen.saw(Rare::Resolved);
-        Ok(())
     }
 
     pub fn up(&mut self, party: Party, request: Request) {

@@ -9,16 +9,21 @@
 //! | `HAVERSACK_SIM_SECONDS=n` | after the fixed seeds runs fresh ones for so long |
 //! | `HAVERSACK_SIM_FROM=n` | the first of the fresh seeds |
 //! | `HAVERSACK_SIM_ALL=1` | goes on after a failure, and lists all of them at the end |
+//!
+//! Not simulated yet: the same world over the store on SQLite, and over real replica files.
 #![allow(unreachable_pub, reason = "a test program is its own outside")]
 
 mod case;
 mod chance;
+mod checkout;
 mod client;
+mod decide;
 mod foreign;
 mod ground;
 #[allow(dead_code, reason = "the tests of the core use more of it")]
 mod memory;
 mod message;
+mod online;
 mod oracle;
 mod people;
 mod remote;
@@ -27,6 +32,7 @@ mod run;
 mod serve;
 mod server;
 mod sometimes;
+mod spoilt;
 mod trace;
 mod upkeep;
 mod world;

@@ -1,8 +1,11 @@
 //! What travels between clients and the server: a bag without order, from which messages are lost and doubled.
 
+use haversack_model::conflict::Decided;
 use haversack_model::local::{FrozenBatch, ReplicaHeader};
 use haversack_model::remote::{BatchReply, Page, Renewed};
-use haversack_model::{BlobHash, CollectionId, Edit, Error, Generation, HistoryId, ReplicaId};
+use haversack_model::{
+    BlobHash, CollectionId, ConflictId, Edit, Error, Generation, HistoryId, ReplicaId,
+};
 use haversack_sync::{DeltaChange, ForeignEdit};
 
 /// A request to the server.
@@ -20,6 +23,18 @@ pub enum Request {
     },
     Renew {
         header: ReplicaHeader,
+    },
+    /// Decisions of conflicts made in a file, and the conflicts that are open there.
+    Decide {
+        header: ReplicaHeader,
+        decided: Vec<Decided>,
+        open: Vec<ConflictId>,
+    },
+    /// Someone closes a conflict on the server.
+    Resolve {
+        user: usize,
+        conflict: ConflictId,
+        kept: &'static str,
     },
     Foreign(Exchange),
     Online {
@@ -71,6 +86,11 @@ pub enum Reply {
         renewed: Renewed,
     },
     Exchanged(Exchanged),
+    /// The decisions that stand on the server.
+    Decided {
+        asked: ReplicaHeader,
+        stand: Vec<Decided>,
+    },
     /// Refused, to a native client.
     Refused {
         asked: ReplicaHeader,

@@ -2,9 +2,12 @@
 
 use std::cell::Cell;
 
+use haversack_model::conflict::Decided;
 use haversack_model::local::{FrozenBatch, ReplicaHeader};
 use haversack_model::remote::{BatchReply, Page, Renewed};
-use haversack_model::{BlobHash, CollectionId, Error, GlobalId, Remote, Result, Timestamp};
+use haversack_model::{
+    BlobHash, CollectionId, ConflictId, Error, GlobalId, Remote, Result, Timestamp,
+};
 use haversack_sync::client::{Step, synchronise};
 
 use crate::client::{refused_in, told};
@@ -137,6 +140,26 @@ impl Remote for Line<'_, '_> {
                 self.world.seen.saw(Rare::FileRenewed);
                 self.world.forget_own(self.at);
                 Ok(renewed)
+            }
+            _ => Err(cut()),
+        }
+    }
+
+    fn exchange_decisions(
+        &mut self,
+        header: &ReplicaHeader,
+        decided: &[Decided],
+        open: &[ConflictId],
+    ) -> Result<Vec<Decided>> {
+        let request = Request::Decide {
+            header: header.clone(),
+            decided: decided.to_vec(),
+            open: open.to_vec(),
+        };
+        match self.ask(&request)? {
+            Reply::Decided { stand, .. } => {
+                self.world.saw_decisions(self.at, &stand);
+                Ok(stand)
             }
             _ => Err(cut()),
         }

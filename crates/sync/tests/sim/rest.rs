@@ -167,6 +167,21 @@ impl World<'_> {
                 continue;
             }
             let tx = self.server.store.begin_read().map_err(fail)?;
+            for (id, here) in file.conflicts.iter() {
+                let there = tx.conflict(*id).map_err(fail)?.and_then(|c| c.resolution);
+                let same = match (&here.resolution, &there) {
+                    (None, None) => true,
+                    // Told, and not taken: who may not edit cannot close a conflict there.
+                    (Some(made), None) => !made.told,
+                    (made, there) => made == there,
+                };
+                if !same {
+                    return Err(format!(
+                        "G6: n{at} knows another decision than the server: {:?} for {there:?}",
+                        here.resolution
+                    ));
+                }
+            }
             let mut missing = false;
             tx.conflicts(false, &mut |conflict| {
                 missing |= conflict.replica == Some(file.header.id)

@@ -85,6 +85,7 @@ impl World<'_> {
                     self.stored(party, request);
                     self.trace_receipts(&written);
                     self.observed(&written)?;
+                    self.oracle.decisions_stand(self.server.store)?;
                     if let Reply::Renewed { asked, renewed } = &reply
                         && let Some(known) = self.registered.get(&asked.id).cloned()
                     {
@@ -210,6 +211,7 @@ impl World<'_> {
         }
         let header = match request {
             Request::Push { header, .. } | Request::Pull { header, .. } => header,
+            Request::Decide { header, .. } if matches!(error, Error::NoReplica(_)) => header,
             Request::Renew { header } => return self.register_anew(header),
             _ => return Err(fail(error)),
         };

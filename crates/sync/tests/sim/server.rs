@@ -1,27 +1,25 @@
 //! The simulated server: requests in transactions that may be held open, refused, or killed before their commit.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use haversack_model::edit::Base;
-use haversack_model::local::{ReplicaHeader, RowVersion};
-use haversack_model::remote::{BatchReply, Page, RemoteChange, Renewed};
-use haversack_model::store::{Flow, StoredReply};
+use haversack_model::local::ReplicaHeader;
+use haversack_model::remote::{BatchReply, Page, Renewed};
+use haversack_model::store::Flow;
 use haversack_model::{
-    Access, BatchNumber, CollectionId, Edit, Error, Generation, GlobalId, Outcome, Policy,
-    Principal, ReadTx, Receipt, Replica, ReplicaId, Result, Revision, Store, Timestamp, Track,
-    Value, Versions, WriteTx,
+    Access, CollectionId, ConflictId, Edit, Error, Generation, GlobalId, Outcome, Policy,
+    Principal, Receipt, Replica, ReplicaId, Resolution, Result, Right, Store, Timestamp, WriteTx,
 };
 use haversack_sync::native::{Pull, note_cursor};
-use haversack_sync::{ForeignEdit, Ids, Uploader, apply_edits, native, register};
+use haversack_sync::{ForeignEdit, Ids, Uploader, apply_edits, decision, native, register};
 
 use crate::chance::Chance;
 use crate::ground::Key;
 use crate::memory::State;
 use crate::memory::bug::Bug;
 use crate::message::{Exchange, Exchanged, Party, Refusal, Reply, Request};
-use crate::oracle::rows;
+use crate::spoilt::standing;
 
 /// A store that the simulator can run on.
 pub trait SimStore: Store {
@@ -107,7 +105,7 @@ impl<'s> Server<'s> {
         self.store.begin_write(now)
     }
 
-    fn replica(tx: &dyn WriteTx, id: ReplicaId) -> Result<(Replica, usize)> {
+    pub fn replica(tx: &dyn WriteTx, id: ReplicaId) -> Result<(Replica, usize)> {
         let replica = tx.replica(id)?.ok_or(Error::NoReplica(id))?;
         let user = user_of(&replica);
         Ok((replica, user))
@@ -167,6 +165,36 @@ impl<'s> Server<'s> {
                 };
                 Ok((reply, Written::default()))
             }
+            Request::Decide {
+                header,
+                decided,
+                open,
+            } => {
+                let (replica, user) = Self::replica(tx, header.id)?;
+                let by = Principal {
+                    name: user_name(user),
+                    is_admin: false,
+                };
+                let may_edit = self.users[user].allows(Right::Edit);
+                let open: &[_] = match self.bug {
+                    Some(Bug::DecisionNotTold) => &[],
+                    _ => open,
+                };
+                if self.bug == Some(Bug::LastDecisionWins) {
+                    Self::reopen(tx, decided)?;
+                }
+                let stand = decision::exchange(tx, &replica, &by, may_edit, decided, open, now)?;
+                let reply = Reply::Decided {
+                    asked: header.clone(),
+                    stand,
+                };
+                Ok((reply, Written::default()))
+            }
+            Request::Resolve {
+                user,
+                conflict,
+                kept,
+            } => self.resolve(tx, *user, *conflict, kept, now, chance),
             Request::Foreign(exchange) => self.exchange(tx, party, exchange, now, chance),
             Request::Online {
                 user,
@@ -268,93 +296,57 @@ impl<'s> Server<'s> {
         Ok((reply, written))
     }
 
-    /// The deliberate bugs of an upload.
-    fn spoil_push(
+    /// Someone closes a conflict here: what is kept is stored as an online edit of theirs.
+    fn resolve(
         &self,
         tx: &mut dyn WriteTx,
-        replica: &mut Replica,
-        batch: &mut haversack_model::local::FrozenBatch,
-        hash: [u8; 32],
-    ) -> Result<()> {
-        match self.bug {
-            Some(Bug::NoIdempotency) => {
-                replica.last_batch = BatchNumber(batch.number.0 - 1);
-                tx.store_replica(replica)?;
-                let none = StoredReply {
-                    batch: BatchNumber(0),
-                    hash,
-                    reply: Vec::new(),
-                };
-                tx.store_reply(replica.id, &none)?;
-            }
-            Some(Bug::CloneUnnoticed) => {
-                if let Some(stored) = tx.stored_reply(replica.id)? {
-                    tx.store_reply(replica.id, &StoredReply { hash, ..stored })?;
-                }
-            }
-            Some(Bug::TouchIsAChange) => {
-                for (collection, edit) in &mut batch.edits {
-                    let track = tx.track(*collection, edit.global_id())?;
-                    let moved =
-                        track.is_some_and(|track| track.generation > batch.cursor.generation);
-                    if let Edit::Update {
-                        base: Some(base), ..
-                    } = edit
-                        && moved
-                    {
-                        for value in base.content.values.values_mut() {
-                            *value = Value::from("another");
-                        }
-                        base.revision = Revision(0);
-                    }
-                }
-            }
-            Some(Bug::SilentUndelete) => {
-                for (collection, edit) in &mut batch.edits {
-                    let history = tx.history(*collection, edit.global_id())?;
-                    let dead = tx
-                        .track(*collection, edit.global_id())?
-                        .is_some_and(|track| track.deleted);
-                    if let (Edit::Update { mine, .. }, Some(last), true) =
-                        (&*edit, history.first(), dead)
-                    {
-                        let mut record = last.record.clone();
-                        mine.apply_to(&mut record);
-                        *edit = Edit::Add {
-                            record,
-                            undelete: true,
-                        };
-                    }
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// The first half of a batch in a transaction of its own, for [`Bug::HalfBatch`].
-    pub fn store_half(&mut self, request: &Request, chance: &mut Chance) -> Result<()> {
-        let Request::Push { header, batch, .. } = request else {
-            return Ok(());
+        user: usize,
+        id: ConflictId,
+        kept: &str,
+        now: Timestamp,
+        chance: &mut Chance,
+    ) -> Result<(Reply, Written)> {
+        let nothing = (Reply::Done, Written::default());
+        let open = tx.conflict(id)?.filter(|found| found.resolution.is_none());
+        let Some(mut conflict) = open else {
+            return Ok(nothing);
         };
-        let mut tx = self.begin(chance)?;
-        let (replica, user) = Self::replica(&*tx, header.id)?;
-        if batch.edits.len() < 2 || replica.last_batch >= batch.number {
-            return Ok(());
-        }
+        let wanted = match kept {
+            "mine" => conflict.mine.as_ref(),
+            _ => conflict.theirs.as_ref(),
+        };
+        let edit = decision::edit_for(tx, &conflict, wanted, false)?;
+        let edits: Vec<_> = edit
+            .map(|edit| (conflict.collection, edit))
+            .into_iter()
+            .collect();
         let name = user_name(user);
-        let now = self.now(chance);
         let by = Uploader {
             user: &name,
-            replica: Some(replica.id),
-            policy: replica.policy,
+            replica: None,
+            policy: Policy::Client,
             access: &self.users[user],
-            cursor: Some(batch.cursor.generation),
+            cursor: None,
         };
         let ids = &mut || chance.uuid();
-        apply_edits(&mut *tx, &by, &batch.edits[..1], false, now, &mut Ids(ids))?;
-        tx.commit()?;
-        Ok(())
+        let applied = apply_edits(tx, &by, &edits, true, now, &mut Ids(ids))?;
+        if !applied.rolled_back {
+            conflict.resolution = Some(Resolution {
+                told: true,
+                kept: kept.to_owned(),
+                user: name.clone(),
+                at: now,
+            });
+            tx.store_conflict(&conflict)?;
+        }
+        let written = Written {
+            party: Some(Party::Online),
+            asked: asked(&edits, Generation(u64::MAX)),
+            receipts: applied.receipts,
+            rolled_back: applied.rolled_back,
+            ..Written::default()
+        };
+        Ok((Reply::Done, written))
     }
 
     fn exchange(
@@ -450,17 +442,6 @@ impl<'s> Server<'s> {
         Ok((reply, written))
     }
 
-    /// The replica as a spoilt download sees it.
-    fn spoilt(&self, replica: &Replica) -> Replica {
-        let mut replica = replica.clone();
-        if self.bug == Some(Bug::FilterByPresentAlone) {
-            for layer in &mut replica.layers {
-                layer.filters = vec![(Generation::ZERO, layer.filter_now().clone())];
-            }
-        }
-        replica
-    }
-
     /// One page for a native client.
     pub fn pull(&mut self, header: &ReplicaHeader, most: usize) -> Result<Page> {
         let tx = self.store.begin_read()?;
@@ -478,40 +459,7 @@ impl<'s> Server<'s> {
             max_changes: most,
         };
         let mut page = native::pull(&*tx, &self.spoilt(&replica), &asked)?;
-        if self.bug == Some(Bug::EchoByOrigin) {
-            page.changes.retain(|change| match change {
-                RemoteChange::Put {
-                    collection, record, ..
-                } => tx
-                    .track(*collection, &record.global_id)
-                    .is_ok_and(|track| track.is_none_or(|t| t.origin != Some(replica.id))),
-                RemoteChange::Remove { .. } => true,
-            });
-        }
-        if self.bug == Some(Bug::HeldOutside) {
-            page.held = header.ahead.clone();
-            page.changes.retain(|change| match change {
-                RemoteChange::Remove {
-                    collection,
-                    global_id,
-                    ..
-                } => tx
-                    .track(*collection, global_id)
-                    .is_ok_and(|track| track.is_none_or(|t| !header.ahead.contains(version(&t)))),
-                RemoteChange::Put { .. } => true,
-            });
-        }
-        if self.bug == Some(Bug::ClockCursor) {
-            let since = header.synced_at.unwrap_or_default();
-            page.changes.retain(|change| match change {
-                RemoteChange::Put {
-                    collection, record, ..
-                } => tx
-                    .track(*collection, &record.global_id)
-                    .is_ok_and(|track| track.is_none_or(|t| t.stamp > since)),
-                RemoteChange::Remove { .. } => true,
-            });
-        }
+        self.spoil_page(&*tx, &replica, header, &mut page);
         Ok(page)
     }
 
@@ -540,28 +488,6 @@ impl<'s> Server<'s> {
         tx.commit()?;
         Ok(true)
     }
-}
-
-fn version(track: &Track) -> RowVersion {
-    RowVersion {
-        revision: track.revision,
-        generation: track.generation,
-    }
-}
-
-/// The versions that stand at the generations of others.
-fn standing(tx: &dyn ReadTx, ahead: &Versions) -> Result<Versions> {
-    let generations: BTreeSet<_> = ahead
-        .upto(Generation(u64::MAX))
-        .map(|v| v.generation)
-        .collect();
-    let mut found = Versions::default();
-    for (_, row) in rows(tx)? {
-        if generations.contains(&row.track.generation) {
-            found.insert(version(&row.track));
-        }
-    }
-    Ok(found)
 }
 
 fn asked(edits: &[(CollectionId, Edit)], cursor: Generation) -> Vec<Asked> {
@@ -596,7 +522,9 @@ fn plain(edit: &ForeignEdit) -> Edit {
 pub fn refused(request: &Request, error: Error) -> Result<Reply> {
     let (header, batch) = match request {
         Request::Push { header, batch, .. } => (header, Some(batch.clone())),
-        Request::Pull { header, .. } | Request::Renew { header } => (header, None),
+        Request::Pull { header, .. }
+        | Request::Renew { header }
+        | Request::Decide { header, .. } => (header, None),
         _ => return Err(error),
     };
     Ok(Reply::Refused {

@@ -38,6 +38,8 @@ pub enum Rare {
     Pruned,
     GrantChanged,
     Resolved,
+    DecidedThere,
+    DecidedTwice,
     Discarded,
     ConcurrentSync,
 }
@@ -77,6 +79,8 @@ pub const ALL: &[Rare] = &[
     Rare::Pruned,
     Rare::GrantChanged,
     Rare::Resolved,
+    Rare::DecidedThere,
+    Rare::DecidedTwice,
     Rare::Discarded,
     Rare::ConcurrentSync,
 ];

@@ -41,6 +41,10 @@ pub enum Bug {
     ClockCursor,
     /// An update of a deleted record brings it back.
     SilentUndelete,
+    /// A later decision of a conflict takes the place of the one that closed it.
+    LastDecisionWins,
+    /// Replicas are not told what was decided elsewhere.
+    DecisionNotTold,
     /// A batch is stored in two transactions.
     HalfBatch,
     // The replica.
@@ -74,12 +78,12 @@ pub const ALL: &[(Bug, u64)] = &[
     (Bug::NoTombstones, 25),
     (Bug::PruneWithoutFloor, 25),
     (Bug::LosingEditNotStored, 25),
-    (Bug::NoTouch, 100),
+    (Bug::NoTouch, 150),
     (Bug::LastEditForgotten, 600),
     (Bug::NoJump, 400),
     (Bug::SameHistory, 200),
     (Bug::CloneUnnoticed, 50),
-    (Bug::HeldByGeneration, 50),
+    (Bug::HeldByGeneration, 100),
     (Bug::HeldOutside, 300),
     (Bug::NoIdempotency, 30),
     (Bug::EchoByOrigin, 25),
@@ -88,6 +92,8 @@ pub const ALL: &[(Bug, u64)] = &[
     (Bug::TouchIsAChange, 30),
     (Bug::ClockCursor, 100),
     (Bug::SilentUndelete, 25),
+    (Bug::LastDecisionWins, 50),
+    (Bug::DecisionNotTold, 50),
     (Bug::HalfBatch, 25),
     (Bug::ClearAllOnReply, 25),
     (Bug::ReceiptWithoutBatchCheck, 400),

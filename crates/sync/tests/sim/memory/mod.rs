@@ -5,6 +5,7 @@
 pub mod bug;
 mod cheap;
 mod replica;
+mod seal;
 mod spoil;
 mod state;
 mod store;

@@ -19,7 +19,7 @@ use haversack_model::{
 };
 
 use super::bug::Bug;
-use super::state::{Key, OldVersion, Row, State};
+use super::state::{Key, Row, State};
 
 #[derive(Debug)]
 struct Shared {
@@ -32,7 +32,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct MemoryStore {
     shared: Mutex<Shared>,
-    bug: Option<Bug>,
+    pub(super) bug: Option<Bug>,
 }
 
 impl MemoryStore {
@@ -84,39 +84,39 @@ struct Snapshot(Arc<State>);
 
 /// What a transaction changed, by key.
 #[derive(Clone, Debug, Default)]
-struct Changed {
+pub(super) struct Changed {
     /// Records in the order in which they were first written.
-    records: Vec<Key>,
-    touched: BTreeSet<Key>,
-    replicas: BTreeSet<ReplicaId>,
-    replies: BTreeSet<ReplicaId>,
-    last_edits: BTreeSet<(ReplicaId, CollectionId, GlobalId)>,
-    conflicts: BTreeSet<ConflictId>,
-    blobs: BTreeSet<BlobHash>,
-    service: bool,
+    pub(super) records: Vec<Key>,
+    pub(super) touched: BTreeSet<Key>,
+    pub(super) replicas: BTreeSet<ReplicaId>,
+    pub(super) replies: BTreeSet<ReplicaId>,
+    pub(super) last_edits: BTreeSet<(ReplicaId, CollectionId, GlobalId)>,
+    pub(super) conflicts: BTreeSet<ConflictId>,
+    pub(super) blobs: BTreeSet<BlobHash>,
+    pub(super) service: bool,
     /// Head, floor and all rows: the maintenance operations own the whole state.
-    everything: bool,
+    pub(super) everything: bool,
     /// Generations taken for changes that are in no record.
-    extra_generations: u64,
+    pub(super) extra_generations: u64,
 }
 
 #[derive(Clone, Debug)]
-struct Work {
-    state: State,
-    changed: Changed,
+pub(super) struct Work {
+    pub(super) state: State,
+    pub(super) changed: Changed,
 }
 
-struct Transaction<'a> {
-    store: &'a MemoryStore,
-    now: Timestamp,
-    base: Arc<State>,
-    work: Work,
+pub(super) struct Transaction<'a> {
+    pub(super) store: &'a MemoryStore,
+    pub(super) now: Timestamp,
+    pub(super) base: Arc<State>,
+    pub(super) work: Work,
     savepoint: Option<Work>,
     /// The committed state that the generations were taken on.
     sealed_on: Option<Arc<State>>,
 }
 
-fn refused(doing: &'static str) -> Error {
+pub(super) fn refused(doing: &'static str) -> Error {
     Error::Store {
         doing,
         source: "another transaction changed the same".into(),
@@ -167,129 +167,6 @@ impl Transaction<'_> {
             deleted,
             origin,
         }
-    }
-
-    /// Brings the work onto the newest committed state. Refused if that changed what this transaction changed.
-    fn merge_onto(&mut self, newest: &Arc<State>) -> Result<()> {
-        if Arc::ptr_eq(newest, &self.base) {
-            return Ok(());
-        }
-        let (changed, mine) = (&self.work.changed, &self.work.state);
-        let clash = changed.everything
-            || changed
-                .records
-                .iter()
-                .any(|key| newest.rows.get(key) != self.base.rows.get(key))
-            || changed
-                .replicas
-                .iter()
-                .any(|id| newest.replicas.get(id) != self.base.replicas.get(id))
-            || (changed.service && newest.service != self.base.service);
-        if clash {
-            return Err(refused("commit"));
-        }
-        let mut merged = (**newest).clone();
-        for key in &changed.records {
-            copy(&mut merged.rows, &mine.rows, key);
-            copy(&mut merged.history, &mine.history, key);
-        }
-        for (collection, next) in mine.next_object.iter() {
-            let slot = merged.next_object.entry(*collection).or_insert(*next);
-            *slot = (*slot).max(*next);
-        }
-        changed
-            .replicas
-            .iter()
-            .for_each(|id| copy(&mut merged.replicas, &mine.replicas, id));
-        changed
-            .replies
-            .iter()
-            .for_each(|id| copy(&mut merged.replies, &mine.replies, id));
-        changed
-            .last_edits
-            .iter()
-            .for_each(|key| copy(&mut merged.last_edits, &mine.last_edits, key));
-        changed
-            .conflicts
-            .iter()
-            .for_each(|id| copy(&mut merged.conflicts, &mine.conflicts, id));
-        changed
-            .blobs
-            .iter()
-            .for_each(|hash| copy(&mut merged.blobs, &mine.blobs, hash));
-        if changed.service {
-            merged.set_service(Arc::clone(&mine.service));
-        }
-        merged.head.revision = merged.head.revision.max(mine.head.revision);
-        self.work.state = merged;
-        self.base = Arc::clone(newest);
-        Ok(())
-    }
-
-    /// Gives every changed record its generation, on the newest state, and moves replaced versions to the history.
-    fn number(&mut self) {
-        let stamp = Timestamp(self.now.0.max(self.base.head.stamp.0 + 1));
-        let mut generation = self.base.head.generation.0 + self.work.changed.extra_generations;
-        for key in self.work.changed.records.clone() {
-            let before = self.base.rows.get(&key).cloned();
-            let state = &mut self.work.state;
-            let Some(row) = state.rows.get_mut(&key) else {
-                continue;
-            };
-            let was_live = before.as_ref().is_some_and(|row| row.record.is_some());
-            if row.record.is_none() && !was_live {
-                // Made and removed in one transaction: nothing happened.
-                copy(&mut state.rows, &self.base.rows, &key);
-                continue;
-            }
-            if self.store.bug == Some(Bug::GenerationAtStart) && row.track.generation.0 != u64::MAX
-            {
-                generation = generation.max(row.track.generation.0);
-            } else {
-                generation += 1;
-                row.track.generation = Generation(generation);
-            }
-            let is_touch = self.work.changed.touched.contains(&key)
-                && before.as_ref().is_some_and(|b| b.record == row.record);
-            row.track.stamp = stamp;
-            if !is_touch {
-                row.content_since = row.track.generation;
-            }
-            let until = row.track.generation;
-            if row.record.is_none() && self.store.bug == Some(Bug::NoTombstones) {
-                state.rows.remove(&key);
-            }
-            if let Some(Row {
-                track,
-                content_since,
-                record: Some(record),
-            }) = before.filter(|_| !is_touch)
-            {
-                let old = OldVersion {
-                    track,
-                    from: content_since,
-                    until,
-                    record,
-                };
-                state.history.entry(key).or_default().push(old);
-            }
-        }
-        let head = &mut self.work.state.head;
-        if generation > head.generation.0 {
-            head.generation = Generation(generation);
-            head.stamp = stamp;
-        }
-    }
-}
-
-fn copy<K: Ord + Clone, V: Clone>(
-    to: &mut std::collections::BTreeMap<K, V>,
-    from: &std::collections::BTreeMap<K, V>,
-    key: &K,
-) {
-    match from.get(key) {
-        Some(value) => drop(to.insert(key.clone(), value.clone())),
-        None => drop(to.remove(key)),
     }
 }
 

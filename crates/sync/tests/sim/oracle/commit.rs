@@ -151,6 +151,28 @@ impl Oracle {
         Ok(conflicts)
     }
 
+    /// Whichever decision a conflict got first stands.
+    pub fn decisions_stand(&mut self, store: &dyn Store) -> Check {
+        let tx = store.begin_read().map_err(|error| error.to_string())?;
+        let mut replaced = false;
+        tx.conflicts(false, &mut |conflict| {
+            if let Some(resolution) = conflict.resolution {
+                let stands = self.ledger.decisions.entry(conflict.id);
+                replaced |= *stands.or_insert_with(|| resolution.clone()) != resolution;
+            } else {
+                replaced |= self.ledger.decisions.contains_key(&conflict.id);
+            }
+            Ok(Flow::Continue(()))
+        })
+        .map_err(|error| error.to_string())?;
+        if replaced {
+            return Err(
+                "G6: another decision took the place of the one that closed a conflict".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
     fn new_conflicts(&mut self, tx: &dyn ReadTx) -> Check<Vec<Conflict>> {
         let mut found = Vec::new();
         tx.conflicts(false, &mut |conflict| {

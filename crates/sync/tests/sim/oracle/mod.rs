@@ -10,7 +10,7 @@ mod rest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use haversack_model::{ConflictId, Generation, HistoryId, Record, Service};
+use haversack_model::{ConflictId, Generation, HistoryId, Record, Resolution, Service};
 
 use crate::ground::Key;
 use crate::message::Party;
@@ -59,6 +59,8 @@ pub struct Ledger {
     /// Tokens that a conflict holds.
     pub in_conflict: BTreeSet<u64>,
     pub conflicts: BTreeSet<ConflictId>,
+    /// The decision that closed a conflict.
+    pub decisions: BTreeMap<ConflictId, Resolution>,
 }
 
 impl Ledger {
