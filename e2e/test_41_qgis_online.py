@@ -1,5 +1,5 @@
-"""QGIS reads the layers of a running server through its own provider. Skipped where QGIS is not installed (Debian: python3-qgis,
-qgis-providers); QGIS 3.22 reads layers and edits none, and opens no tables.
+"""QGIS reads the layers of a running server through its own provider. Skipped where QGIS is not installed;
+QGIS 3.22 reads layers and edits none, and opens no tables.
 
 runs with: system python
 """

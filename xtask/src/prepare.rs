@@ -13,7 +13,7 @@ use crate::command::{exists, output, program, root, step};
 pub struct Tools {
     /// Interpreter of the virtual environment.
     pub python: PathBuf,
-    /// The system's interpreter, which has Debian's GDAL bindings.
+    /// The system's interpreter, which has Debian's GDAL bindings and QGIS.
     pub system_python: PathBuf,
     /// `node_modules` with the packages of `e2e/package.json`.
     pub node_modules: PathBuf,
@@ -46,6 +46,18 @@ fn debian_packages() -> Result<()> {
         ("python3-gdal", system_python("from osgeo import ogr")),
         ("python3-venv", system_python("import ensurepip, venv")),
         ("sqlite3", exists("sqlite3")),
+        ("python3-qgis", system_python("import qgis.core")),
+        (
+            "qgis-providers",
+            Path::new("/usr/lib/qgis/crssync").exists(),
+        ),
+        (
+            "libsqlite3-mod-spatialite",
+            system_python(
+                "import sqlite3; db = sqlite3.connect(':memory:'); db.enable_load_extension(True); \
+                 db.load_extension('mod_spatialite')",
+            ),
+        ),
         ("nodejs", exists("node")),
         ("npm", exists("npm")),
     ];

@@ -130,6 +130,31 @@ fn a_table_overwritten_by_ogr2ogr_gets_its_shape_and_its_identities_back() {
 }
 
 #[test]
+fn a_table_that_was_copied_by_hand_and_put_in_its_place_is_noticed_and_repaired() {
+    let fixture = Fixture::new(6);
+    fixture.plain_sql(
+        "CREATE TABLE backup AS SELECT * FROM City_parks; \
+         UPDATE backup SET name = 'edited in the copy' WHERE OBJECTID = 2; \
+         DELETE FROM backup WHERE OBJECTID = 3; \
+         DROP TABLE City_parks; \
+         ALTER TABLE backup RENAME TO City_parks",
+    );
+    let refused = refusal(&fixture);
+    assert!(refused.contains("repair"), "{refused}");
+    let repaired = repair(&fixture, 6, &[]);
+    assert_eq!(
+        (repaired.added, repaired.changed, repaired.deleted),
+        (0, 1, 1),
+        "{repaired:?}"
+    );
+    let ids: Vec<_> = fixture.entries().into_iter().map(|e| e.global_id).collect();
+    assert!(ids.len() == 2 && ids.contains(&gid(2)) && ids.contains(&gid(3)));
+    // Capture works again, and the copy is a layer with an index as before.
+    fixture.plain_sql("UPDATE City_parks SET name = 'later' WHERE OBJECTID = 4");
+    assert_eq!(fixture.entries().len(), 3);
+}
+
+#[test]
 fn a_dropped_column_gets_the_servers_values_back() {
     let fixture = Fixture::new(3);
     fixture.python(
