@@ -277,7 +277,7 @@ class FaultProxy:
         self.cut_up = self.cut_down = self.hold_down = None
         self.held = threading.Event()
         self.swallow = None
-        self.swallowed = self.cuts = 0
+        self.swallowed = self.cuts = self.connections = 0
         self.bytes_down = self.bytes_up = self.epoch = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -304,6 +304,7 @@ class FaultProxy:
                 client, _ = self.listener.accept()
             except OSError:
                 return
+            self.connections += 1
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client):

@@ -94,6 +94,9 @@ pub(crate) struct ConnectArgs {
     /// Do not check the server's certificate. Anyone on the way can then read and change what you send.
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// Wait no longer than so many seconds for any one answer [default: up to 600, by what is asked].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) patience: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! Finds out what a URL leads to: a Haversack, spoken to natively, or another feature service.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use haversack_geoservices::remote::{self as geoservices, GeoServicesRemote};
@@ -87,7 +88,11 @@ pub(crate) fn with_credentials(
         ca: connect.ca.clone(),
         insecure: connect.insecure,
     };
-    Ok(Client::new(url, credentials, &trust)?)
+    let client = Client::new(url, credentials, &trust)?;
+    Ok(match connect.patience {
+        Some(seconds) => client.with_patience(Duration::from_secs(seconds)),
+        None => client,
+    })
 }
 
 /// The service behind a feature service's URL, if a Haversack serves it; `None` for another server.
@@ -121,11 +126,16 @@ pub(crate) fn feature_service(url: &str, connect: &ConnectArgs) -> Result<GeoSer
             geoservices::Credentials::Password { user, password }
         }
     };
-    let options = geoservices::Options {
+    let mut options = geoservices::Options {
         ca: connect.ca.clone(),
         insecure: connect.insecure,
         ..geoservices::Options::default()
     };
+    if let Some(seconds) = connect.patience {
+        let patience = Duration::from_secs(seconds);
+        options.silence = options.silence.min(patience);
+        options.patience = options.patience.min(patience);
+    }
     GeoServicesRemote::connect(url, credentials, options)
         .map_err(|error| explain(error.into(), url))
 }
@@ -161,6 +171,9 @@ pub(crate) fn explain(error: ModelError, url: &str) -> anyhow::Error {
             ))
             .into()
         }
+        ModelError::Resync { .. } | ModelError::NewHistory { .. } => anyhow::anyhow!(
+            "{place} cannot continue from what this file has seen last. `haversack sync` compares everything anew; unsent edits stay"
+        ),
         ModelError::NoReplica(id) => anyhow::anyhow!(
             "{place} does not know the replica {id} under this login: it was released, or it belongs to another user. Your edits stay in the file; `haversack sync` with the login that checked it out registers a released file again and sends them"
         ),

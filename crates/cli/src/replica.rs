@@ -1,5 +1,6 @@
 //! Opens replica files and runs transactions on them.
 
+use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -189,6 +190,7 @@ pub(crate) fn take(
 ) -> Result<ReplicaId> {
     let url = remote.url().to_owned();
     let explain = |error: haversack_geoservices::Error| connect::explain(error.into(), &url);
+    let _alone = Alone::at(target)?;
     let filling = filling(target);
     give_back(remote, &filling, &url)?;
     let checkout = remote
@@ -212,6 +214,47 @@ pub(crate) fn take(
         return Err(error);
     }
     Ok(id)
+}
+
+/// No other checkout writes to this target, over whichever wire: all hold the lock of the part that a native one fetches into.
+struct Alone {
+    part: PathBuf,
+    held: std::fs::File,
+}
+
+impl Alone {
+    fn at(target: &Path) -> Result<Self> {
+        let mut part = target.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let held = std::fs::File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&part)
+            .with_context(|| format!("making {}", part.display()))?;
+        match held.try_lock() {
+            // Another one may have made it since this one looked.
+            Ok(()) if target.exists() => bail!("{} exists already", target.display()),
+            Ok(()) => Ok(Self { part, held }),
+            Err(TryLockError::WouldBlock) => bail!(
+                "{}: another checkout is writing this file",
+                target.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("locking {}", part.display()))
+            }
+        }
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // With bytes in it, it is what a cut native checkout goes on from.
+        if self.held.metadata().is_ok_and(|found| found.len() == 0) {
+            let _best_effort = std::fs::remove_file(&self.part);
+        }
+    }
 }
 
 /// The name of a file while its rows are written.

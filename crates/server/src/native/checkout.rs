@@ -103,6 +103,11 @@ impl Client {
             }
             Err(TryLockError::Error(error)) => return Err(write_failed(&error)),
         }
+        // Another checkout may have held the lock a moment ago and have made this part the file.
+        if target.exists() {
+            let problem = "there is a file of this name already".to_owned();
+            return Err(invalid(&target.display().to_string(), problem));
+        }
         let mut wanted = Note {
             origin: self.origin().to_string(),
             service: service.to_owned(),

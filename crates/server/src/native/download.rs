@@ -128,7 +128,7 @@ impl Client {
         let last = fetch.done + length - 1;
         let mut request = self
             .request(Method::GET, path)?
-            .timeout(PART)
+            .timeout(self.within(PART))
             .header("range", format!("bytes={}-{last}", fetch.done));
         if let Some(etag) = &fetch.etag {
             request = request.header("if-range", etag);
@@ -161,7 +161,7 @@ impl Client {
         let path = format!("{path}/bytes?from={}&upto={upto}", fetch.done);
         let request = self
             .request(Method::GET, &path)?
-            .timeout(PART)
+            .timeout(self.within(PART))
             .header("accept-encoding", "zstd")
             .header("if-match", etag);
         match answered(request) {
@@ -179,7 +179,7 @@ impl Client {
     pub(super) fn digest_of(&self, path: &str) -> Result<Option<[u8; 32]>> {
         let request = self
             .request(Method::GET, path)?
-            .timeout(PART)
+            .timeout(self.within(PART))
             .header("range", "bytes=0-0")
             .header("want-repr-digest", "sha-256=1");
         let response = answered(request)?;

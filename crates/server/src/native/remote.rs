@@ -69,6 +69,7 @@ pub struct Client {
     origin: Url,
     credentials: Credentials,
     pub(super) compression: Compression,
+    patience: Duration,
 }
 
 /// What a request failed with, before it is known what that means.
@@ -91,6 +92,10 @@ impl Client {
         let mut builder = reqwest::blocking::Client::builder()
             .connect_timeout(CONNECT)
             .timeout(None)
+            // A connection whose other end has gone without a word is noticed within a minute.
+            .tcp_keepalive(Duration::from_secs(30))
+            .tcp_keepalive_interval(Duration::from_secs(10))
+            .tcp_keepalive_retries(3)
             .redirect(reqwest::redirect::Policy::none())
             .tls_danger_accept_invalid_certs(trust.insecure);
         if let Some(path) = &trust.ca {
@@ -108,6 +113,7 @@ impl Client {
             origin,
             credentials,
             compression: Compression::default(),
+            patience: LONG,
         })
     }
 
@@ -118,6 +124,18 @@ impl Client {
         self
     }
 
+    /// The same, which waits no longer for any one answer.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How long to wait for an answer that may take so long.
+    pub(super) fn within(&self, longest: Duration) -> Duration {
+        longest.min(self.patience)
+    }
+
     /// Scheme, host and port.
     pub(super) fn origin(&self) -> &Url {
         &self.origin
@@ -125,7 +143,9 @@ impl Client {
 
     /// What the server is; `None` if it does not speak this API.
     pub fn discover(&self) -> Result<Option<Discovery>> {
-        let request = self.request(Method::GET, "/v1")?.timeout(SHORT);
+        let request = self
+            .request(Method::GET, "/v1")?
+            .timeout(self.within(SHORT));
         let response = request.send().map_err(network)?;
         // Something on the way that cannot reach the server says nothing of what the server speaks.
         if matches!(response.status().as_u16(), 401 | 502..=504) {
@@ -163,13 +183,18 @@ impl Client {
     /// Unregisters a replica.
     pub fn release(&self, service: &str, id: ReplicaId) -> Result<()> {
         let path = format!("/v1/services/{service}/replicas/{id}");
-        answered(self.request(Method::DELETE, &path)?.timeout(SHORT))?;
+        answered(
+            self.request(Method::DELETE, &path)?
+                .timeout(self.within(SHORT)),
+        )?;
         Ok(())
     }
     /// Digests of what a replica may hold.
     pub fn digests(&self, service: &str, id: ReplicaId) -> Result<Digests> {
         let path = format!("/v1/services/{service}/replicas/{id}/digest");
-        json_of(answered(self.request(Method::GET, &path)?.timeout(LONG))?)
+        json_of(answered(
+            self.request(Method::GET, &path)?.timeout(self.within(LONG)),
+        )?)
     }
     /// Conflicts of this user's uploads that the server keeps.
     pub fn conflicts(&self, service: &str, all: bool) -> Result<Vec<Conflict>> {
@@ -265,10 +290,12 @@ impl Client {
         })
     }
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        json_of(answered(self.request(Method::GET, path)?.timeout(SHORT))?)
+        json_of(answered(
+            self.request(Method::GET, path)?.timeout(self.within(SHORT)),
+        )?)
     }
     pub(super) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
-        let request = self.request(Method::POST, path)?.timeout(LONG);
+        let request = self.request(Method::POST, path)?.timeout(self.within(LONG));
         let request = request.header("content-type", "application/json");
         json_of(answered(packed(request, &to_json(body)?)?)?)
     }
@@ -281,7 +308,7 @@ impl Client {
     ) -> Result<serde_json::Value> {
         let method =
             Method::from_bytes(method.as_bytes()).map_err(|e| invalid("method", e.to_string()))?;
-        let mut request = self.request(method, path)?.timeout(LONG);
+        let mut request = self.request(method, path)?.timeout(self.within(LONG));
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -86,7 +86,7 @@ impl Remote for NativeRemote {
         let request = self
             .client
             .request(Method::POST, &path)?
-            .timeout(LONG)
+            .timeout(self.client.within(LONG))
             .header("content-type", "application/json")
             .header("idempotency-key", format!("{}/{}", header.id, batch.number));
         json_of(answered(packed(request, &to_json(batch)?)?)?)
@@ -103,7 +103,10 @@ impl Remote for NativeRemote {
     }
     fn push_blob(&mut self, header: &ReplicaHeader, hash: BlobHash, content: &[u8]) -> Result<()> {
         let path = self.path(header.id, &format!("/blobs/{hash}"));
-        let request = self.client.request(Method::PUT, &path)?.timeout(LONG);
+        let request = self
+            .client
+            .request(Method::PUT, &path)?
+            .timeout(self.client.within(LONG));
         answered(request.body(content.to_vec()))?;
         Ok(())
     }
@@ -118,7 +121,7 @@ impl Remote for NativeRemote {
         let request = self
             .client
             .request(Method::GET, &path)?
-            .timeout(LONG)
+            .timeout(self.client.within(LONG))
             .query(&[
                 ("collection", collection.to_string()),
                 ("attachment", attachment.to_string()),
