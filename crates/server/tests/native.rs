@@ -167,9 +167,10 @@ fn a_filtered_replica_holds_what_its_condition_says() {
         0,
         Some("status = 'active'; DROP TABLE response_points"),
     )];
+    let elsewhere = dir.path().join("bad.gpkg");
     let refused = remote
         .client()
-        .checkout("WildfireSync", &bad, &path, &mut |_, _, _| {});
+        .checkout("WildfireSync", &bad, &elsewhere, &mut |_, _, _| {});
     assert!(
         matches!(refused, Err(Error::Refused { code: 400, .. })),
         "{refused:?}"

@@ -105,6 +105,9 @@ impl Client {
         }
         // Another checkout may have held the lock a moment ago and have made this part the file.
         if target.exists() {
+            if file.metadata().is_ok_and(|found| found.len() == 0) {
+                let _best_effort = std::fs::remove_file(&part);
+            }
             let problem = "there is a file of this name already".to_owned();
             return Err(invalid(&target.display().to_string(), problem));
         }
