@@ -38,7 +38,7 @@ pub(crate) fn run(args: &ConflictsArgs, out: Output) -> Result<Outcome> {
 /// Where conflicts are kept.
 enum Place {
     File(PathBuf),
-    Server(String, Native),
+    Server(String, Box<Native>),
 }
 
 /// The conflicts of a place, with the definitions that they need to be read.
@@ -54,7 +54,7 @@ impl Place {
         }
         let native = connect::discover(text, connection)?
             .with_context(|| format!("{text} is no Haversack: other servers keep no conflicts"))?;
-        Ok(Self::Server(text.to_owned(), native))
+        Ok(Self::Server(text.to_owned(), Box::new(native)))
     }
 
     fn load(&self, open_only: bool) -> Result<Kept> {
