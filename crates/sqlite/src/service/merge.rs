@@ -1,5 +1,6 @@
 //! The merge of a copy's stage, by global id and in one transaction.
 
+use haversack_model::documents::document;
 use haversack_model::store::Flow;
 use haversack_model::{CollectionId, Error, Generation, GlobalId, Result, Revision, Track};
 use haversack_sync::reconcile::{Base, Proof};
@@ -121,6 +122,7 @@ impl SqliteWrite<'_> {
                  AND s.global_id = k.global_id)",
             )?;
         }
+        let is_empty = !self.has_records(id)?;
         let mut indexed = true;
         let (mut after, mut last_key) = (-1, String::new());
         loop {
@@ -128,6 +130,11 @@ impl SqliteWrite<'_> {
             let Some(last) = page.last() else { break };
             (after, last_key) = (last.generation.0 as i64, last.key.clone());
             for waiting in page {
+                if is_empty && waiting.kind == kind::PUT {
+                    // Nothing can be in the way: each key is staged once.
+                    self.change(id, |tx, layer| tx.insert_copied(layer, &waiting))?;
+                    continue;
+                }
                 let mut merged = self.merge_waiting(id, &waiting);
                 if indexed && matches!(merged, Err(Error::Unique { .. })) {
                     // Two documents may exchange their values: only the whole must be unique.
@@ -146,6 +153,52 @@ impl SqliteWrite<'_> {
         }
         self.journal.edited.remove(&id);
         self.empty_stage(id)
+    }
+
+    fn has_records(&self, id: CollectionId) -> Result<bool> {
+        let doing = "looking for records of a copy";
+        self.view()
+            .prepare("SELECT 1 FROM haversack_track WHERE collection = ?1", doing)?
+            .exists([id.0])
+            .map_err(while_doing(doing))
+    }
+
+    /// Inserts a document of which a copy has nothing yet, with its generation of the primary.
+    fn insert_copied(&mut self, layer: &Layer, waiting: &Waiting) -> Result<()> {
+        let id = layer.collection.id;
+        let body = waiting.body.as_deref().unwrap_or_default();
+        let record = document(&waiting.key, body);
+        self.write_row(layer, false, None, &waiting.key, &record)?;
+        let object_id = self.linked.connection.last_insert_rowid();
+        let generation = self.next_generation();
+        let track = Track {
+            generation,
+            stamp: self.state.head.stamp,
+            revision: waiting.revision,
+            deleted: false,
+            origin: None,
+        };
+        let doing = "writing the tracking of a copied document";
+        self.view()
+            .prepare(
+                "INSERT INTO haversack_track (collection, object_id, global_id, generation, \
+                 content_generation, stamp, revision, up_generation) \
+                 VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7)",
+                doing,
+            )?
+            .execute(params![
+                id.0,
+                object_id,
+                waiting.key,
+                generation.0 as i64,
+                track.stamp.0,
+                track.revision.0 as i64,
+                waiting.generation.0 as i64
+            ])
+            .map_err(while_doing(doing))?;
+        self.note_change(layer, &waiting.key, None, &track)?;
+        let up = item(layer, &waiting.key, waiting.generation, false);
+        self.note_item(id, Side::Up, &up, true)
     }
 
     fn merge_waiting(&mut self, id: CollectionId, waiting: &Waiting) -> Result<()> {

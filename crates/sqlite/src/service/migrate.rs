@@ -10,6 +10,7 @@ use crate::gpkg::core;
 const MIGRATIONS: &[(u32, &str)] = &[
     (1, include_str!("migrations/0001_books.sql")),
     (2, include_str!("migrations/0002_collections.sql")),
+    (3, include_str!("migrations/0003_stage.sql")),
 ];
 
 /// The version that this program writes.

@@ -1,5 +1,6 @@
 //! A collection as others copy it: [`Primary`] of the reconciliation.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 
 use haversack_model::documents::body_of;
@@ -20,6 +21,8 @@ pub struct SqlitePrimary<'a> {
     store: &'a SqliteStore,
     id: CollectionId,
     now: Timestamp,
+    /// Whether the width of the leaves was looked at: once for each question is enough.
+    looked: Cell<bool>,
 }
 
 impl SqliteStore {
@@ -29,6 +32,7 @@ impl SqliteStore {
             store: self,
             id,
             now,
+            looked: Cell::new(false),
         }
     }
 
@@ -54,15 +58,16 @@ impl SqliteStore {
     }
 
     /// Makes the summary of a collection ready, if it is not.
-    pub(super) fn ready(&self, id: CollectionId, side: Side, now: Timestamp) -> Result<()> {
+    fn ready(&self, id: CollectionId, now: Timestamp, looked: bool) -> Result<()> {
+        let side = Side::Here;
         let is_ready = {
             let read = self.read()?;
             let view = read.view();
             view.layer(id)?;
             let summary = view.summary(id, side)?;
-            summary.map_or(side == Side::Up, |summary| !summary.stale)
+            summary.is_some_and(|summary| !summary.stale)
                 && !view.has_unfolded(id)?
-                && view.drifted(id, side)?.is_none()
+                && (looked || view.drifted(id, side)?.is_none())
         };
         if is_ready {
             return Ok(());
@@ -75,7 +80,8 @@ impl SqliteStore {
 
 impl Primary for SqlitePrimary<'_> {
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>> {
-        self.store.ready(self.id, Side::Here, self.now)?;
+        self.store
+            .ready(self.id, self.now, self.looked.replace(true))?;
         let read = self.store.read()?;
         let summary = read.view().summary(self.id, Side::Here)?;
         Ok(Box::new(Copied {

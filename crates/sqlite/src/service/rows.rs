@@ -66,7 +66,7 @@ impl SqliteWrite<'_> {
     }
 
     /// Writes the row. `update`: the global id is not among the statement's parameters.
-    fn write_row(
+    pub(super) fn write_row(
         &self,
         layer: &Layer,
         update: bool,

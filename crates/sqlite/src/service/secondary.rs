@@ -4,7 +4,8 @@
 //! after a crash. The merge is in `merge.rs`.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash as _, Hasher as _};
 use std::ops::ControlFlow;
 
 use haversack_model::{
@@ -35,6 +36,19 @@ pub struct SqliteSecondary<'a> {
     waiting: RefCell<HashMap<String, Staged>>,
     /// A snapshot that reads share until something is written.
     read: RefCell<Option<SqliteRead<'a>>>,
+    /// Hashes of the keys that are in the stage; `None` if they are not all known, or too many.
+    known: RefCell<Option<HashSet<u64>>>,
+    /// Whether the copy has no record at all.
+    is_empty: bool,
+}
+
+/// Keys of a stage that are remembered: eight bytes each.
+const KNOWN: usize = 4_000_000;
+
+fn hash_of(key: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +108,8 @@ impl SqliteStore {
             now,
             waiting: RefCell::default(),
             read: RefCell::default(),
+            known: RefCell::default(),
+            is_empty: false,
         })
     }
 }
@@ -153,7 +169,10 @@ impl SqliteSecondary<'_> {
         *self.read.borrow_mut() = None;
         let mut tx = self.store.write(self.now)?;
         let doing = "staging records";
-        for (key, staged) in self.waiting.borrow().iter() {
+        let waiting = self.waiting.borrow();
+        let mut all: Vec<_> = waiting.iter().collect();
+        all.sort_unstable_by_key(|(_, staged)| staged.generation);
+        for (key, staged) in all {
             let sql = if staged.kind == kind::ADOPTED {
                 "INSERT INTO haversack_stage VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
                  ON CONFLICT (collection, global_id) DO UPDATE SET generation = excluded.generation, \
@@ -173,6 +192,7 @@ impl SqliteSecondary<'_> {
                 ])
                 .map_err(while_doing(doing))?;
         }
+        drop(waiting);
         work(&mut tx, self.id)?;
         Box::new(tx).commit()?;
         self.waiting.borrow_mut().clear();
@@ -191,8 +211,19 @@ impl SqliteSecondary<'_> {
         upstream(view, self.id)
     }
 
+    fn know(&self, key: &str) {
+        let mut known = self.known.borrow_mut();
+        if let Some(keys) = known.as_mut() {
+            keys.insert(hash_of(key));
+            if keys.len() > KNOWN {
+                *known = None;
+            }
+        }
+    }
+
     fn put_waiting(&self, id: &GlobalId, staged: Staged) {
         let key = haversack_model::documents::key_of(id);
+        self.know(&key);
         self.waiting.borrow_mut().insert(key, staged);
     }
 }
@@ -417,6 +448,14 @@ impl Secondary for SqliteSecondary<'_> {
             return Ok((staged.kind != kind::DROPPED)
                 .then(|| item(staged.generation, staged.kind == kind::TOMBSTONE)));
         }
+        let is_staged = self
+            .known
+            .borrow()
+            .as_ref()
+            .is_none_or(|known| known.contains(&hash_of(&key)));
+        if !is_staged && self.is_empty {
+            return Ok(None);
+        }
         let doing = "looking for a record of a copy";
         self.reading(|view| {
             let staged: Option<(i64, i64)> = view
@@ -460,6 +499,8 @@ impl Secondary for SqliteSecondary<'_> {
 
     fn begin(&mut self, base: Base) -> Result<()> {
         self.waiting.borrow_mut().clear();
+        *self.known.borrow_mut() = Some(HashSet::new());
+        self.is_empty = !self.state()?.has_records;
         self.writing(|tx, id| {
             tx.empty_stage(id)?;
             let doing = "beginning a stage";
@@ -515,6 +556,7 @@ impl Secondary for SqliteSecondary<'_> {
         match waiting.get_mut(&key) {
             Some(staged) if staged.kind == kind::PUT => staged.generation = generation,
             _ => {
+                self.know(&key);
                 let staged = Staged {
                     kind: kind::ADOPTED,
                     generation,
