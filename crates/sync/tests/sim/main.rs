@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `HAVERSACK_SIM_SEED=n` | replays one case and prints its events |
 //! | `HAVERSACK_SIM_SECONDS=n` | after the fixed seeds runs fresh ones for so long |
+//! | `HAVERSACK_SIM_CASES=n` | after the fixed seeds runs so many fresh ones |
 //! | `HAVERSACK_SIM_FROM=n` | the first of the fresh seeds |
 //! | `HAVERSACK_SIM_ALL=1` | goes on after a failure, and lists all of them at the end |
 //!
@@ -71,11 +72,13 @@ fn every_seed_keeps_the_guarantees() {
     let tally = run(fixed, case);
     must_hold(&tally.failures);
     assert_eq!(tally.seen.missing(), [], "these states never occurred");
-    if let Some(seconds) = number("HAVERSACK_SIM_SECONDS") {
+    let seconds = number("HAVERSACK_SIM_SECONDS");
+    let cases = number("HAVERSACK_SIM_CASES");
+    if seconds.or(cases).is_some() {
         let fresh = Plan {
             first: number("HAVERSACK_SIM_FROM").unwrap_or(SEEDS),
-            count: 0,
-            time: Some(Duration::from_secs(seconds)),
+            count: cases.unwrap_or(0),
+            time: seconds.map(Duration::from_secs),
         };
         must_hold(&run(fresh, case).failures);
     }
