@@ -56,7 +56,7 @@ fn skip_real_data(tests: &mut Command) -> Result<u32> {
     let listed = output(workspace_tests().args(["--", "--list"]))?;
     let mut skipped = 0;
     for name in listed.lines().filter(|line| line.contains(REAL_DATA)) {
-        println!("skip {name}: the real data is not beside the checkout (../shared/fixtures/geo)");
+        println!("skip {name}: the real data is not beside the checkout (../shared/fixtures)");
         skipped += 1;
     }
     tests.args(["--", "--skip", REAL_DATA]);
