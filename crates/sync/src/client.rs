@@ -65,7 +65,7 @@ pub struct Summary {
     pub conflicts: u64,
     /// Edits that were refused, with the reasons.
     pub rejected: Vec<(CollectionId, GlobalId, String)>,
-    /// Records added or replaced by the download; not what this sync had sent itself.
+    /// Records added or replaced by the download; not what this sync had sent itself, nor what a comparison found equal.
     pub put: u64,
     /// Records removed by the download; not what this sync had removed itself.
     pub removed: u64,

@@ -1,4 +1,4 @@
-//! What of a download is news: not what this very sync has sent and now gets back.
+//! What of a download is news: not what this very sync has sent and now gets back, nor what a comparison finds equal.
 //!
 //! Owns: the counts that people read. Does not own: what a page does to the file ([`super::apply_page`]).
 
@@ -32,14 +32,15 @@ impl Sent {
 
     /// The news of a page that is not stored yet.
     pub(super) fn news(&self, tx: &dyn ReplicaTx, page: &Page) -> Result<News> {
-        let collections = if self.0.is_empty() {
+        let is_comparison = tx.header()?.resyncing;
+        let collections = if self.0.is_empty() && !is_comparison {
             Vec::new()
         } else {
             tx.collections()?
         };
         let mut news = News::default();
         for change in &page.changes {
-            if self.is_echo(tx, &collections, change)? {
+            if (is_comparison || self.has_sent(change)) && is_here(tx, &collections, change)? {
                 continue;
             }
             match change {
@@ -50,31 +51,33 @@ impl Sent {
         Ok(news)
     }
 
-    fn is_echo(
-        &self,
-        tx: &dyn ReplicaTx,
-        collections: &[Collection],
-        change: &RemoteChange,
-    ) -> Result<bool> {
-        let (collection, id) = match change {
-            RemoteChange::Put {
-                collection, record, ..
-            } => (*collection, &record.global_id),
-            RemoteChange::Remove {
-                collection,
-                global_id,
-                ..
-            } => (*collection, global_id),
-        };
-        if !self.0.contains(&(collection, id.clone())) {
-            return Ok(false);
-        }
-        Ok(match (change, tx.row(collection, id)?) {
-            (RemoteChange::Put { record, .. }, Some(here)) => {
-                is_stored(collections, collection, &here, record)
-            }
-            (RemoteChange::Put { .. }, None) | (RemoteChange::Remove { .. }, Some(_)) => false,
-            (RemoteChange::Remove { .. }, None) => true,
-        })
+    fn has_sent(&self, change: &RemoteChange) -> bool {
+        let (collection, id) = record_of(change);
+        !self.0.is_empty() && self.0.contains(&(collection, id.clone()))
     }
+}
+
+fn record_of(change: &RemoteChange) -> (CollectionId, &GlobalId) {
+    match change {
+        RemoteChange::Put {
+            collection, record, ..
+        } => (*collection, &record.global_id),
+        RemoteChange::Remove {
+            collection,
+            global_id,
+            ..
+        } => (*collection, global_id),
+    }
+}
+
+/// Whether the file has it so already, but for the stamps that the server puts on rows.
+fn is_here(tx: &dyn ReplicaTx, collections: &[Collection], change: &RemoteChange) -> Result<bool> {
+    let (collection, id) = record_of(change);
+    Ok(match (change, tx.row(collection, id)?) {
+        (RemoteChange::Put { record, .. }, Some(here)) => {
+            is_stored(collections, collection, &here, record)
+        }
+        (RemoteChange::Put { .. }, None) | (RemoteChange::Remove { .. }, Some(_)) => false,
+        (RemoteChange::Remove { .. }, None) => true,
+    })
 }

@@ -14,15 +14,20 @@ use crate::merge::widen;
 use crate::states::{self, Event, Step};
 
 /// Stores a page that answers the request with the header `asked`, in one transaction with the cursor. A page for
-/// another cursor (a late answer, another process was faster) is dropped: `false`.
-pub fn apply_page(tx: &mut dyn ReplicaTx, asked: &ReplicaHeader, page: &Page) -> Result<bool> {
+/// another cursor (a late answer, another process was faster) is dropped: `None`. Gives how many rows went that the page
+/// does not name.
+pub fn apply_page(
+    tx: &mut dyn ReplicaTx,
+    asked: &ReplicaHeader,
+    page: &Page,
+) -> Result<Option<u64>> {
     let mut header = tx.header()?;
     let fits = header.id == asked.id
         && header.cursor == asked.cursor
         && header.download == asked.download
         && header.layer_cursors == asked.layer_cursors;
     if !fits {
-        return Ok(false);
+        return Ok(None);
     }
     if let Some(service) = &page.schema {
         doubt_ahead(tx, &mut header)?;
@@ -46,7 +51,7 @@ pub fn apply_page(tx: &mut dyn ReplicaTx, asked: &ReplicaHeader, page: &Page) ->
             RemoteChange::Remove { .. } => {}
         }
     }
-    leave_behind(tx, &header, page)?;
+    let mut gone = leave_behind(tx, &header, page)?;
     header.cursor = page.cursor;
     header.download = page.download;
     header.ahead.drop_upto(page.cursor.generation);
@@ -61,24 +66,24 @@ pub fn apply_page(tx: &mut dyn ReplicaTx, asked: &ReplicaHeader, page: &Page) ->
         }
     }
     if header.resyncing && !page.more {
-        sweep(tx)?;
+        gone += sweep(tx)?;
         header.resyncing = false;
     }
     tx.store_header(&header)?;
-    Ok(true)
+    Ok(Some(gone))
 }
 
 /// An answer to an upload brings versions ahead of the cursor. A download that passes such a version without naming
 /// the record tells that it has gone again: the feed knows nothing of what came and went between two cursors.
-fn leave_behind(tx: &mut dyn ReplicaTx, before: &ReplicaHeader, page: &Page) -> Result<()> {
+fn leave_behind(tx: &mut dyn ReplicaTx, before: &ReplicaHeader, page: &Page) -> Result<u64> {
     let (from, upto) = (before.cursor.generation, page.cursor.generation);
     let begun = before.download.map_or(from, |download| download.from);
     // The pages of a full comparison tell of all that went.
     if upto == from || begun == Generation::ZERO || before.cursor.history != page.cursor.history {
-        return Ok(());
+        return Ok(0);
     }
     if tells_all_ahead(before, page) {
-        return Ok(());
+        return Ok(0);
     }
     let changes = page.changes.iter();
     let named: HashSet<_> = changes
@@ -93,6 +98,7 @@ fn leave_behind(tx: &mut dyn ReplicaTx, before: &ReplicaHeader, page: &Page) -> 
             } => (*collection, global_id),
         })
         .collect();
+    let mut gone = 0;
     for (collection, edit) in tx.receipts_above(begun)? {
         let id = edit.global_id();
         let is_named = named.contains(&(collection, id));
@@ -112,9 +118,10 @@ fn leave_behind(tx: &mut dyn ReplicaTx, before: &ReplicaHeader, page: &Page) -> 
         } else {
             tx.store_version(collection, id, None)?;
             remove(tx, collection, id, Removal::Left)?;
+            gone += 1;
         }
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// Whether a page names all versions that the file has ahead of its cursor, or says that they stand: the usual case,
@@ -304,7 +311,8 @@ fn remove(
 
 /// The end of a full resync: what the server did not name is not in this part. Whether it was deleted is not known,
 /// so a local deletion stays in the outbox.
-fn sweep(tx: &mut dyn ReplicaTx) -> Result<()> {
+fn sweep(tx: &mut dyn ReplicaTx) -> Result<u64> {
+    let mut gone = 0;
     for collection in tx.collections()? {
         for id in tx.confirmed(collection.id)? {
             let version = tx.version(collection.id, &id)?;
@@ -312,6 +320,7 @@ fn sweep(tx: &mut dyn ReplicaTx) -> Result<()> {
                 tx.store_version(collection.id, &id, None)?;
                 if tx.entry(collection.id, &id)?.is_none() {
                     remove(tx, collection.id, &id, Removal::Left)?;
+                    gone += 1;
                 }
             }
         }
@@ -324,5 +333,5 @@ fn sweep(tx: &mut dyn ReplicaTx) -> Result<()> {
             remove(tx, entry.collection, &entry.global_id, Removal::Left)?;
         }
     }
-    Ok(())
+    Ok(gone)
 }

@@ -127,8 +127,12 @@ impl Run<'_> {
                     self.pull_blobs(&header, &page)?;
                     let sent = std::mem::take(&mut self.sent);
                     let stored_now = self.write(|tx| {
-                        let news = sent.news(tx, &page)?;
-                        Ok(apply_page(tx, &header, &page)?.then_some(news))
+                        let mut news = sent.news(tx, &page)?;
+                        let gone = apply_page(tx, &header, &page)?;
+                        Ok(gone.map(|gone| {
+                            news.removed += gone;
+                            news
+                        }))
                     });
                     self.sent = sent;
                     let Some(news) = stored_now? else {

@@ -35,7 +35,9 @@ fn sync(ground: &Ground, remote: &mut Loopback<'_>, file: &mut MemoryReplica) ->
 /// Stores a page as an answer to the file's present request.
 fn store(file: &mut MemoryReplica, asked: &ReplicaHeader, page: &Page) -> bool {
     let mut tx = file.begin().expect("a transaction");
-    let stored = client::apply_page(&mut *tx, asked, page).expect("a page stored");
+    let stored = client::apply_page(&mut *tx, asked, page)
+        .expect("a page stored")
+        .is_some();
     tx.commit().expect("a commit");
     stored
 }
@@ -95,6 +97,30 @@ fn a_filter_that_changes_between_pages_compares_everything_anew() {
     ground.update(3, set(0, "elm"));
     assert!(sync(&ground, &mut remote, &mut file).resynced);
     assert_eq!(trees(&file), [id(3)]);
+}
+
+#[test]
+fn a_full_comparison_tells_only_of_the_rows_that_differ() {
+    let ground = Ground::new();
+    for number in 1..=3 {
+        ground.add(&tree(number, "oak", 1));
+    }
+    let replies = RefCell::default();
+    let mut remote = remote(&ground, &replies, 2);
+    let mut file = remote.checkout("ann", Policy::Merge, Filter::All);
+    sync(&ground, &mut remote, &mut file);
+    let mut compare_anew = || {
+        let mut tx = file.begin().expect("a transaction");
+        let history = tx.header().expect("a header").cursor.history;
+        client::start_resync(&mut *tx, history).expect("begun anew");
+        tx.commit().expect("a commit");
+        let summary = sync(&ground, &mut remote, &mut file);
+        (summary.put, summary.removed)
+    };
+    assert_eq!(compare_anew(), (0, 0));
+    ground.update(2, set(1, 2));
+    ground.delete(3);
+    assert_eq!(compare_anew(), (1, 1));
 }
 
 #[test]

@@ -80,7 +80,11 @@ impl<'a> Scene<'a> {
 
     pub(crate) fn store_page(&mut self, (asked, page): &(ReplicaHeader, Page)) {
         let mut tx = self.file.begin().expect("a transaction");
-        assert!(client::apply_page(&mut *tx, asked, page).expect("a page stored"));
+        assert!(
+            client::apply_page(&mut *tx, asked, page)
+                .expect("a page stored")
+                .is_some()
+        );
         tx.commit().expect("a commit");
     }
 

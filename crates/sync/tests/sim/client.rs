@@ -428,7 +428,9 @@ impl World<'_> {
             told(page)
         ));
         let before = self.natives[at].file.file().outbox.clone();
-        let stored = self.step(at, |tx, _| client::apply_page(tx, asked, page))?;
+        let stored = self.step(at, |tx, _| {
+            client::apply_page(tx, asked, page).map(|gone| gone.is_some())
+        })?;
         match stored {
             Stepped::Done(true) => {
                 if page.more {
