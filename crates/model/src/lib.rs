@@ -18,6 +18,7 @@ pub mod geometry;
 mod hash;
 pub mod host;
 pub mod id;
+pub mod json;
 pub mod local;
 pub mod query;
 pub mod record;

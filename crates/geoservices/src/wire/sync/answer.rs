@@ -17,7 +17,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::wire::crs;
 use crate::wire::feature::{FeatureReader, IncomingFeature, global_id};
-use crate::wire::json::{Strict, integer, kind, member, problem};
+use crate::wire::json::{integer, kind, member, problem, strict};
 use crate::{Error, Result};
 
 /// Most items of a layer that come before its id, which must be known to read them.
@@ -229,7 +229,7 @@ impl<'de> Visitor<'de> for &mut Reading<'_> {
                 self.head.has_data = true;
                 map.next_value_seed(Layers(self))?;
             } else {
-                let value = map.next_value_seed(Strict::new())?;
+                let value = map.next_value_seed(strict())?;
                 self.head.members.insert(key, value);
             }
         }
@@ -299,11 +299,11 @@ impl<'de> Visitor<'de> for OneLayer<'_, '_> {
             }
             match key.as_str() {
                 "id" => {
-                    let id = map.next_value_seed(Strict::new())?;
+                    let id = map.next_value_seed(strict())?;
                     layer.begin(&id)?;
                 }
                 "spatialReference" => {
-                    let reference = map.next_value_seed(Strict::new())?;
+                    let reference = map.next_value_seed(strict())?;
                     layer.reference(&reference)?;
                 }
                 "features" => map.next_value_seed(Lists {
@@ -315,7 +315,7 @@ impl<'de> Visitor<'de> for OneLayer<'_, '_> {
                     attachments: true,
                 })?,
                 name if name.to_ascii_lowercase().ends_with("results") => {
-                    let value = map.next_value_seed(Strict::new())?;
+                    let value = map.next_value_seed(strict())?;
                     results.insert(key.clone(), value);
                 }
                 name => match list_of(name, false) {
@@ -515,7 +515,7 @@ impl<'de> Visitor<'de> for Lists<'_, '_, '_> {
         while let Some(key) = map.next_key::<String>()? {
             let Some(list) = list_of(&key, self.attachments) else {
                 if self.attachments && key.ends_with("Results") {
-                    let value = map.next_value_seed(Strict::new())?;
+                    let value = map.next_value_seed(strict())?;
                     self.layer.attachment_results.insert(key, value);
                 } else {
                     map.next_value::<IgnoredAny>()?;
@@ -556,7 +556,7 @@ impl<'de> Visitor<'de> for Items<'_, '_, '_> {
         Ok(())
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(item) = seq.next_element_seed(Strict::new())? {
+        while let Some(item) = seq.next_element_seed(strict())? {
             self.layer.item(self.list, item)?;
         }
         Ok(())
