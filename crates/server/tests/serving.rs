@@ -271,3 +271,40 @@ fn the_native_api_asks_who_it_is_and_describes_itself() {
     assert_eq!(status(client.post(url("/v1/login")).body(twice)), 400);
     assert_eq!(status(client.get(url("/arcgis/rest/info?f=json"))), 200);
 }
+
+#[test]
+fn databases_of_documents_are_no_feature_services() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir);
+    let client = client(&handle);
+    let get = |path: &str| {
+        let request = client.get(format!("{}{path}", handle.url()));
+        request.basic_auth("editor", Some("secret")).send().unwrap()
+    };
+    // Asking is what makes the system database.
+    assert_eq!(get("/_api/collection").status(), 200);
+    assert!(
+        handle
+            .server
+            .service_names()
+            .contains(&"_system".to_owned())
+    );
+    let login = [
+        ("username", "editor"),
+        ("password", "secret"),
+        ("f", "json"),
+    ];
+    let told = client
+        .post(format!("{}/arcgis/tokens/generateToken", handle.url()))
+        .form(&login)
+        .send()
+        .unwrap();
+    let told: serde_json::Value = told.json().unwrap();
+    let token = told["token"].as_str().unwrap();
+    for path in ["rest/services", "sharing/rest/search"] {
+        let path = format!("/arcgis/{path}?f=json&q=*&token={token}");
+        let text = get(&path).text().unwrap();
+        assert!(!text.contains("error"), "{text}");
+        assert!(!text.contains("_system"), "{text}");
+    }
+}

@@ -89,13 +89,23 @@ fn remove(call: &Call, name: &str) -> Result<Answer> {
             "the system database cannot be removed",
         ));
     }
-    if !call
-        .host()
-        .service_names()
-        .iter()
-        .any(|known| known == name)
-        || !call.host().remove_service(name)?
-    {
+    let found = call.host().documents(name);
+    let found = found.filter(|_| {
+        call.host()
+            .service_names()
+            .iter()
+            .any(|known| known == name)
+    });
+    let store = found.ok_or_else(|| Problem::of(ErrorNum::DatabaseNotFound))?;
+    let service = store.read_documents()?.service()?;
+    if service.layers_and_tables().next().is_some() {
+        return Err(Problem::told(
+            ErrorNum::Forbidden,
+            "this database is a feature service with layers or tables, which this protocol does not remove",
+        ));
+    }
+    drop(store);
+    if !call.host().remove_service(name)? {
         return Err(Problem::of(ErrorNum::DatabaseNotFound));
     }
     Ok(Answer::ok(200, json!({"result": true})))

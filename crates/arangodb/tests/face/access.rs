@@ -229,3 +229,33 @@ async fn a_password_opens_with_a_token_that_drivers_accept() {
         .await;
     assert_eq!(wrong.error(), (401, 401));
 }
+
+#[tokio::test]
+async fn a_database_that_is_a_feature_service_is_not_removed() {
+    use haversack_model::{Collection, CollectionId, CollectionKind, Host as _};
+    let client = Client::new();
+    for (name, is_layer) in [("shop", false), ("Parks", true)] {
+        let told = client.post("/_api/database", json!({"name": name})).await;
+        assert_eq!(told.status, 201, "{}", told.text);
+        if is_layer {
+            let store = client.host.documents(name).unwrap();
+            let mut tx = store.write_documents(client.host.now()).unwrap();
+            let mut service = tx.service().unwrap();
+            let mut table = Collection::documents(CollectionId(0), "Trees", "Trees", false);
+            table.kind = CollectionKind::Table;
+            table.global_id_field = "GlobalID".to_owned();
+            service.collections.push(table);
+            tx.store_service(&service).unwrap();
+            tx.commit().unwrap();
+        }
+    }
+    assert_eq!(client.delete("/_api/database/shop").await.status, 200);
+    let told = client.delete("/_api/database/Parks").await;
+    assert_eq!(told.error(), (403, 11), "{}", told.text);
+    assert!(told.text.contains("feature service"), "{}", told.text);
+    assert!(client.host.documents("Parks").is_some());
+    assert_eq!(
+        client.delete("/_api/database/shop").await.error(),
+        (404, 1228)
+    );
+}

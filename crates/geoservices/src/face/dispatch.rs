@@ -28,7 +28,7 @@ pub(crate) fn dispatch(call: &Call, path: &Path) -> Result<Answer> {
 
 fn services(call: &Call, segments: &[String], words: &[&str]) -> Result<Answer> {
     match words {
-        [] => Ok(metadata::catalogue(call)),
+        [] => metadata::catalogue(call),
         [_, "featureserver", rest @ ..] => service(call, &segments[0], &segments[2..], rest),
         // The administrative form of the name.
         [name, rest @ ..] if name.ends_with(".featureserver") => {

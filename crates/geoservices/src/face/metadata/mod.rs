@@ -16,15 +16,39 @@ use super::portal::VERSION;
 use super::problem::Result;
 
 /// `/rest/services`: the services that the asking principal may read.
-pub(crate) fn catalogue(call: &Call) -> Answer {
-    let mut names = call.host.service_names();
-    names.retain(|name| call.host.access(&call.principal, name).allows(Right::Read));
+pub(crate) fn catalogue(call: &Call) -> Result<Answer> {
+    let mut names = listed(call)?;
     names.sort();
     let services: Vec<Value> = names
         .iter()
         .map(|name| json!({"name": name, "type": "FeatureServer", "url": call.service_url(name)}))
         .collect();
-    Answer::Json(json!({"currentVersion": VERSION, "folders": [], "services": services}))
+    Ok(Answer::Json(
+        json!({"currentVersion": VERSION, "folders": [], "services": services}),
+    ))
+}
+
+/// The services that the asking principal may read and that have something for feature clients: not databases of documents.
+pub(crate) fn listed(call: &Call) -> Result<Vec<String>> {
+    let mut listed = Vec::new();
+    for name in call.host.service_names() {
+        if !call.host.access(&call.principal, &name).allows(Right::Read) {
+            continue;
+        }
+        let Some(store) = call.host.service(&name) else {
+            continue;
+        };
+        if store
+            .begin_read()?
+            .service()?
+            .layers_and_tables()
+            .next()
+            .is_some()
+        {
+            listed.push(name);
+        }
+    }
+    Ok(listed)
 }
 
 /// The service's root document.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::super::call::Call;
-use super::super::metadata::extent;
+use super::super::metadata::{self, extent};
 use super::super::problem::{Problem, Result};
 use super::ITEM_OWNER;
 
@@ -27,10 +27,8 @@ pub(crate) fn id_of(call: &Call, service: &str) -> String {
 /// All items that the asking principal may see.
 pub(crate) fn all(call: &Call) -> Result<Vec<Value>> {
     let mut items = Vec::new();
-    for name in call.host.service_names() {
-        if call.host.access(&call.principal, &name).allows(Right::Read) {
-            items.push(describe(call, &name)?);
-        }
+    for name in metadata::listed(call)? {
+        items.push(describe(call, &name)?);
     }
     Ok(items)
 }
