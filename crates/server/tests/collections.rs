@@ -439,3 +439,33 @@ fn a_redirect_is_not_followed() {
     assert!(refused.is_err());
     assert!(pair.secondary.server.services.store("_system").is_none());
 }
+
+#[test]
+fn a_collection_is_no_copy_of_itself_but_may_be_one_of_another_of_its_server() {
+    let pair = pair(20);
+    let server = &pair.primary.server;
+    let own = request(pair.primary.address);
+    let refused = pull::run(
+        server,
+        "_system",
+        "notes",
+        &own,
+        &login(),
+        &mut |_, _, _| {},
+    );
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("cannot be a copy of itself"), "{text}");
+    let of_notes = Request {
+        collection: "notes".to_owned(),
+        ..own
+    };
+    let report = pull::run(
+        server,
+        "_system",
+        "copy",
+        &of_notes,
+        &login(),
+        &mut |_, _, _| {},
+    );
+    assert_eq!(report.unwrap().walk.inserted, 20);
+}

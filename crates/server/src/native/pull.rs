@@ -272,6 +272,15 @@ pub fn run(
 ) -> Result<Report> {
     progress("asking the other server", 0, None);
     let there = There::find(service, name, request, login)?;
+    if there.server == Some(server.server_id())
+        && there.service.eq_ignore_ascii_case(service)
+        && there.definition.name == name
+    {
+        return Err(Error::invalid(
+            request.from.as_str(),
+            format!("it is this server: {name:?} cannot be a copy of itself"),
+        ));
+    }
     let (store, id, created) = here(server, service, name, request.dry_run, &there.definition)?;
     let _running = server.pulls.begin(service, id)?;
     let mut copy = store.secondary(id, clock::now())?;
@@ -319,6 +328,7 @@ pub fn run(
 /// The collection at the other server.
 struct There {
     client: Client,
+    server: Option<Uuid>,
     service: String,
     definition: Collection,
 }
@@ -337,12 +347,12 @@ impl There {
             ),
             other => other.into(),
         })?;
-        if found.is_none() {
+        let Some(discovered) = found else {
             return Err(Error::invalid(
                 request.from.as_str(),
                 "no Haversack answers there",
             ));
-        }
+        };
         let or = |given: &str, same: &str| if given.is_empty() { same } else { given }.to_owned();
         let service = or(&request.database, service);
         let wanted = or(&request.collection, name);
@@ -356,6 +366,7 @@ impl There {
         })?;
         Ok(Self {
             client,
+            server: discovered.server,
             service,
             definition,
         })

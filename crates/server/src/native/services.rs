@@ -35,6 +35,7 @@ pub(super) fn discover(call: &Call) -> Result<Response> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         api: API,
         user: call.who.name.clone(),
+        server: Some(call.server.server_id()),
     })
 }
 

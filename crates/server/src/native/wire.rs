@@ -25,6 +25,9 @@ pub struct Discovery {
     pub api: u32,
     /// User name of the caller; empty for the anonymous user.
     pub user: String,
+    /// The server's own id, by which it knows itself again.
+    #[serde(default)]
+    pub server: Option<Uuid>,
 }
 
 /// Body of `POST /v1/login`.

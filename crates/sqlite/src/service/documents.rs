@@ -316,7 +316,9 @@ impl DocumentWrite for SqliteWrite<'_> {
     }
 
     fn clear_stage(&mut self, collection: CollectionId) -> Result<()> {
-        self.empty_stage(collection)
+        self.empty_stage(collection)?;
+        // What a walk of the other protocol had staged is gone, so that it cannot go on.
+        self.forget_walk(collection)
     }
     fn stage(&mut self, collection: CollectionId, change: &Staged) -> Result<()> {
         self.stage_document(collection, change)
