@@ -1,7 +1,7 @@
 //! `COMPAT.md` says what works and names the test that shows it: every name it uses must exist, and nothing works without one.
 //!
 //! Names are written in code marks: `face::name` and `remote::name` are tests in `crates/geoservices/tests/face` and `../remote`,
-//! `server::name` in the server's crate, `test_NN_script` is a script in `e2e/` and `test_NN_script::name` a test in it.
+//! `dhis2::name` in `crates/dhis2/tests`, `server::name` in the server's crate, `test_NN_script` is a script in `e2e/` and `test_NN_script::name` a test in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::command::root;
 
 /// Where the tests are that a prefix stands for.
-const PLACES: [(&str, &[&str]); 3] = [
+const PLACES: [(&str, &[&str]); 4] = [
     ("face", &["crates/geoservices/tests/face"]),
     (
         "remote",
@@ -20,6 +20,7 @@ const PLACES: [(&str, &[&str]); 3] = [
             "crates/geoservices/src/remote",
         ],
     ),
+    ("dhis2", &["crates/dhis2/tests"]),
     ("server", &["crates/server/tests", "crates/server/src"]),
 ];
 

@@ -45,7 +45,8 @@ pub(crate) fn router(server: &Arc<Server>, metrics: PrometheusHandle) -> Router 
             "/arcgis",
             haversack_geoservices::face::router(Arc::clone(&host)),
         )
-        .merge(haversack_arangodb::face::router(host))
+        .merge(haversack_arangodb::face::router(Arc::clone(&host)))
+        .merge(haversack_dhis2::face::router(host))
         .layer(RequestBodyLimitLayer::new(config.max_body_bytes as usize))
         .merge(crate::native::router(server))
         .layer(TimeoutLayer::with_status_code(
@@ -92,7 +93,7 @@ async fn health() -> Response {
 }
 
 async fn front_page() -> Response {
-    let text = "Haversack\n\n/arcgis/rest/services  feature services\n/_api                  collections, for clients of ArangoDB\n/v1                    our own API, described at /v1/openapi.json\n/health                liveness\n/metrics               for Prometheus\n";
+    let text = "Haversack\n\n/arcgis/rest/services  feature services\n/_api                  collections, for clients of ArangoDB\n/api                   metadata and reserved values, for clients of DHIS2\n/v1                    our own API, described at /v1/openapi.json\n/health                liveness\n/metrics               for Prometheus\n";
     text.into_response()
 }
 

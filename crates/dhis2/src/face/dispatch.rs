@@ -1,0 +1,46 @@
+//! From a route to the one operation that answers it.
+
+use http::Method;
+
+use super::answer::Answer;
+use super::call::Call;
+use super::problem::{Problem, Result};
+use super::{metadata, reserve, system};
+
+/// Runs the operation that a route names.
+pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
+    let words: Vec<&str> = call.segments.iter().map(String::as_str).collect();
+    let is_open = matches!(words.as_slice(), ["ping" | "loginConfig"]);
+    // Who is nobody learns not even which addresses there are.
+    if !is_open {
+        call.require_login()?;
+    }
+    match words.as_slice() {
+        ["ping"] => system::ping(call),
+        ["loginConfig"] => system::login_config(call),
+        ["system", "info"] => system::info(call),
+        ["me"] => system::me(call),
+        ["me", "authorization"] => system::authorities(call),
+        ["userSettings"] => system::user_settings(call),
+        ["systemSettings"] => system::system_settings(call),
+        ["dataStore", ..] => {
+            call.require_get()?;
+            Err(Problem::NotFound {
+                message: "Namespace not found".to_owned(),
+                code: "",
+            })
+        }
+        ["metadata"] if call.method == Method::POST => metadata::write::import(call),
+        ["metadata"] => metadata::read::everything(call),
+        [
+            "trackedEntityAttributes",
+            id,
+            operation @ ("generate" | "generateAndReserve" | "requiredValues"),
+        ] => reserve::dispatch(call, id, operation),
+        [collection] if metadata::is_type(collection) => metadata::read::list(call, collection),
+        [collection, id] if metadata::is_type(collection) => {
+            metadata::read::one(call, collection, id)
+        }
+        _ => Err(Problem::no_such_path()),
+    }
+}

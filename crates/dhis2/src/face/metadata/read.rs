@@ -1,0 +1,160 @@
+//! Reads of metadata.
+
+use haversack_model::Right;
+use haversack_model::documents::DocumentRead;
+use serde_json::{Map, Value, json};
+
+use super::fields::Fields;
+use super::filter::{self, Filter};
+use super::{TYPES, type_of_member};
+use crate::face::answer::Answer;
+use crate::face::call::Call;
+use crate::face::instance::{Instance, Stored};
+use crate::face::problem::{Problem, Result};
+use crate::wire::date;
+
+/// Objects on a page if the client does not say.
+const PAGE_SIZE: u64 = 50;
+
+/// A snapshot to read from.
+struct Reader<'a> {
+    instance: &'a Instance,
+    tx: &'a dyn DocumentRead,
+}
+
+impl Reader<'_> {
+    /// An object with what is told besides what was stored.
+    fn told(&self, stored: Stored) -> Value {
+        let may_publish = self.instance.allows(Right::Publish);
+        let may_edit = self.instance.allows(Right::Edit);
+        let mut members = stored.members;
+        members.insert("id".to_owned(), json!(stored.id));
+        members.insert("lastUpdated".to_owned(), json!(date::format(stored.stamp)));
+        if let Some(name) = members.get("name").cloned() {
+            members.entry("displayName").or_insert(name);
+        }
+        members.entry("access").or_insert_with(|| {
+            json!({"read": true, "update": may_publish, "write": may_publish, "delete": may_publish, "externalize": false, "manage": may_publish,
+                "data": {"read": true, "write": may_edit}})
+        });
+        Value::Object(members)
+    }
+    fn project(&self, fields: &Fields, object: Value) -> Result<Value> {
+        fields.project(object, &|member, reference| {
+            let id = reference.get("id").and_then(Value::as_str);
+            let (Some(of), Some(id)) = (type_of_member(member), id) else {
+                return Ok(None);
+            };
+            let found = self.instance.object(self.tx, of, id)?;
+            Ok(found.map(|stored| self.told(stored)))
+        })
+    }
+}
+
+/// `GET <type>`: a page of its objects.
+pub(crate) fn list(call: &Call, collection: &str) -> Result<Answer> {
+    call.require_get()?;
+    let instance = Instance::open(call, Right::Read)?;
+    let tx = instance.store().read_documents()?;
+    let reader = Reader {
+        instance: &instance,
+        tx: tx.as_ref(),
+    };
+    let fields = Fields::parse(call.param("fields").unwrap_or("id,displayName"))?;
+    let filters: Vec<Filter> = call
+        .params("filter")
+        .map(Filter::parse)
+        .collect::<Result<_>>()?;
+    let any_is_enough = call
+        .param("rootJunction")
+        .is_some_and(|junction| junction.eq_ignore_ascii_case("or"));
+    let order = filter::order(call.param("order").unwrap_or("name:iasc,id:asc"))?;
+    let mut found = Vec::new();
+    instance.each(reader.tx, collection, |stored| {
+        let object = reader.told(stored);
+        let mut verdicts = filters.iter().map(|filter| filter.passes(&object));
+        let passes = if any_is_enough && !filters.is_empty() {
+            verdicts.any(|passes| passes)
+        } else {
+            verdicts.all(|passes| passes)
+        };
+        if passes {
+            found.push(object);
+        }
+        Ok(())
+    })?;
+    found.sort_by(|a, b| filter::compare_by(&order, a, b));
+    let total = found.len() as u64;
+    let mut answer = Map::new();
+    let objects = if call.flag("paging", true) {
+        let (page, size) = (call.number("page", 1)?, call.number("pageSize", PAGE_SIZE)?);
+        let pages = total.div_ceil(size).max(1);
+        answer.insert(
+            "pager".to_owned(),
+            json!({"page": page, "pageSize": size, "pageCount": pages, "total": total}),
+        );
+        let from = usize::try_from((page - 1).saturating_mul(size)).unwrap_or(usize::MAX);
+        found
+            .into_iter()
+            .skip(from)
+            .take(usize::try_from(size).unwrap_or(usize::MAX))
+            .collect()
+    } else {
+        found
+    };
+    let objects: Vec<Value> = objects
+        .into_iter()
+        .map(|object| reader.project(&fields, object))
+        .collect::<Result<_>>()?;
+    answer.insert(collection.to_owned(), Value::Array(objects));
+    Ok(Answer::json(200, Value::Object(answer)))
+}
+
+/// `GET <type>/<uid>`.
+pub(crate) fn one(call: &Call, collection: &str, id: &str) -> Result<Answer> {
+    call.require_get()?;
+    let instance = Instance::open(call, Right::Read)?;
+    let tx = instance.store().read_documents()?;
+    let reader = Reader {
+        instance: &instance,
+        tx: tx.as_ref(),
+    };
+    let fields = Fields::parse(call.param("fields").unwrap_or("*"))?;
+    let found = instance.object(reader.tx, collection, id)?;
+    let found = found.ok_or_else(|| Problem::missing(collection, id))?;
+    let object = reader.told(found);
+    Ok(Answer::json(200, reader.project(&fields, object)?))
+}
+
+/// `GET metadata`: all objects of all types, or of those that are asked for as `programs=true`.
+pub(crate) fn everything(call: &Call) -> Result<Answer> {
+    call.require_get()?;
+    let instance = Instance::open(call, Right::Read)?;
+    let tx = instance.store().read_documents()?;
+    let reader = Reader {
+        instance: &instance,
+        tx: tx.as_ref(),
+    };
+    let fields = Fields::parse(call.param("fields").unwrap_or("*"))?;
+    let asked: Vec<&str> = TYPES
+        .iter()
+        .copied()
+        .filter(|name| call.flag(name, false))
+        .collect();
+    let mut answer = Map::new();
+    for name in TYPES {
+        if !asked.is_empty() && !asked.contains(name) {
+            continue;
+        }
+        let mut objects = Vec::new();
+        instance.each(reader.tx, name, |stored| {
+            let object = reader.told(stored);
+            objects.push(reader.project(&fields, object)?);
+            Ok(())
+        })?;
+        if !objects.is_empty() {
+            answer.insert((*name).to_owned(), Value::Array(objects));
+        }
+    }
+    Ok(Answer::json(200, Value::Object(answer)))
+}

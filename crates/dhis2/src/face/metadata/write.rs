@@ -1,0 +1,244 @@
+//! `POST metadata`: objects by type, in one transaction.
+//!
+//! Source: `spec/dhis2.md` 15.
+
+use haversack_model::Right;
+use haversack_model::documents::{DocumentWrite, document};
+use serde_json::{Map, Value, json};
+
+use super::TYPES;
+use crate::face::answer::Answer;
+use crate::face::call::Call;
+use crate::face::instance::{Instance, key};
+use crate::face::problem::{Problem, Result};
+use crate::wire::pattern::TextPattern;
+use crate::wire::report::Stats;
+use crate::wire::{date, uid};
+
+/// What is done with objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strategy {
+    CreateAndUpdate,
+    Create,
+    Update,
+    Delete,
+}
+
+/// What became of the objects of a type.
+#[derive(Debug, Default)]
+struct TypeReport {
+    stats: Stats,
+    objects: Vec<Value>,
+}
+
+/// Loads metadata. With `atomicMode=ALL`, the default, one object that is refused keeps all others out.
+pub(crate) fn import(call: &Call) -> Result<Answer> {
+    let instance = Instance::open(call, Right::Publish)?;
+    let strategy = match call.param("importStrategy").unwrap_or("CREATE_AND_UPDATE") {
+        "CREATE_AND_UPDATE" | "NEW_AND_UPDATES" => Strategy::CreateAndUpdate,
+        "CREATE" => Strategy::Create,
+        "UPDATE" => Strategy::Update,
+        "DELETE" => Strategy::Delete,
+        other => {
+            return Err(Problem::bad(format!(
+                "the import strategy {other:?} is not known"
+            )));
+        }
+    };
+    let is_atomic = call.param("atomicMode").is_none_or(|mode| mode != "NONE");
+    let only_validates = call.param("importMode") == Some("VALIDATE");
+    let mut body = call.object()?;
+    let mut tx = instance.store().write_documents(call.host.now())?;
+    let head = tx.head()?.stamp;
+    let created = date::format(haversack_model::Timestamp(
+        call.host.now().0.max(head.0 + 1),
+    ));
+    let mut all = Stats::default();
+    let mut reports = Vec::new();
+    let mut has_errors = false;
+    for name in TYPES {
+        let Some(Value::Array(objects)) = body.remove(*name) else {
+            continue;
+        };
+        let collection = instance.collection(name)?;
+        let mut report = TypeReport::default();
+        for (index, object) in objects.into_iter().enumerate() {
+            report.stats.total += 1;
+            let done = store(
+                tx.as_mut(),
+                call,
+                (name, collection),
+                object,
+                strategy,
+                &created,
+            )?;
+            match done {
+                Ok(done) => report.stats += done,
+                Err((id, code, message)) => {
+                    report.stats.ignored += 1;
+                    report.objects.push(
+                        json!({"klass": name, "index": index, "uid": id, "errorReports": [
+                        {"message": message, "errorCode": code, "mainId": id, "mainKlass": name}]}),
+                    );
+                }
+            }
+        }
+        has_errors |= !report.objects.is_empty();
+        all += report.stats;
+        reports.push((*name, report));
+    }
+    let is_refused = has_errors && is_atomic;
+    if is_refused {
+        let total = all.total;
+        all = Stats {
+            ignored: total,
+            total,
+            ..Stats::default()
+        };
+    }
+    if is_refused || only_validates {
+        drop(tx);
+    } else {
+        tx.commit()?;
+    }
+    let reports: Vec<Value> = reports
+        .into_iter()
+        .map(|(name, report)| json!({"klass": name, "stats": report.stats, "objectReports": report.objects}))
+        .collect();
+    let status = if has_errors { "ERROR" } else { "OK" };
+    let response = json!({"responseType": "ImportReport", "status": status, "stats": all, "typeReports": reports});
+    let (code, message) = if has_errors {
+        (
+            409,
+            "One or more errors occurred, please see full details in import report.",
+        )
+    } else {
+        (200, "Import was successful.")
+    };
+    Ok(Answer::message(
+        code,
+        message,
+        &json!({"status": status, "stats": all, "typeReports": reports_of(&response), "response": response}),
+    ))
+}
+
+/// Below 2.38 the report stood at the top; some clients still look there.
+fn reports_of(response: &Value) -> Value {
+    response["typeReports"].clone()
+}
+
+/// Why an object was refused: its uid, a code, a sentence.
+type Refusal = (String, &'static str, String);
+
+fn store(
+    tx: &mut dyn DocumentWrite,
+    call: &Call,
+    (name, collection): (&str, haversack_model::CollectionId),
+    object: Value,
+    strategy: Strategy,
+    created: &str,
+) -> Result<std::result::Result<Stats, Refusal>> {
+    let Value::Object(mut members) = object else {
+        return Ok(Err((
+            String::new(),
+            "E3000",
+            "an object is needed".to_owned(),
+        )));
+    };
+    let id = match members.get("id") {
+        None | Some(Value::Null)
+            if matches!(strategy, Strategy::Create | Strategy::CreateAndUpdate) =>
+        {
+            uid::from_random(call.host.fresh_uuid().as_u128())
+        }
+        Some(Value::String(id)) => id.clone(),
+        _ => String::new(),
+    };
+    if !uid::is_uid(&id) {
+        return Ok(Err((
+            id.clone(),
+            "E4014",
+            format!("Invalid UID `{id}` for property `id`"),
+        )));
+    }
+    let found = tx.record(collection, &key(&id))?;
+    let refused = match (strategy, found.is_some()) {
+        (Strategy::Create, true) => Some(("E5003", format!("{name} `{id}` exists"))),
+        (Strategy::Update | Strategy::Delete, false) => Some((
+            "E5001",
+            format!("No matching object for reference `{id}` of {name}"),
+        )),
+        _ => None,
+    };
+    if let Some((code, message)) = refused {
+        return Ok(Err((id, code, message)));
+    }
+    if strategy == Strategy::Delete {
+        tx.delete(collection, &key(&id), None)?;
+        return Ok(Ok(Stats {
+            deleted: 1,
+            ..Stats::default()
+        }));
+    }
+    if let Some(message) = unusable(name, &members) {
+        return Ok(Err((id, "E4000", message)));
+    }
+    let known = found
+        .as_ref()
+        .map(crate::face::instance::Stored::read)
+        .transpose()?;
+    let first = known
+        .as_ref()
+        .and_then(|known| known.members.get("created").cloned());
+    members.insert(
+        "created".to_owned(),
+        first.unwrap_or_else(|| json!(created)),
+    );
+    // Told from the commit, and never stored.
+    members.shift_remove("lastUpdated");
+    members.insert("id".to_owned(), json!(id));
+    let is_same = known.is_some_and(|known| known.members == members);
+    if !is_same {
+        tx.put(
+            collection,
+            &document(&id, Value::Object(members).to_string()),
+            None,
+        )?;
+    }
+    Ok(Ok(if found.is_some() {
+        Stats {
+            updated: 1,
+            ..Stats::default()
+        }
+    } else {
+        Stats {
+            created: 1,
+            ..Stats::default()
+        }
+    }))
+}
+
+/// What in an object would make it fail later, where nobody would see why.
+fn unusable(name: &str, members: &Map<String, Value>) -> Option<String> {
+    let text = |member: &str| {
+        members
+            .get(member)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    match name {
+        "trackedEntityAttributes" if members.get("generated") == Some(&Value::Bool(true)) => {
+            TextPattern::parse(text("pattern"))
+                .err()
+                .map(|error| error.to_string())
+        }
+        "organisationUnits" => {
+            let id = text("id");
+            let fits = text("path").starts_with('/') && text("path").ends_with(&format!("/{id}"));
+            (!fits).then(|| {
+                "the path of an organisation unit begins with / and ends with its id".to_owned()
+            })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,95 @@
+//! The face: what DHIS2's clients talk to.
+//!
+//! Owns: routes, login, the dialect's bodies and statuses, metadata, reserved values. Does not own: codecs ([`crate::wire`]), the data
+//! (`DocumentStore`), users and grants (the [`Host`]). The server mounts it: `Router::new().merge(face::router(host))`; its addresses are `/api`.
+//!
+//! All of it is one service, [`INSTANCE`]: each metadata type and each kind of tracker object is a document collection of it. It is made when an
+//! administrator first asks. Source: `spec/dhis2.md` 11.
+
+mod answer;
+mod call;
+mod dispatch;
+mod instance;
+mod login;
+mod metadata;
+mod problem;
+mod reserve;
+mod route;
+mod system;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::any;
+use bytes::Bytes;
+use haversack_model::Host;
+use haversack_model::host::Connection;
+use http::header;
+use http::request::Parts;
+
+use answer::Answer;
+use call::Call;
+use problem::{Problem, Result};
+
+pub use instance::INSTANCE;
+
+/// The face on a host, with its addresses at the root.
+pub fn router(host: Arc<dyn Host>) -> Router {
+    let handler = any(move |request: Request| {
+        let host = Arc::clone(&host);
+        async move { respond(host, request).await }
+    });
+    Router::new()
+        .route("/api", handler.clone())
+        .route("/api/", handler.clone())
+        .route("/api/{*rest}", handler)
+}
+
+async fn respond(host: Arc<dyn Host>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let is_head = parts.method == http::Method::HEAD;
+    let answered = match read(&parts, body, host.max_body_bytes()).await {
+        Ok(body) => run(host, parts, body).await,
+        Err(problem) => Err(problem),
+    };
+    let answer = answered.unwrap_or_else(|problem| problem.to_answer());
+    answer.into_response(is_head)
+}
+
+async fn run(host: Arc<dyn Host>, parts: Parts, body: Bytes) -> Result<Answer> {
+    let work = move || {
+        let address = parts.extensions.get::<Connection>();
+        let address =
+            address.map_or_else(String::new, |connection| connection.peer.ip().to_string());
+        let segments = route::segments(parts.uri.path())?;
+        let query = route::query(parts.uri.query().unwrap_or_default())?;
+        let credential = parts.headers.get(header::AUTHORIZATION);
+        let principal = login::principal(host.as_ref(), credential, &address)?;
+        let call = Call {
+            host,
+            principal,
+            segments,
+            method: parts.method,
+            query,
+            body,
+        };
+        dispatch::dispatch(&call)
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Problem::Internal(format!("an operation stopped: {error}")))?
+}
+
+async fn read(parts: &Parts, body: Body, max_bytes: usize) -> Result<Bytes> {
+    let announced = parts.headers.get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > max_bytes as u64) {
+        return Err(Problem::TooLarge(max_bytes));
+    }
+    axum::body::to_bytes(body, max_bytes)
+        .await
+        .map_err(|_cut_or_too_large| Problem::TooLarge(max_bytes))
+}

@@ -1,0 +1,206 @@
+//! What a client asks first: the server's version and time, who it is logged in as, and settings.
+
+use haversack_model::{Right, Timestamp};
+use serde_json::{Map, Value, json};
+
+use super::answer::Answer;
+use super::call::Call;
+use super::instance::{Instance, Stored};
+use super::metadata::fields::Fields;
+use super::problem::Result;
+use crate::wire::date;
+use crate::wire::version::Version;
+
+/// `GET ping`.
+pub(crate) fn ping(call: &Call) -> Result<Answer> {
+    call.require_get()?;
+    Ok(Answer::text(
+        200,
+        "text/plain;charset=UTF-8",
+        "pong".to_owned(),
+    ))
+}
+
+/// `GET loginConfig`.
+pub(crate) fn login_config(call: &Call) -> Result<Answer> {
+    call.require_get()?;
+    Ok(Answer::json(
+        200,
+        json!({"apiVersion": Version::OURS.to_string(), "applicationTitle": "Haversack", "oidcProviders": [],
+            "selfRegistrationEnabled": false, "emailConfigured": false, "allowAccountRecovery": false}),
+    ))
+}
+
+/// `GET system/info`. `serverDate` is the stamp of the next commit: whoever asks for changes from then on misses none.
+pub(crate) fn info(call: &Call) -> Result<Answer> {
+    call.require_get()?;
+    let instance = Instance::open(call, Right::Read)?;
+    let stamp = instance.store().read_documents()?.head()?.stamp;
+    let mut told = json!({
+        "version": Version::OURS.to_string(), "serverDate": date::format(Timestamp(stamp.0 + 1)), "dateFormat": "yyyy-MM-dd",
+        "calendar": "iso8601", "serverTimeZoneId": "Etc/UTC", "systemName": "Haversack",
+        "systemId": call.host.server_id().hyphenated().to_string(), "encryption": false,
+    });
+    if let Some(base) = call.host.base_url() {
+        told["contextPath"] = Value::String(base);
+    }
+    answer(call, told)
+}
+
+/// `GET me`.
+pub(crate) fn me(call: &Call) -> Result<Answer> {
+    call.require_get()?;
+    let instance = Instance::open(call, Right::Read)?;
+    let user = User::load(call, &instance)?;
+    answer(call, Value::Object(user.told))
+}
+
+/// `GET me/authorization`.
+pub(crate) fn authorities(call: &Call) -> Result<Answer> {
+    call.require_get()?;
+    let instance = Instance::open(call, Right::Read)?;
+    let user = User::load(call, &instance)?;
+    Ok(Answer::json(200, json!(user.authorities)))
+}
+
+/// `GET userSettings`.
+pub(crate) fn user_settings(call: &Call) -> Result<Answer> {
+    call.require_get()?;
+    Ok(Answer::json(
+        200,
+        json!({"keyUiLocale": "en", "keyDbLocale": Value::Null}),
+    ))
+}
+
+/// `GET systemSettings`, those of the keys that were asked for.
+pub(crate) fn system_settings(call: &Call) -> Result<Answer> {
+    call.require_get()?;
+    let all = json!({"keyFlag": "", "keyStyle": "light_blue/light_blue.css"});
+    let asked: Vec<&str> = call.params("key").collect();
+    let settings: Map<String, Value> = all
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| asked.is_empty() || asked.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    Ok(Answer::json(200, Value::Object(settings)))
+}
+
+fn answer(call: &Call, told: Value) -> Result<Answer> {
+    let fields = Fields::parse(call.param("fields").unwrap_or("*"))?;
+    Ok(Answer::json(200, fields.project(told, &|_, _| Ok(None))?))
+}
+
+/// Who asks, as the dialect knows users: the object of this user name in `users`, its roles in `userRoles`. An administrator of the server without
+/// one has every authority, and capture and search scope on every root of the organisation units.
+#[derive(Debug)]
+pub(crate) struct User {
+    told: Map<String, Value>,
+    authorities: Vec<String>,
+}
+
+impl User {
+    fn load(call: &Call, instance: &Instance) -> Result<Self> {
+        let tx = instance.store().read_documents()?;
+        let mut own: Option<Stored> = None;
+        instance.each(tx.as_ref(), "users", |user| {
+            let nested = user
+                .members
+                .get("userCredentials")
+                .and_then(|inner| inner.get("username"));
+            let name = user
+                .members
+                .get("username")
+                .or(nested)
+                .and_then(Value::as_str);
+            if name == Some(call.principal.name.as_str()) {
+                own = Some(user);
+            }
+            Ok(())
+        })?;
+        let mut roots = Vec::new();
+        if call.principal.is_admin {
+            instance.each(tx.as_ref(), "organisationUnits", |unit| {
+                if unit.members.get("parent").is_none_or(Value::is_null) {
+                    roots.push(json!({"id": unit.id, "path": unit.text("path")}));
+                }
+                Ok(())
+            })?;
+        }
+        let (id, mut told) = own.map_or_else(
+            || (own_id(&call.principal.name), Map::new()),
+            |user| (user.id, user.members),
+        );
+        let mut authorities = Vec::new();
+        for role in told
+            .get("userRoles")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            let role = role.get("id").and_then(Value::as_str).unwrap_or_default();
+            let role = instance.object(tx.as_ref(), "userRoles", role)?;
+            let granted = role
+                .as_ref()
+                .and_then(|role| role.members.get("authorities"))
+                .and_then(Value::as_array);
+            authorities.extend(
+                granted
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned),
+            );
+        }
+        if call.principal.is_admin {
+            authorities.push("ALL".to_owned());
+        }
+        authorities.sort();
+        authorities.dedup();
+        told.insert("id".to_owned(), json!(id));
+        told.insert("username".to_owned(), json!(call.principal.name));
+        for (member, default) in [
+            ("name", json!(call.principal.name)),
+            ("displayName", json!(call.principal.name)),
+            ("firstName", json!(call.principal.name)),
+            ("surname", json!("")),
+            ("userGroups", json!([])),
+            ("userRoles", json!([])),
+            ("organisationUnits", json!(roots)),
+            ("teiSearchOrganisationUnits", json!(roots)),
+        ] {
+            told.entry(member).or_insert(default);
+        }
+        for scope in ["organisationUnits", "teiSearchOrganisationUnits"] {
+            for unit in told
+                .get_mut(scope)
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
+                let known = unit.get("id").and_then(Value::as_str).unwrap_or_default();
+                if let Some(known) = instance.object(tx.as_ref(), "organisationUnits", known)? {
+                    *unit = json!({"id": known.id, "path": known.text("path")});
+                }
+            }
+        }
+        told.insert("authorities".to_owned(), json!(authorities));
+        told.insert(
+            "userCredentials".to_owned(),
+            json!({"id": id, "username": call.principal.name, "userRoles": told.get("userRoles")}),
+        );
+        Ok(Self { told, authorities })
+    }
+}
+
+/// A uid that is always the same for a user without an object.
+fn own_id(name: &str) -> String {
+    use sha2::Digest as _;
+    let hash = sha2::Sha256::digest(name.as_bytes());
+    let bits = hash
+        .iter()
+        .take(16)
+        .fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
+    crate::wire::uid::from_random(bits)
+}

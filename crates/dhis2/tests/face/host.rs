@@ -1,0 +1,168 @@
+//! A server for tests: users by name, services in a folder.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use haversack_model::documents::DocumentStore;
+use haversack_model::host::{Binding, JobRunner, LoginError, Origin, StoredFile, Token};
+use haversack_model::{
+    Access, Error, Host, Job, Principal, Result, Right, Service, Store, Timestamp,
+};
+use haversack_sqlite::SqliteStore;
+use uuid::Uuid;
+
+/// Password of every user.
+pub(crate) const PASSWORD: &str = "secret";
+
+#[derive(Debug)]
+pub(crate) struct TestHost {
+    folder: tempfile::TempDir,
+    id: Uuid,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stores: BTreeMap<String, Arc<SqliteStore>>,
+    tokens: BTreeMap<String, Principal>,
+    clock: i64,
+}
+
+impl TestHost {
+    /// A server: `root` administers, `ada` may write, `eve` may only read, `mallory` may nothing.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            folder: tempfile::tempdir().unwrap(),
+            id: Uuid::new_v4(),
+            state: Mutex::new(State {
+                clock: 1_795_262_400_000,
+                ..State::default()
+            }),
+        })
+    }
+    /// The same data directory after the process was killed.
+    pub(crate) fn restart(&self) {
+        let mut state = self.state.lock().unwrap();
+        let names: Vec<String> = state.stores.keys().cloned().collect();
+        state.stores.clear();
+        for name in names {
+            let path = self.folder.path().join(format!("{name}.gpkg"));
+            state
+                .stores
+                .insert(name, Arc::new(SqliteStore::open(path).unwrap()));
+        }
+    }
+    /// Moves the clock.
+    pub(crate) fn wait(&self, ms: i64) {
+        self.state.lock().unwrap().clock += ms;
+    }
+}
+
+impl Host for TestHost {
+    fn service_names(&self) -> Vec<String> {
+        self.state.lock().unwrap().stores.keys().cloned().collect()
+    }
+    fn service(&self, name: &str) -> Option<Arc<dyn Store>> {
+        let store = self.state.lock().unwrap().stores.get(name).cloned()?;
+        Some(store as Arc<dyn Store>)
+    }
+    fn documents(&self, name: &str) -> Option<Arc<dyn DocumentStore>> {
+        let store = self.state.lock().unwrap().stores.get(name).cloned()?;
+        Some(store as Arc<dyn DocumentStore>)
+    }
+    fn create_service(&self, service: &Service) -> Result<()> {
+        let path = self.folder.path().join(format!("{}.gpkg", service.name));
+        let store = SqliteStore::create(path, service)?;
+        let mut state = self.state.lock().unwrap();
+        state.stores.insert(service.name.clone(), Arc::new(store));
+        Ok(())
+    }
+    fn remove_service(&self, name: &str) -> Result<bool> {
+        Ok(self.state.lock().unwrap().stores.remove(name).is_some())
+    }
+    fn access(&self, principal: &Principal, _service: &str) -> Access {
+        let rights = match principal.name.as_str() {
+            "root" => vec![Right::Read, Right::Edit, Right::Sync, Right::Publish],
+            "ada" => vec![Right::Read, Right::Edit, Right::Sync],
+            "eve" => vec![Right::Read],
+            _ => Vec::new(),
+        };
+        Access {
+            rights,
+            filters: Vec::new(),
+        }
+    }
+    fn login(
+        &self,
+        user: &str,
+        password: &str,
+        _address: &str,
+    ) -> std::result::Result<Option<Principal>, LoginError> {
+        let known = ["root", "ada", "eve", "mallory"].contains(&user) && password == PASSWORD;
+        Ok(known.then(|| Principal {
+            name: user.to_owned(),
+            is_admin: user == "root",
+        }))
+    }
+    fn issue_token(&self, principal: &Principal, lifetime_ms: u64, _binding: &Binding) -> Token {
+        let text = Uuid::new_v4().simple().to_string();
+        let mut state = self.state.lock().unwrap();
+        state.tokens.insert(text.clone(), principal.clone());
+        Token {
+            text,
+            expires_at: Timestamp(state.clock + lifetime_ms as i64),
+        }
+    }
+    fn verify_token(&self, token: &str, _origin: Origin<'_>) -> Option<Principal> {
+        self.state.lock().unwrap().tokens.get(token).cloned()
+    }
+    fn revoke_token(&self, token: &str) {
+        self.state.lock().unwrap().tokens.remove(token);
+    }
+    fn now(&self) -> Timestamp {
+        let mut state = self.state.lock().unwrap();
+        state.clock += 1;
+        Timestamp(state.clock)
+    }
+    fn fresh_uuid(&self) -> Uuid {
+        Uuid::new_v4()
+    }
+    fn server_id(&self) -> Uuid {
+        self.id
+    }
+    fn base_url(&self) -> Option<String> {
+        None
+    }
+    fn max_body_bytes(&self) -> usize {
+        16 << 20
+    }
+    fn start_job(
+        &self,
+        _kind: &str,
+        _owner: &Principal,
+        _service: &str,
+        _request: String,
+    ) -> Result<Job> {
+        Err(unused())
+    }
+    fn job(&self, _id: Uuid) -> Option<Job> {
+        None
+    }
+    fn register_job_runner(&self, _kind: &str, _runner: Arc<dyn JobRunner>) {}
+    fn create_file(&self, _owner: &Principal, _extension: &str) -> Result<StoredFile> {
+        Err(unused())
+    }
+    fn file(&self, _id: Uuid, _principal: &Principal) -> Option<StoredFile> {
+        None
+    }
+    fn describe_file(&self, _file: &StoredFile) -> Result<()> {
+        Err(unused())
+    }
+    fn remove_file(&self, _id: Uuid) -> Result<()> {
+        Err(unused())
+    }
+}
+
+fn unused() -> Error {
+    Error::Corrupt("this face keeps neither jobs nor files of the host".to_owned())
+}
