@@ -74,27 +74,36 @@ pub struct Simulation {
     pub cases: Option<u64>,
     /// The first of the fresh seeds; the time tells it otherwise.
     pub from: Option<u64>,
+    /// On the server's real store instead of the one in memory.
+    pub on_sqlite: bool,
 }
 
 impl Simulation {
-    /// Reads `--seed N`, `--seconds N`, `--cases N` and `--from N`.
+    /// Reads `--seed N`, `--seconds N`, `--cases N`, `--from N` and `--sqlite`.
     ///
     /// # Errors
     /// If there is anything else, or what follows is no number.
     pub fn parse(args: &[String]) -> Result<Self> {
         let mut asked = Self::default();
-        for pair in args.chunks(2) {
-            let slot = match pair[0].as_str() {
+        let mut args = args.iter();
+        while let Some(name) = args.next() {
+            let slot = match name.as_str() {
+                "--sqlite" => {
+                    asked.on_sqlite = true;
+                    continue;
+                }
                 "--seed" => &mut asked.seed,
                 "--seconds" => &mut asked.seconds,
                 "--cases" => &mut asked.cases,
                 "--from" => &mut asked.from,
                 other => {
-                    bail!("sim takes --seed N, --seconds N, --cases N and --from N, not {other}")
+                    bail!(
+                        "sim takes --seed N, --seconds N, --cases N, --from N and --sqlite, not {other}"
+                    )
                 }
             };
-            let number = pair.get(1).and_then(|text| text.parse().ok());
-            *slot = Some(number.with_context(|| format!("{} takes a number", pair[0]))?);
+            let number = args.next().and_then(|text| text.parse().ok());
+            *slot = Some(number.with_context(|| format!("{name} takes a number"))?);
         }
         Ok(asked)
     }
@@ -109,6 +118,9 @@ pub fn simulate(asked: Simulation) -> Result<()> {
     command.args(["test", "--release", "--locked", "--quiet"]);
     command.args(["-p", "haversack-sync", "--test", "sim"]);
     command.args(["--", "--nocapture"]);
+    if asked.on_sqlite {
+        command.env("HAVERSACK_SIM_SQLITE", "1");
+    }
     if let Some(seed) = asked.seed {
         command.env("HAVERSACK_SIM_SEED", seed.to_string());
     }

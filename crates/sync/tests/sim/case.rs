@@ -1,25 +1,33 @@
 //! One case from its seed to its end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use haversack_model::HistoryId;
 
 use crate::chance::Chance;
 use crate::ground;
+use crate::memory::MemoryStore;
 use crate::memory::bug::Bug;
-use crate::memory::{MemoryStore, State};
 use crate::oracle::Check;
 use crate::server::SimStore;
 use crate::sometimes::Sometimes;
+use crate::stores::SqliteFile;
 use crate::trace::Trace;
 use crate::world::World;
+
+/// What the server keeps its service in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    Memory,
+    Sqlite,
+}
 
 /// A case to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
     pub seed: u64,
     pub bug: Option<Bug>,
+    pub on: On,
     pub print: bool,
 }
 
@@ -32,28 +40,18 @@ pub struct Done {
     pub events: u64,
 }
 
-impl SimStore for MemoryStore {
-    fn backup(&self) -> Option<Arc<State>> {
-        Some(Self::backup(self))
-    }
-    fn restore(&self, backup: Arc<State>) {
-        Self::restore(self, backup);
-    }
-    fn is_concurrent(&self) -> bool {
-        true
-    }
-}
-
 impl Case {
     pub fn run(self) -> Done {
         let mut chance = Chance::new(self.seed);
         let service = ground::service(chance.percent(50));
         let history = HistoryId(chance.uuid());
-        let store = MemoryStore::new(service, history, self.bug);
-        self.run_on(&store, chance)
+        match self.on {
+            On::Memory => self.run_on(&MemoryStore::new(service, history, self.bug), chance),
+            On::Sqlite => self.run_on(&SqliteFile::new(&service, history), chance),
+        }
     }
 
-    pub fn run_on(self, store: &dyn SimStore, chance: Chance) -> Done {
+    fn run_on(self, store: &dyn SimStore, chance: Chance) -> Done {
         let mut world = World::new(store, chance, self.bug, Trace::new(self.print));
         let outcome = catch_unwind(AssertUnwindSafe(|| drive(&mut world)));
         let failure = match outcome {

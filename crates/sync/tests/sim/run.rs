@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::case::{Case, Done};
+use crate::case::{Case, Done, On};
 use crate::sometimes::Sometimes;
 
 /// The number in a variable of the environment.
@@ -90,9 +90,11 @@ pub fn run(plan: Plan, case: impl Fn(u64) -> Case + Sync) -> Tally {
 }
 
 /// Fails with how to see each failure again.
-pub fn must_hold(failures: &BTreeMap<u64, String>) {
+pub fn must_hold(tally: &Tally, on: On) {
+    let failures = &tally.failures;
+    let sqlite = if on == On::Sqlite { "--sqlite " } else { "" };
     for (seed, failure) in failures {
-        println!("seed {seed}: {failure}\n  replay with: cargo xtask sim --seed {seed}");
+        println!("seed {seed}: {failure}\n  replay with: cargo xtask sim {sqlite}--seed {seed}");
     }
     assert!(failures.is_empty(), "{} cases failed", failures.len());
 }

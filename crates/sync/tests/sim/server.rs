@@ -1,7 +1,6 @@
 //! The simulated server: requests in transactions that may be held open, refused, or killed before their commit.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
 use haversack_model::edit::Base;
 use haversack_model::local::ReplicaHeader;
@@ -16,17 +15,17 @@ use haversack_sync::{ForeignEdit, Ids, Uploader, apply_edits, decision, native, 
 
 use crate::chance::Chance;
 use crate::ground::Key;
-use crate::memory::State;
 use crate::memory::bug::Bug;
 use crate::message::{Exchange, Exchanged, Party, Refusal, Reply, Request};
 use crate::spoilt::standing;
+use crate::stores::Backup;
 
 /// A store that the simulator can run on.
 pub trait SimStore: Store {
-    /// What is committed, to be restored later; `None` if that is not simulated.
-    fn backup(&self) -> Option<Arc<State>>;
-    /// Puts an old state back.
-    fn restore(&self, backup: Arc<State>);
+    /// What is committed, to be restored later.
+    fn backup(&self) -> Backup;
+    /// Puts an old state back. No transaction is open.
+    fn restore(&self, backup: &Backup);
     /// Whether several write transactions can be open at once.
     fn is_concurrent(&self) -> bool;
 }

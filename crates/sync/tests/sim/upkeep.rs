@@ -54,7 +54,7 @@ impl World<'_> {
             return Ok(());
         };
         self.server.open.clear();
-        self.server.store.restore(state);
+        self.server.store.restore(&state);
         self.oracle.restored(ledger);
         self.natives
             .iter_mut()

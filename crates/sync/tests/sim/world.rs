@@ -1,7 +1,6 @@
 //! One case: a server, clients, the messages between them, and the actions that chance picks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use haversack_model::access::{Access, Right};
 use haversack_model::{BlobHash, Error, ReplicaId};
@@ -10,13 +9,13 @@ use haversack_sync::NewReplica;
 use crate::chance::Chance;
 use crate::client::Native;
 use crate::foreign::Foreign;
-use crate::memory::State;
 use crate::memory::bug::Bug;
 use crate::message::{Message, Party, Reply};
 use crate::oracle::{Check, Ledger, Oracle};
 use crate::people::Habits;
 use crate::server::{Server, SimStore};
 use crate::sometimes::{Rare, Sometimes};
+use crate::stores::Backup;
 use crate::trace::Trace;
 
 /// How often things go wrong, in a hundred.
@@ -83,7 +82,7 @@ pub struct World<'s> {
     /// Pictures that foreign clients uploaded.
     pub uploaded: Vec<BlobHash>,
     pub weights: Vec<u32>,
-    pub backups: Vec<(Arc<State>, Ledger)>,
+    pub backups: Vec<(Backup, Ledger)>,
     pub columns: u32,
     /// What each native replica was registered with, to register it anew.
     pub registered: BTreeMap<ReplicaId, (usize, NewReplica)>,
@@ -120,13 +119,7 @@ impl<'s> World<'s> {
         }
         if !store.is_concurrent() {
             for (index, (action, _)) in ACTIONS.iter().enumerate() {
-                let needs_more = [
-                    Action::Commit,
-                    Action::Race,
-                    Action::BackUpServer,
-                    Action::RestoreServer,
-                ];
-                if needs_more.contains(action) {
+                if matches!(action, Action::Commit | Action::Race) {
                     weights[index] = 0;
                 }
             }
@@ -249,10 +242,9 @@ impl<'s> World<'s> {
                 Ok(())
             }
             Action::BackUpServer => {
-                if let Some(state) = self.server.store.backup() {
-                    self.backups.push((state, self.oracle.ledger.clone()));
-                    self.trace.note("the server is backed up");
-                }
+                let state = self.server.store.backup();
+                self.backups.push((state, self.oracle.ledger.clone()));
+                self.trace.note("the server is backed up");
                 Ok(())
             }
             Action::RestoreServer => self.restore_server(),
