@@ -3,11 +3,11 @@
 use haversack_model::conformance::documents::{NOTES, PEOPLE};
 use haversack_model::conformance::fixture::{PLACES, place};
 use haversack_model::documents::document;
-use haversack_model::{GlobalId, Store as _, Timestamp};
-use haversack_sync::reconcile::{Limits, Method, Options, Step, Walk, answer};
+use haversack_model::{GlobalId, Store as _};
+use haversack_sync::reconcile::{Method, Options};
 
 use crate::ground::{
-    NOW, bodies, body, contents, edit, equal, file, head, put, root, sync, sync_with,
+    NOW, bodies, body, contents, edit, equal, file, head, pull, put, root, sync, sync_with,
 };
 
 #[test]
@@ -190,33 +190,11 @@ fn documents_may_exchange_the_values_of_a_unique_index() {
         }
         tx.commit().unwrap();
     };
-    let pull = || {
-        let mut copy = copy.store.secondary(PEOPLE, NOW).unwrap();
-        let mut walk = Walk::new(Options::default());
-        let mut question = walk.start(&mut copy).unwrap();
-        loop {
-            let mut stream = Vec::new();
-            answer(
-                &primary.store.primary(PEOPLE, NOW),
-                &question,
-                &Limits::default(),
-                &mut |piece| {
-                    stream.extend_from_slice(piece);
-                    Ok(())
-                },
-            )
-            .unwrap();
-            match walk.feed(&mut copy, &stream).unwrap() {
-                Step::Ask(next) => question = next,
-                Step::Done(report) => return report,
-                Step::More => panic!("the answer was cut"),
-            }
-        }
-    };
+    let sync = || pull((&primary, PEOPLE), (&copy, PEOPLE), Options::default()).unwrap();
     write("first", [("1", "x"), ("2", "y")]);
-    pull();
+    sync();
     write("second", [("1", "y"), ("2", "x")]);
-    assert_eq!(pull().replaced, 2);
+    assert_eq!(sync().replaced, 2);
     let mut tx = copy.store.begin_write(NOW).unwrap();
     let refused = tx.put(PEOPLE, &document("3", "{\"mail\":\"x\"}"), None);
     assert!(matches!(
@@ -258,36 +236,14 @@ fn a_layer_is_copied_as_documents() {
         tx.put(PLACES, &place(n, "a"), None).unwrap();
     }
     tx.commit().unwrap();
-    let pull = |now: Timestamp| {
-        let mut copy = copy.store.secondary(NOTES, now).unwrap();
-        let mut walk = Walk::new(Options::default());
-        let mut question = walk.start(&mut copy).unwrap();
-        loop {
-            let mut stream = Vec::new();
-            answer(
-                &primary.store.primary(PLACES, now),
-                &question,
-                &Limits::default(),
-                &mut |piece| {
-                    stream.extend_from_slice(piece);
-                    Ok(())
-                },
-            )
-            .unwrap();
-            match walk.feed(&mut copy, &stream).unwrap() {
-                Step::Ask(next) => question = next,
-                Step::Done(report) => return report,
-                Step::More => panic!("the answer was cut"),
-            }
-        }
-    };
-    assert_eq!(pull(NOW).inserted, 200);
+    let sync = || pull((&primary, PLACES), (&copy, NOTES), Options::default()).unwrap();
+    assert_eq!(sync().inserted, 200);
     let mut tx = primary.store.begin_write(NOW).unwrap();
     tx.put(PLACES, &place(7, "b"), None).unwrap();
     tx.delete(PLACES, &haversack_model::conformance::fixture::id(8), None)
         .unwrap();
     tx.commit().unwrap();
-    let report = pull(NOW);
+    let report = sync();
     assert_eq!((report.replaced, report.removed), (1, 1));
     assert_eq!(bodies(&copy).len(), 199);
     assert!(
@@ -296,5 +252,5 @@ fn a_layer_is_copied_as_documents() {
             .any(|body| body.contains("\"name\":\"b\""))
     );
     assert!(primary.store.check_summaries(PLACES, NOW).unwrap());
-    assert_eq!(pull(NOW).method, Method::Equal);
+    assert_eq!(sync().method, Method::Equal);
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use haversack_model::conformance::documents::{NOTES, with_documents};
 use haversack_model::documents::{DocumentStore as _, document, key_of};
-use haversack_model::{Generation, GlobalId, Revision, Store as _, Timestamp};
+use haversack_model::{CollectionId, Generation, GlobalId, Revision, Store as _, Timestamp};
 use haversack_sync::reconcile::{
     Limits, Method, Options, Report, Result, Secondary as _, Step, Walk, answer,
 };
@@ -84,40 +84,40 @@ pub(crate) fn bodies(held: &Held) -> BTreeMap<String, String> {
 }
 
 pub(crate) fn sync_with(primary: &Held, copy: &Held, options: Options) -> Result<Report> {
-    let mut copy = copy.store.secondary(NOTES, NOW)?;
+    pull((primary, NOTES), (copy, NOTES), options)
+}
+
+/// Makes one collection a copy of another.
+pub(crate) fn pull(
+    (primary, source): (&Held, CollectionId),
+    (copy, target): (&Held, CollectionId),
+    options: Options,
+) -> Result<Report> {
+    let mut copy = copy.store.secondary(target, NOW)?;
     let mut walk = Walk::new(options);
     let mut question = walk.start(&mut copy)?;
     loop {
-        match ask(primary, &mut walk, &mut copy, &question)? {
+        // The answer comes in small pieces.
+        let mut stream = Vec::new();
+        answer(
+            &primary.store.primary(source, NOW),
+            &question,
+            &Limits::default(),
+            &mut |piece| {
+                stream.extend_from_slice(piece);
+                Ok(())
+            },
+        )?;
+        let mut last = Step::More;
+        for piece in stream.chunks(1000) {
+            last = walk.feed(&mut copy, piece)?;
+        }
+        match last {
             Step::Ask(next) => question = next,
             Step::Done(report) => return Ok(*report),
             Step::More => panic!("the answer was cut"),
         }
     }
-}
-
-/// One question and its answer, in small pieces.
-pub(crate) fn ask(
-    primary: &Held,
-    walk: &mut Walk,
-    copy: &mut haversack_sqlite::service::SqliteSecondary<'_>,
-    question: &[u8],
-) -> Result<Step> {
-    let mut stream = Vec::new();
-    answer(
-        &primary.store.primary(NOTES, NOW),
-        question,
-        &Limits::default(),
-        &mut |piece| {
-            stream.extend_from_slice(piece);
-            Ok(())
-        },
-    )?;
-    let mut last = Step::More;
-    for piece in stream.chunks(1000) {
-        last = walk.feed(copy, piece)?;
-    }
-    Ok(last)
 }
 
 /// A primary of `n` documents and an equal copy.
