@@ -84,7 +84,7 @@ pub(crate) fn fresh_guid(server: Uuid, id: u64) -> String {
 }
 
 /// The number that stands for this server on the wire: never zero, exact in JavaScript, the same as long as the server's own id is.
-pub(crate) fn server_number(server: Uuid) -> u64 {
+pub fn server_number(server: Uuid) -> u64 {
     let bytes = server.as_bytes();
     let number = bytes[..6]
         .iter()

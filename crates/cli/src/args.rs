@@ -137,6 +137,9 @@ pub(crate) struct ServeArgs {
     /// An address that the server itself may connect to, such as tcp://127.0.0.1:*; may be repeated.
     #[arg(long, value_name = "ENDPOINT")]
     pub(crate) allow_endpoint: Vec<String>,
+    /// Certificates (PEM) by which such servers may show who they are, beside those of the system.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) endpoint_ca: Option<PathBuf>,
     /// How log lines look [default: text].
     #[arg(long, value_enum)]
     pub(crate) log: Option<LogFormat>,
@@ -470,7 +473,7 @@ pub(crate) struct PullFrom {
     /// Compare the contents, too. Finds damage that no revision tells of; reads everything on both sides.
     #[arg(long)]
     pub(crate) deep: bool,
-    /// Longest time that one request to the other server may take, in seconds.
+    /// How long the other server may be silent, in seconds.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) max_wait: Option<u64>,
     /// Data directory of this server, which may be running.
@@ -505,7 +508,7 @@ pub(crate) struct PullArgs {
     /// Say what would be inserted, replaced and removed; change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Only what differs. Between two Haversacks that is always so.
+    /// Fetch only what differs. Between two Haversacks that is always so; from an ArangoDB all is fetched without it.
     #[arg(long)]
     pub(crate) incremental: bool,
     /// Start a job in the running server and print its id.

@@ -87,6 +87,7 @@ pub(crate) fn with_credentials(
     let trust = Trust {
         ca: connect.ca.clone(),
         insecure: connect.insecure,
+        pinned: None,
     };
     let client = Client::new(url, credentials, &trust)?;
     Ok(match connect.patience {

@@ -214,6 +214,13 @@ pub trait DocumentRead: ReadTx {
     fn pins(&self) -> Result<Vec<Pin>>;
     /// How many changes wait in a collection's stage.
     fn staged(&self, collection: CollectionId) -> Result<u64>;
+    /// What [`DocumentWrite::merge_stage`] would change, by key, at most so many. Equal content is no difference.
+    fn differences(
+        &self,
+        collection: CollectionId,
+        whole: bool,
+        most: usize,
+    ) -> Result<Vec<Difference>>;
 }
 
 /// Writes that documents need.
@@ -283,6 +290,27 @@ pub struct Merged {
     pub removed: u64,
     /// Documents that were equal.
     pub equal: u64,
+}
+
+/// A document that a merge of the stage would change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Its key.
+    pub key: String,
+    /// What would become of it.
+    pub change: WouldBe,
+}
+
+/// What a merge would do to a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WouldBe {
+    /// It is not here.
+    Insert,
+    /// It is another one here.
+    Replace,
+    /// The primary does not have it.
+    Remove,
 }
 
 /// A document as a record.

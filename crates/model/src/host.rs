@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::copies::Copies;
 use crate::documents::DocumentStore;
 use crate::{Access, Error, Principal, Result, Service, Store, Timestamp};
 
@@ -46,6 +47,14 @@ pub trait Host: Send + Sync + Debug {
     fn allows_endpoint(&self, endpoint: &str) -> bool {
         let _ = endpoint;
         false
+    }
+    /// More certificates (PEM) by which other servers may show who they are, beside those of the system.
+    fn endpoint_ca(&self) -> Option<PathBuf> {
+        None
+    }
+    /// What copies collections from other servers of this kind. A host without it leaves that to its faces.
+    fn copies(&self) -> Option<&dyn Copies> {
+        None
     }
     /// The users, for faces that manage them. A host that lets nobody manage them has none.
     fn users(&self) -> Option<&dyn Users> {

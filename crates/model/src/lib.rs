@@ -9,6 +9,7 @@ pub mod blob;
 pub mod conflict;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod copies;
 mod cursor;
 pub mod documents;
 pub mod edit;

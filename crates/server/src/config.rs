@@ -59,6 +59,7 @@ settings! {
     insecure_http: bool = false, "Accept plain http from other machines: passwords and tokens then travel readably.";
     cors_origins: Vec<String> = Vec::new(), "Origins of web pages that may call this server, such as `https://map.example.org`; http://localhost:* allows any port.";
     allow_endpoints: Vec<String> = Vec::new(), "Endpoints that the server itself may connect to when a client names one, such as tcp://127.0.0.1:*; none unless listed.";
+    endpoint_ca: String = String::new(), "File of certificates (PEM) by which such endpoints may show who they are, beside those of the system; relative to the data directory.";
     log_format: String = "text".to_owned(), "text or json.";
     log_level: String = "info".to_owned(), "Filter of the log: error, warn, info, debug, trace, or target=level pairs.";
     max_body_bytes: u64 = 256 * 1024 * 1024, "Largest accepted request body.";

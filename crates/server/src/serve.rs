@@ -39,6 +39,8 @@ pub struct Options {
     pub cors_origins: Vec<String>,
     /// More endpoints that the server itself may connect to.
     pub allow_endpoints: Vec<String>,
+    /// Certificates by which such endpoints may show who they are.
+    pub endpoint_ca: Option<PathBuf>,
 }
 
 /// A server that runs in this process.
@@ -141,6 +143,11 @@ fn effective_config(options: &Options) -> Result<Config> {
     config
         .allow_endpoints
         .extend(options.allow_endpoints.clone());
+    if let Some(file) = &options.endpoint_ca {
+        // Seen from where the command was given.
+        let file = std::path::absolute(file).unwrap_or_else(|_no_current_folder| file.clone());
+        config.endpoint_ca = file.display().to_string();
+    }
     if options.sample {
         for origin in [
             "http://localhost:*",

@@ -1,11 +1,12 @@
 //! The server behind its listener: what all faces, the native API and commands on the data directory share.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use uuid::Uuid;
 
+use haversack_model::copies::Copies;
 use haversack_model::documents::DocumentStore;
 use haversack_model::host::{Binding, JobRunner, LoginError, Origin, StoredFile, Token, Users};
 use haversack_model::{
@@ -350,6 +351,14 @@ impl Host for Server {
     }
     fn allows_endpoint(&self, endpoint: &str) -> bool {
         crate::endpoints::allows(&self.config.allow_endpoints, endpoint)
+    }
+    fn endpoint_ca(&self) -> Option<PathBuf> {
+        let file = &self.config.endpoint_ca;
+        // A relative path is one of the data directory, where the setting is, too.
+        (!file.is_empty()).then(|| self.dir.root().join(file))
+    }
+    fn copies(&self) -> Option<&dyn Copies> {
+        Some(self)
     }
     fn users(&self) -> Option<&dyn Users> {
         Some(self)

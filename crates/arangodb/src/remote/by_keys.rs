@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use super::primary::{Found, ON, Primary};
 use super::stage::Stage;
 use super::target::Target;
-use super::{Error, Order, Result};
+use super::{Done, Error, Order, Result};
 use crate::wire::chunk::ChunkHash;
 use crate::wire::key::{self, encode};
 use crate::wire::revision;
@@ -23,7 +23,7 @@ pub(super) fn fetch(
     primary: &Primary<'_>,
     found: &Found,
     target: &Target,
-) -> Result<()> {
+) -> Result<Done> {
     let name = &found.parameters.name;
     (order.progress)(&format!("comparing collection '{name}' by keys"));
     let (id, count) = primary.keys(name)?;
@@ -31,7 +31,7 @@ pub(super) fn fetch(
     primary.forget_keys(&id);
     staged?;
     (order.progress)(&format!("updating collection '{name}'"));
-    target.merge(order, found, false, |tx| {
+    let done = target.merge(order, found, false, |tx| {
         let ours = tx.count(target.id)?;
         if ours == count {
             return Ok(true);
@@ -40,7 +40,7 @@ pub(super) fn fetch(
             "what the leader sent of {name:?} makes {ours} documents, it counts {count}"
         )))
     })?;
-    Ok(())
+    done.ok_or_else(|| Error::invalid("a copy is not what was fetched"))
 }
 
 /// What is here in a part of the keys: revisions by key.

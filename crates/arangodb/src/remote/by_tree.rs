@@ -12,7 +12,7 @@ use super::copy;
 use super::primary::{Found, ON, Primary};
 use super::stage::Stage;
 use super::target::Target;
-use super::{Error, Order, Result};
+use super::{Done, Error, Order, Result};
 use crate::wire::revision;
 use crate::wire::tree::{Digest, Tree};
 
@@ -29,7 +29,7 @@ pub(super) fn fetch(
     primary: &Primary<'_>,
     found: &Found,
     target: &Target,
-) -> Result<()> {
+) -> Result<Done> {
     let name = &found.parameters.name;
     (order.progress)(&format!("comparing collection '{name}' by revisions"));
     let (theirs, digest) = primary.tree(name)?;
@@ -44,7 +44,7 @@ pub(super) fn fetch(
             stage_differences(order, primary, found, target, &ranges)?;
         }
         (order.progress)(&format!("updating collection '{name}'"));
-        let is_done = target.merge(order, found, false, |tx| {
+        let done = target.merge(order, found, false, |tx| {
             let Some((merged, merged_digest)) = local_tree(tx, target.id)? else {
                 return Ok(false);
             };
@@ -56,19 +56,12 @@ pub(super) fn fetch(
                     .as_ref()
                     .is_none_or(|digest| *digest == merged_digest.text()))
         })?;
-        if is_done {
-            return Ok(());
+        if let Some(done) = done {
+            return Ok(done);
         }
-        clear(order, target.id)?;
+        target.clear(order)?;
     }
     copy::full(order, primary, found, target)
-}
-
-fn clear(order: &Order<'_>, collection: CollectionId) -> Result<()> {
-    let mut tx = order.store.write_documents((order.now)())?;
-    tx.clear_stage(collection)?;
-    tx.commit()?;
-    Ok(())
 }
 
 /// The tree of what is here; `None` if it has none, as revisions repeat or are too far apart.

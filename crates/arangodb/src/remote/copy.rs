@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::primary::{Found, Primary};
 use super::stage::Stage;
 use super::target::Target;
-use super::{Error, Order, Result};
+use super::{Done, Error, Order, Result};
 use crate::wire::dump::Line;
 use crate::wire::tree::Tree;
 
@@ -20,7 +20,7 @@ pub(super) fn full(
     primary: &Primary<'_>,
     found: &Found,
     target: &Target,
-) -> Result<()> {
+) -> Result<Done> {
     let name = &found.parameters.name;
     let mut stage = Stage::new(order, target.id);
     let mut tree = Some(Tree::default());
@@ -71,7 +71,7 @@ pub(super) fn full(
         )));
     }
     (order.progress)(&format!("replacing collection '{name}'"));
-    target.merge(order, found, true, |tx| {
+    let done = target.merge(order, found, true, |tx| {
         // The same key twice in a dump would be one document here.
         let count = tx.count(target.id)?;
         if tree.is_some() && count != documents {
@@ -81,7 +81,7 @@ pub(super) fn full(
         }
         Ok(true)
     })?;
-    Ok(())
+    done.ok_or_else(|| Error::invalid("a copy is not what was fetched"))
 }
 
 /// How many documents there must be; `None` if the primary cannot say.

@@ -22,6 +22,12 @@ pub enum Error {
     /// The endpoint leads to an address that the list does not name.
     #[error("connecting to this endpoint is not allowed; see --allow-endpoint")]
     NotAllowed,
+    /// The file of certificates does not do.
+    #[error("the certificates by which leaders are known cannot be read: {0}")]
+    Certificates(String),
+    /// Another copy of the collection is under way.
+    #[error("the collection {0:?} is being synchronised already")]
+    Busy(String),
     /// The primary does not answer.
     #[error("no response from leader: {0}")]
     NoResponse(String),
@@ -66,6 +72,7 @@ impl Error {
             | Self::Endpoint(_)
             | Self::Model(model::Error::Invalid { .. }) => ErrorNum::HttpBadParameter,
             Self::Config(_) => ErrorNum::InvalidApplierConfig,
+            Self::Busy(_) => ErrorNum::ApplierRunning,
             Self::NotAllowed => ErrorNum::Forbidden,
             Self::NoResponse(_) => ErrorNum::NoResponse,
             Self::InvalidResponse(_) => ErrorNum::InvalidResponse,
@@ -77,7 +84,7 @@ impl Error {
             Self::NameTaken(_) => ErrorNum::DuplicateName,
             Self::Model(model::Error::Unique { .. }) => ErrorNum::UniqueConstraint,
             Self::Model(model::Error::DiskFull) => ErrorNum::ResourceLimit,
-            Self::Model(_) => ErrorNum::Internal,
+            Self::Model(_) | Self::Certificates(_) => ErrorNum::Internal,
         }
     }
     /// Whether the primary said that it does not do this.

@@ -4,6 +4,7 @@
 //! `requestTimeout` bounds a whole request. So a long copy that keeps arriving is healthy, and a primary that falls silent is given up
 //! in time. Source: `spec/arangodb.md` 3 and 17; `GUARANTEES.md` 4.2, 2.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,6 +34,10 @@ pub(super) struct Http<'a> {
     max_wait: Duration,
     request_timeout: Duration,
     stop: &'a AtomicBool,
+    /// Where the primary is.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Requests that were answered, and bytes of the answers.
+    pub(super) cost: Cell<(u32, u64)>,
 }
 
 /// What makes requests; the timer has one, too.
@@ -78,7 +83,7 @@ enum Failure {
 }
 
 impl<'a> Http<'a> {
-    pub(super) fn open(order: &Order<'a>) -> Result<Self> {
+    pub(super) fn open(order: &'a Order<'a>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -89,29 +94,42 @@ impl<'a> Http<'a> {
         let addresses = runtime.block_on(resolve(&order.endpoint, connecting))?;
         // Another part of the program may have been first; all use the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
+        let mut client = Client::builder()
             .connect_timeout(connecting)
             .redirect(redirect::Policy::none())
             .referer(false)
             .no_proxy()
-            .resolve_to_addrs(&order.endpoint.host, &addresses)
+            .tls_danger_accept_invalid_certs(order.insecure)
+            .resolve_to_addrs(&order.endpoint.host, &addresses);
+        if let Some(path) = &order.ca {
+            let pem = std::fs::read(path)
+                .map_err(|error| Error::Certificates(error.kind().to_string()))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+                .ok()
+                .filter(|found| !found.is_empty());
+            let certificates = certificates
+                .ok_or_else(|| Error::Certificates("it holds none in PEM form".to_owned()))?;
+            client = client.tls_certs_merge(certificates);
+        }
+        let client = client
             .build()
             .map_err(|error| Error::NoResponse(error.to_string()))?;
-        let database = if config.database.is_empty() {
-            order.database
-        } else {
-            &config.database
-        };
         Ok(Self {
             runtime,
             requests: Requests {
                 client,
-                base: format!("{}/_db/{}", order.endpoint.url(), key::encode(database)),
+                base: format!(
+                    "{}/_db/{}",
+                    order.endpoint.url(),
+                    key::encode(order.there())
+                ),
                 authorization: authorization(config),
             },
             max_wait: config.initial_sync_max_wait,
             request_timeout: config.request_timeout,
-            stop: order.stop,
+            stop: &order.stop,
+            addresses,
+            cost: Cell::default(),
         })
     }
 
@@ -241,6 +259,8 @@ impl<'a> Http<'a> {
                 Ok(Ok(Some(part))) => body.extend_from_slice(&part),
             }
         }
+        let (requests, bytes) = self.cost.get();
+        self.cost.set((requests + 1, bytes + body.len() as u64));
         Ok(Reply {
             status,
             headers,

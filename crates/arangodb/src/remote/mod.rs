@@ -12,18 +12,23 @@ mod by_tree;
 mod copy;
 mod error;
 mod http;
+mod native;
 mod primary;
 mod stage;
 mod target;
 
 use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use haversack_model::Timestamp;
-use haversack_model::documents::DocumentStore;
+use haversack_model::copies::Copies;
+use haversack_model::documents::{Difference, DocumentStore, Merged};
+use haversack_model::{Generation, Timestamp};
 use serde_json::{Value, json};
 
+pub use crate::known::server_number;
 pub use error::{Error, Result};
 
 use crate::wire::config::Config;
@@ -52,7 +57,81 @@ pub struct Order<'a> {
     /// Where progress is told.
     pub progress: &'a dyn Fn(&str),
     /// Set when it must stop.
-    pub stop: &'a AtomicBool,
+    pub stop: Arc<AtomicBool>,
+    /// More certificates (PEM) by which a primary may show who it is.
+    pub ca: Option<PathBuf>,
+    /// Accept any certificate.
+    pub insecure: bool,
+    /// What copies from another Haversack natively.
+    pub copies: Option<&'a dyn Copies>,
+    /// The name of the one collection here; then it is found by that name alone, whatever its origin.
+    pub local: Option<&'a str>,
+    /// Nothing is to be done while the primary is at this tick.
+    pub since: Option<&'a str>,
+    /// Change nothing, but tell so many of the differences.
+    pub dry_run: Option<usize>,
+}
+
+/// What an order did.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Copied {
+    /// Each collection.
+    pub collections: Vec<CopiedOne>,
+    /// The tick of the primary of which they are copies.
+    pub tick: String,
+    /// Requests to the primary.
+    pub requests: u32,
+    /// Bytes of its answers.
+    pub bytes: u64,
+}
+
+impl Copied {
+    /// As clients see it.
+    pub fn to_json(&self) -> Value {
+        let one = |one: &CopiedOne| json!({"id": one.id, "name": one.name});
+        let all: Vec<Value> = self.collections.iter().map(one).collect();
+        json!({"collections": all, "lastLogTick": self.tick})
+    }
+}
+
+/// What became of one collection.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CopiedOne {
+    /// Its number there.
+    pub id: String,
+    /// Its name there.
+    pub name: String,
+    /// What was done, or would be.
+    pub done: Done,
+}
+
+/// What was done to a collection, or would be.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Done {
+    /// Whether all of it was fetched.
+    pub is_whole: bool,
+    /// What the merge did. It is not told of a native copy.
+    pub merged: Merged,
+    /// Of a dry run: the first that differ, by key.
+    pub differences: Vec<Difference>,
+    /// Whether there are more of them.
+    pub more: bool,
+    /// The generation of the primary that it is a copy of, if that is not the batch's.
+    generation: Option<Generation>,
+}
+
+impl Order<'_> {
+    /// The database there.
+    fn there(&self) -> &str {
+        if self.config.database.is_empty() {
+            self.database
+        } else {
+            &self.config.database
+        }
+    }
 }
 
 impl Debug for Order<'_> {
@@ -63,14 +142,23 @@ impl Debug for Order<'_> {
     }
 }
 
-/// Copies what the order names; the result as clients see it.
+/// Copies what the order names.
 ///
 /// # Errors
 /// [`Error`]; collections that were finished before stay new, the one under way and those after it stay as they were.
-pub fn synchronise(order: &Order<'_>) -> Result<Value> {
+pub fn synchronise(order: &Order<'_>) -> Result<Copied> {
     let restriction = order.config.restriction()?;
     (order.progress)("connecting to the primary");
     let primary = Primary::open(order)?;
+    if order.since.is_some_and(|since| since == primary.tick) {
+        let (requests, bytes) = primary.cost();
+        return Ok(Copied {
+            collections: Vec::new(),
+            tick: primary.tick.clone(),
+            requests,
+            bytes,
+        });
+    }
     (order.progress)("fetching the inventory");
     let inventory = primary.inventory(order.config.include_queues)?;
     let wanted: Vec<_> = inventory
@@ -79,23 +167,70 @@ pub fn synchronise(order: &Order<'_>) -> Result<Value> {
             !found.parameters.deleted && order.config.wants(&restriction, &found.parameters.name)
         })
         .collect();
-    let mut told = Vec::new();
-    for found in &wanted {
-        let target = Target::prepare(order, found)?;
-        let copied = match target.way {
-            Way::Incremental => incremental(order, &primary, found, &target),
-            Way::Full => copy::full(order, &primary, found, &target),
+    let mut collections = Vec::new();
+    // The oldest snapshot: whoever follows from there misses nothing.
+    let mut tick = None;
+    for found in wanted {
+        let found = &match order.local {
+            Some(name) => found.named(name),
+            None => found,
         };
-        if let Err(error) = copied {
+        let target = Target::prepare(order, found)?;
+        let done = match fetch(order, &primary, found, &target) {
+            Ok(done) => done,
+            Err(error) => {
+                let goes_on = order.copies.is_some()
+                    && primary.is_haversack
+                    && matches!(error, Error::NoResponse(_) | Error::Stopped);
+                if !goes_on {
+                    target.give_up(order);
+                }
+                return Err(error);
+            }
+        };
+        if order.dry_run.is_some() {
             target.give_up(order);
-            return Err(error);
         }
-        told.push(json!({"id": found.parameters.id, "name": found.parameters.name}));
+        tick = Some(tick.unwrap_or(done.generation).min(done.generation));
+        collections.push(CopiedOne {
+            id: found.parameters.id.clone(),
+            name: found.parameters.name.clone(),
+            done,
+        });
     }
-    let tick = primary.tick.clone();
+    let tick = match tick.flatten() {
+        Some(Generation(generation)) => generation.max(1).to_string(),
+        None => primary.tick.clone(),
+    };
     (order.progress)("releasing the batch");
+    let (requests, bytes) = primary.cost();
     drop(primary);
-    Ok(json!({"collections": told, "lastLogTick": tick}))
+    Ok(Copied {
+        collections,
+        tick,
+        requests,
+        bytes,
+    })
+}
+
+/// Copies one collection.
+fn fetch(
+    order: &Order<'_>,
+    primary: &Primary<'_>,
+    found: &primary::Found,
+    target: &Target,
+) -> Result<Done> {
+    if let Some(generation) = native::fetch(order, primary, found, target)? {
+        return Ok(Done {
+            generation: Some(generation),
+            ..Done::default()
+        });
+    }
+    target.clear(order)?;
+    match target.way {
+        Way::Incremental => incremental(order, primary, found, target),
+        Way::Full => copy::full(order, primary, found, target),
+    }
 }
 
 fn incremental(
@@ -103,7 +238,7 @@ fn incremental(
     primary: &Primary<'_>,
     found: &primary::Found,
     target: &Target,
-) -> Result<()> {
+) -> Result<Done> {
     if found.parameters.sync_by_revision && primary.has_trees {
         match by_tree::fetch(order, primary, found, target) {
             Err(error) if error.is_unsupported() => {}

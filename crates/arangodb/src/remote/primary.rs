@@ -2,9 +2,11 @@
 //!
 //! The batch is prolonged by a timer for as long as this lives, and released when it is dropped.
 
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use haversack_model::Generation;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
@@ -26,6 +28,18 @@ pub(super) struct Found {
     pub(super) parameters: Parameters,
     /// Definitions of its indexes.
     pub(super) indexes: Vec<Map<String, Value>>,
+    /// What it is called here.
+    pub(super) local: String,
+}
+
+impl Found {
+    /// The same with another name here.
+    pub(super) fn named(self, local: &str) -> Self {
+        Self {
+            local: local.to_owned(),
+            ..self
+        }
+    }
 }
 
 /// A primary with a batch of ours.
@@ -37,13 +51,15 @@ pub(super) struct Primary<'a> {
     pub(super) tick: String,
     /// Whether it may be asked for revision trees.
     pub(super) has_trees: bool,
+    /// Whether it says that it is a Haversack.
+    pub(super) is_haversack: bool,
     timer: Option<JoinHandle<()>>,
     chunk_size: u64,
 }
 
 impl<'a> Primary<'a> {
     /// Connects, takes a batch, and checks who it is.
-    pub(super) fn open(order: &Order<'a>) -> Result<Self> {
+    pub(super) fn open(order: &'a Order<'a>) -> Result<Self> {
         let http = Http::open(order)?;
         let ttl = order.batch_ttl.as_secs().max(1);
         let path = format!(
@@ -70,6 +86,7 @@ impl<'a> Primary<'a> {
             server: order.server,
             tick: text("lastTick").unwrap_or_default().to_owned(),
             has_trees: false,
+            is_haversack: false,
             timer: None,
             chunk_size: order.config.chunk_size,
         };
@@ -134,11 +151,25 @@ impl<'a> Primary<'a> {
             Some(id) if id == self.server => return Err(Error::Loop),
             Some(_) => {}
         }
+        self.is_haversack = member("server", "haversack").is_some();
         self.has_trees = minor.is_some_and(|minor| minor >= 8);
         if self.tick.is_empty() {
             self.tick = last;
         }
         Ok(())
+    }
+
+    /// Where it is.
+    pub(super) fn addresses(&self) -> &[SocketAddr] {
+        &self.http.addresses
+    }
+    /// Requests that it answered, and bytes of the answers.
+    pub(super) fn cost(&self) -> (u32, u64) {
+        self.http.cost.get()
+    }
+    /// The generation of its snapshot; a tick of another kind of server is none.
+    pub(super) fn generation(&self) -> Generation {
+        Generation(self.tick.parse().unwrap_or_default())
     }
 
     fn get(&self, what: &'static str, path: &str) -> Result<Reply> {
@@ -180,8 +211,10 @@ impl<'a> Primary<'a> {
                 .and_then(Value::as_array)
                 .map(Vec::as_slice)
                 .unwrap_or_default();
+            let parameters = Parameters::from_json(found.get("parameters")?)?;
             Some(Found {
-                parameters: Parameters::from_json(found.get("parameters")?)?,
+                local: parameters.name.clone(),
+                parameters,
                 indexes: indexes
                     .iter()
                     .filter_map(|index| index.as_object().cloned())

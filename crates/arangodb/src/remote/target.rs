@@ -3,12 +3,14 @@
 //! It is found by its global id, else by its name. One that is not here is made under a name that nobody sees, and gets its own
 //! with its content. Source: `spec/arangodb.md` 5, steps 4 and 6.
 
+use std::any::Any;
+
 use haversack_model::documents::{DocumentRead, DocumentWrite, Index};
-use haversack_model::{Collection, CollectionId, CollectionKind, Service};
+use haversack_model::{Collection, CollectionId, CollectionKind};
 use serde_json::Value;
 
 use super::primary::Found;
-use super::{Error, Order, Result};
+use super::{Done, Error, Order, Result};
 use crate::definition;
 use crate::known::{self, GUID, REVISIONS_REPEAT, UNFINISHED};
 use crate::wire::parameters::CollectionType;
@@ -23,16 +25,18 @@ pub(super) enum Way {
 }
 
 /// A collection that is being written.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Target {
     pub(super) id: CollectionId,
     pub(super) way: Way,
     /// Whether it was made for this.
     is_new: bool,
+    /// Keeps other copies away.
+    _held: Option<Box<dyn Any + Send>>,
 }
 
 impl Target {
-    /// Finds or makes the collection, and empties its stage.
+    /// Finds or makes the collection, and keeps other copies away from it.
     pub(super) fn prepare(order: &Order<'_>, found: &Found) -> Result<Self> {
         let parameters = &found.parameters;
         let mut tx = order.store.write_documents((order.now)())?;
@@ -40,57 +44,76 @@ impl Target {
         let by_guid = service
             .collections
             .iter()
-            .find(|c| !parameters.guid.is_empty() && known::guid(&service, c) == parameters.guid);
+            .find(|c| !parameters.guid.is_empty() && known::guid(&service, c) == parameters.guid)
+            .filter(|_| order.local.is_none());
         let by_name = service
             .collections
             .iter()
-            .find(|c| known::wire_name(&service, c) == parameters.name);
+            .find(|c| known::wire_name(&service, c) == found.local);
         if let (Some(one), Some(other)) = (by_guid, by_name)
             && one.id != other.id
             && !one.properties.contains_key(UNFINISHED)
         {
-            return Err(Error::NameTaken(parameters.name.clone()));
+            return Err(Error::NameTaken(found.local.clone()));
         }
-        let local = by_name.or(by_guid);
-        let target = match local {
+        // What a copy that was killed left under a name of its own.
+        let aside = service.collections.iter().find(|c| {
+            let of = c.properties.get(UNFINISHED).and_then(Value::as_str);
+            of == Some(found.local.as_str())
+        });
+        let local = by_name.or(by_guid).or(aside);
+        let (id, way, is_new) = match local {
             Some(local) if !local.is_documents() => {
-                return Err(Error::ReadOnly(parameters.name.clone()));
+                return Err(Error::ReadOnly(found.local.clone()));
             }
             Some(local) => {
-                let is_same = by_guid.is_some() && !local.properties.contains_key(UNFINISHED);
+                let is_same = (by_guid.is_some() || order.local.is_some())
+                    && !local.properties.contains_key(UNFINISHED);
                 let is_incremental = order.config.incremental && is_same && tx.count(local.id)? > 0;
-                Self {
-                    id: local.id,
-                    way: if is_incremental {
-                        Way::Incremental
-                    } else {
-                        Way::Full
-                    },
-                    is_new: local.properties.contains_key(UNFINISHED),
-                }
+                let way = if is_incremental {
+                    Way::Incremental
+                } else {
+                    Way::Full
+                };
+                (local.id, way, local.properties.contains_key(UNFINISHED))
             }
             None => {
                 let aside = format!("_unfinished_{}", (order.next_id)());
                 let is_edge = parameters.kind == CollectionType::Edge;
                 let mut made = service.new_documents(&aside, is_edge)?;
                 made.properties
-                    .insert(UNFINISHED.to_owned(), Value::Bool(true));
+                    .insert(UNFINISHED.to_owned(), Value::from(found.local.as_str()));
                 made.properties
                     .insert(GUID.to_owned(), Value::from(parameters.guid.as_str()));
                 let id = made.id;
                 service.collections.push(made);
                 service.schema_version += 1;
                 tx.store_service(&service)?;
-                Self {
-                    id,
-                    way: Way::Full,
-                    is_new: true,
-                }
+                (id, Way::Full, true)
             }
         };
-        tx.clear_stage(target.id)?;
+        let held = match order.copies {
+            None => None,
+            Some(copies) => {
+                let held = copies.hold(order.database, id);
+                Some(held.ok_or_else(|| Error::Busy(found.local.clone()))?)
+            }
+        };
         tx.commit()?;
-        Ok(target)
+        Ok(Self {
+            id,
+            way,
+            is_new,
+            _held: held,
+        })
+    }
+
+    /// Empties the stage.
+    pub(super) fn clear(&self, order: &Order<'_>) -> Result<()> {
+        let mut tx = order.store.write_documents((order.now)())?;
+        tx.clear_stage(self.id)?;
+        tx.commit()?;
+        Ok(())
     }
 
     /// Removes what was made for a copy that failed; what was there before stays as it was.
@@ -115,60 +138,116 @@ impl Target {
         }
     }
 
+    /// The primary's indexes, as far as there is their kind here.
+    pub(super) fn indexes(&self, order: &Order<'_>, found: &Found) -> Vec<Index> {
+        let all = found.indexes.iter().filter_map(|index| {
+            match definition::from_json(index, (order.next_id)()) {
+                Ok(index) => Some(index),
+                Err(problem) => {
+                    tracing::warn!(
+                        problem,
+                        collection = found.parameters.name,
+                        id = %self.id,
+                        "an index of the primary was not copied"
+                    );
+                    None
+                }
+            }
+        });
+        all.collect()
+    }
+
     /// Merges the stage and takes over the definition, in one transaction. With `whole` the stage is all that is left.
-    /// `proof` looks at the result before it counts.
+    /// `proof` looks at the result before it counts; `None` if it refused.
     pub(super) fn merge(
         &self,
         order: &Order<'_>,
         found: &Found,
         whole: bool,
         proof: impl FnOnce(&dyn DocumentRead) -> Result<bool>,
-    ) -> Result<bool> {
-        let indexes = read_indexes(order, found);
+    ) -> Result<Option<Done>> {
+        let indexes = self.indexes(order, found);
         let mut tx = order.store.write_documents((order.now)())?;
-        let mut service = tx.service()?;
-        // First away with what the new content need not fit, last what it must.
-        self.alter(&mut service, |collection| {
+        let mut done = Done {
+            is_whole: whole,
+            ..Done::default()
+        };
+        if let Some(most) = order.dry_run {
+            done.differences = tx.differences(self.id, whole, most.saturating_add(1))?;
+            done.more = done.differences.len() > most;
+            done.differences.truncate(most);
+        }
+        self.make_room(tx.as_mut(), &indexes)?;
+        done.merged = tx.merge_stage(self.id, whole)?;
+        self.define(tx.as_mut(), &indexes, found)?;
+        let read: &dyn DocumentWrite = tx.as_ref();
+        if !proof(read)? {
+            return Ok(None);
+        }
+        // A dry run went all the way, and is forgotten.
+        if order.dry_run.is_none() {
+            tx.commit()?;
+        }
+        Ok(Some(done))
+    }
+
+    /// Before the documents are merged: away with the indexes that they need not fit.
+    pub(super) fn make_room(
+        &self,
+        tx: &mut dyn DocumentWrite,
+        indexes: &[Index],
+    ) -> haversack_model::Result<()> {
+        self.alter(tx, |collection| {
             collection.indexes.retain(|known| match self.way {
                 Way::Full => indexes.iter().any(|new| is_equal(known, new)),
                 Way::Incremental => indexes.iter().all(|new| {
                     is_equal(known, new) || (known.id != new.id && known.name != new.name)
                 }),
             });
-        })?;
-        tx.store_service(&service)?;
-        tx.merge_stage(self.id, whole)?;
-        self.alter(&mut service, |collection| {
-            for new in &indexes {
+        })
+    }
+
+    /// After it: the indexes that they must fit, and everything else of the definition.
+    pub(super) fn define(
+        &self,
+        tx: &mut dyn DocumentWrite,
+        indexes: &[Index],
+        found: &Found,
+    ) -> haversack_model::Result<()> {
+        self.alter(tx, |collection| {
+            for new in indexes {
                 if !collection.indexes.iter().any(|known| is_equal(known, new)) {
                     collection.indexes.push(new.clone());
                 }
             }
             self.take_over(collection, found);
-        })?;
-        service.schema_version += 1;
-        tx.store_service(&service)?;
-        let read: &dyn DocumentWrite = tx.as_ref();
-        if !proof(read)? {
-            return Ok(false);
-        }
-        tx.commit()?;
-        Ok(true)
+        })
     }
 
-    fn alter(&self, service: &mut Service, change: impl FnOnce(&mut Collection)) -> Result<()> {
+    /// Changes the collection's definition, if that makes a difference.
+    fn alter(
+        &self,
+        tx: &mut dyn DocumentWrite,
+        change: impl FnOnce(&mut Collection),
+    ) -> haversack_model::Result<()> {
+        let mut service = tx.service()?;
         let collection = service
             .collections
             .iter_mut()
             .find(|collection| collection.id == self.id);
         let collection = collection.ok_or(haversack_model::Error::NoCollection(self.id))?;
+        let before = collection.clone();
         change(collection);
-        Ok(())
+        if *collection == before {
+            return Ok(());
+        }
+        service.schema_version += 1;
+        tx.store_service(&service)
     }
 
     fn take_over(&self, collection: &mut Collection, found: &Found) {
         let parameters = &found.parameters;
-        collection.name.clone_from(&parameters.name);
+        collection.name.clone_from(&found.local);
         collection.kind = CollectionKind::Documents {
             edges: parameters.kind == CollectionType::Edge,
         };
@@ -177,7 +256,8 @@ impl Target {
         }
         collection.properties.remove(UNFINISHED);
         collection.properties.extend(parameters.kept.clone());
-        if !parameters.guid.is_empty() {
+        // A copy under another name is another collection.
+        if !parameters.guid.is_empty() && found.local == parameters.name {
             collection
                 .properties
                 .insert(GUID.to_owned(), Value::from(parameters.guid.as_str()));
@@ -191,23 +271,6 @@ impl Target {
                 .insert(REVISIONS_REPEAT.to_owned(), Value::Bool(true));
         }
     }
-}
-
-fn read_indexes(order: &Order<'_>, found: &Found) -> Vec<Index> {
-    let all = found.indexes.iter().filter_map(|index| {
-        match definition::from_json(index, (order.next_id)()) {
-            Ok(index) => Some(index),
-            Err(problem) => {
-                tracing::warn!(
-                    problem,
-                    collection = found.parameters.name,
-                    "an index of the primary was not copied"
-                );
-                None
-            }
-        }
-    });
-    all.collect()
 }
 
 fn is_equal(a: &Index, b: &Index) -> bool {

@@ -25,6 +25,7 @@ pub(crate) fn run(args: &PullArgs, out: Output) -> Result<Outcome> {
     let directory = Directory::open_existing(&args.from.data)?;
     let mut asked = asked(&args.from)?;
     asked.request.dry_run = args.dry_run;
+    asked.request.incremental = args.incremental;
     if args.detach {
         let Directory::Running(client) = &directory else {
             bail!(
@@ -56,6 +57,8 @@ pub(crate) fn run(args: &PullArgs, out: Output) -> Result<Outcome> {
                 Outcome::Done
             });
         }
+        asked.request.incremental = true;
+        asked.request.since.clone_from(&report.tick);
         std::thread::sleep(FOLLOW);
     }
 }
@@ -80,7 +83,7 @@ pub(crate) fn asked(from: &PullFrom) -> Result<Asked> {
             from: from.from.clone(),
             database: from.database.clone(),
             collection: from.collection.clone().unwrap_or_default(),
-            max_wait_s: from.max_wait,
+            max_wait_s: from.max_wait.or(from.connect.patience),
             insecure: from.connect.insecure,
             deep: from.deep,
             ..Request::default()

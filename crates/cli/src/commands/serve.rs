@@ -24,6 +24,7 @@ pub(crate) fn run(args: &ServeArgs, out: Output) -> Result<Outcome> {
             LogFormat::Json => "json".to_owned(),
         }),
         allow_endpoints: args.allow_endpoint.clone(),
+        endpoint_ca: args.endpoint_ca.clone(),
         ..Options::default()
     };
     directory::refuse_file(&args.dir)?;

@@ -4,7 +4,9 @@
 //! JSON throughout; batches and pages travel compressed (zstd). Errors are `application/problem+json` with `code`, `message`
 //! and `what`. The document at `/v1/openapi.json` describes every route.
 
+mod copies;
 pub mod pull;
+mod pull_arangodb;
 pub mod reconcile_client;
 pub mod remote;
 pub mod wire;

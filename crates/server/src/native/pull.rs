@@ -26,6 +26,7 @@ use super::admin::job_info;
 use super::answer::{json, parse, unpack};
 use super::call::Call;
 use super::problem::{Problem, Result as Answer};
+use super::pull_arangodb;
 use super::reconcile_client::Fetching;
 use super::remote::{Client, Credentials, Trust};
 use crate::accounts::OPERATOR;
@@ -34,13 +35,17 @@ use crate::{Server, clock};
 
 const KIND: &str = "pull";
 /// Most questions of one copy. Those that are asked again after a cut count, too.
-const MOST_ROUNDS: u32 = 100_000;
+pub(super) const MOST_ROUNDS: u32 = 100_000;
 /// Differences that a comparison lists, unless told otherwise.
-const LISTED: usize = 1000;
+pub(super) const LISTED: usize = 1000;
+
+/// What is told while it goes on: what it does, how much is done, how much there is.
+pub(super) type Progress<'a> = dyn FnMut(&str, u64, Option<u64>) + 'a;
 
 /// What to copy from where.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[allow(clippy::struct_excessive_bools, reason = "they are flags of a request")]
 pub struct Request {
     /// The other server: `tcp://`, `ssl://`, `http://` or `https://`, host and port.
     pub from: String,
@@ -52,7 +57,11 @@ pub struct Request {
     pub dry_run: bool,
     /// Compare contents, too: finds damage that no generation tells of. Reads everything on both sides.
     pub deep: bool,
-    /// Seconds that one request may take.
+    /// Of a server that speaks only ArangoDB's protocols: fetch what differs. Otherwise that is always so.
+    pub incremental: bool,
+    /// Of such a server: nothing is to be done while its tick is this one.
+    pub since: Option<String>,
+    /// Seconds that the other server may be silent.
     pub max_wait_s: Option<u64>,
     /// Do not check the other server's certificate.
     pub insecure: bool,
@@ -121,12 +130,15 @@ pub struct Report {
     pub differences: Vec<Difference>,
     /// Whether there are more of them.
     pub more: bool,
+    /// Of a server that speaks only ArangoDB's protocols: the tick of its snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tick: Option<String>,
 }
 
 /// Copies under way, and logins of jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Pulls {
-    running: Mutex<HashSet<(String, CollectionId)>>,
+    running: Arc<Mutex<HashSet<(String, CollectionId)>>>,
     logins: Mutex<HashMap<Uuid, Login>>,
 }
 
@@ -135,27 +147,31 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// One copy at a time for each collection.
-struct Running<'a> {
-    pulls: &'a Pulls,
+#[derive(Debug)]
+pub(super) struct Running {
+    all: Arc<Mutex<HashSet<(String, CollectionId)>>>,
     of: (String, CollectionId),
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
-        lock(&self.pulls.running).remove(&self.of);
+        lock(&self.all).remove(&self.of);
     }
 }
 
 impl Pulls {
-    fn begin(&self, service: &str, id: CollectionId) -> Result<Running<'_>> {
-        let of = (service.to_owned(), id);
+    pub(super) fn begin(&self, service: &str, id: CollectionId) -> Result<Running> {
+        let of = (service.to_lowercase(), id);
         if !lock(&self.running).insert(of.clone()) {
             return Err(Error::invalid(
                 "pull",
                 "this collection is being synchronised already; wait for that to end",
             ));
         }
-        Ok(Running { pulls: self, of })
+        Ok(Running {
+            all: Arc::clone(&self.running),
+            of,
+        })
     }
 }
 
@@ -271,7 +287,9 @@ pub fn run(
     progress: &mut dyn FnMut(&str, u64, Option<u64>),
 ) -> Result<Report> {
     progress("asking the other server", 0, None);
-    let there = There::find(service, name, request, login)?;
+    let Some(there) = There::find(server, service, name, request, login)? else {
+        return pull_arangodb::run(server, service, name, request, login, progress);
+    };
     if there.server == Some(server.server_id())
         && there.service.eq_ignore_ascii_case(service)
         && there.definition.name == name
@@ -294,6 +312,7 @@ pub fn run(
             },
         },
         max_wait: request.max_wait_s.map(Duration::from_secs),
+        stop: None,
     };
     let walk = there.client.fetch_collection(
         &there.service,
@@ -322,6 +341,7 @@ pub fn run(
         walk,
         differences,
         more,
+        tick: None,
     })
 }
 
@@ -334,12 +354,23 @@ struct There {
 }
 
 impl There {
-    fn find(service: &str, name: &str, request: &Request, login: &Login) -> Result<Self> {
+    /// `None` if no Haversack answers there.
+    fn find(
+        server: &Server,
+        service: &str,
+        name: &str,
+        request: &Request,
+        login: &Login,
+    ) -> Result<Option<Self>> {
         let trust = Trust {
-            ca: None,
+            ca: server.endpoint_ca(),
             insecure: request.insecure,
+            pinned: None,
         };
-        let client = Client::new(&web_url(&request.from), login.credentials(), &trust)?;
+        let mut client = Client::new(&web_url(&request.from), login.credentials(), &trust)?;
+        if let Some(seconds) = request.max_wait_s {
+            client = client.with_patience(Duration::from_secs(seconds));
+        }
         let found = client.discover().map_err(|error| match error {
             haversack_model::Error::Network(cause) => Error::invalid(
                 request.from.as_str(),
@@ -348,10 +379,7 @@ impl There {
             other => other.into(),
         })?;
         let Some(discovered) = found else {
-            return Err(Error::invalid(
-                request.from.as_str(),
-                "no Haversack answers there",
-            ));
+            return Ok(None);
         };
         let or = |given: &str, same: &str| if given.is_empty() { same } else { given }.to_owned();
         let service = or(&request.database, service);
@@ -364,12 +392,12 @@ impl There {
                 format!("its service {service:?} has no collection {wanted:?}"),
             )
         })?;
-        Ok(Self {
+        Ok(Some(Self {
             client,
             server: discovered.server,
             service,
             definition,
-        })
+        }))
     }
 }
 
@@ -426,7 +454,7 @@ fn here(
     Ok((store, id, true))
 }
 
-fn missing(what: &'static str, name: &str) -> Error {
+pub(super) fn missing(what: &'static str, name: &str) -> Error {
     Error::Missing {
         what,
         name: name.to_owned(),

@@ -4,9 +4,13 @@
 //! that is killed, goes on from there.
 
 use std::io::Read as _;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use reqwest::Method as Verb;
+use reqwest::blocking::RequestBuilder;
 
 use haversack_model::{Error, Result};
 use haversack_sqlite::service::SqliteSecondary;
@@ -20,14 +24,38 @@ const KEPT_EVERY: usize = 20_000;
 /// Bytes that are read of an answer at once.
 const PIECE: usize = 256 << 10;
 const TRIES_WITHOUT_PROGRESS: u32 = 5;
+/// Pieces that wait for the walk.
+const PIECES: usize = 4;
+/// How often it is looked whether to stop.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// How a collection is fetched.
 #[derive(Clone, Debug, Default)]
 pub struct Fetching {
     /// What the walk is to do.
     pub options: Options,
-    /// Longest time that one request may take.
+    /// Longest silence of the other server, all that is asked again included.
     pub max_wait: Option<Duration>,
+    /// Set when it must stop.
+    pub stop: Option<Arc<AtomicBool>>,
+}
+
+impl Fetching {
+    pub(super) fn is_stopped(&self) -> bool {
+        let stop = self.stop.as_ref();
+        stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+    }
+    /// What is wrong after so long a silence, if anything.
+    fn interrupted(&self, heard: Instant) -> Option<Error> {
+        let (kind, why) = if self.is_stopped() {
+            (std::io::ErrorKind::Interrupted, "it was told to stop")
+        } else if heard.elapsed() >= self.max_wait.unwrap_or(LONG) {
+            (std::io::ErrorKind::TimedOut, "no answer in time")
+        } else {
+            return None;
+        };
+        Some(Error::Network(Box::new(std::io::Error::new(kind, why))))
+    }
 }
 
 /// What is told while it goes on: what it did so far.
@@ -77,9 +105,10 @@ impl Client {
         };
         let walk = &mut walk.0;
         let mut failures = 0;
+        let mut heard = Instant::now();
         loop {
-            let before = walk.report().bytes_received;
-            match self.ask(path, &question, walk, copy, how, told) {
+            let before = walk.report().bytes_of_records;
+            match self.ask((path, &question), walk, copy, how, told, &mut heard) {
                 Ok(Step::Done(report)) => {
                     told(&report);
                     return Ok(*report);
@@ -95,9 +124,10 @@ impl Client {
                     return Err(Error::Corrupt("the server's answer has no end".to_owned()));
                 }
                 Err(error @ Error::Network(_)) => {
-                    let moved = walk.report().bytes_received > before;
+                    // Bytes alone are no progress: they may be the same ones again, or none of ours.
+                    let moved = walk.report().bytes_of_records > before;
                     failures = if moved { 0 } else { failures + 1 };
-                    if failures >= TRIES_WITHOUT_PROGRESS {
+                    if failures >= TRIES_WITHOUT_PROGRESS || how.interrupted(heard).is_some() {
                         keep(walk, copy)?;
                         return Err(error);
                     }
@@ -112,29 +142,43 @@ impl Client {
     /// One question and its answer.
     fn ask(
         &self,
-        path: &str,
-        question: &[u8],
+        (path, question): (&str, &[u8]),
         walk: &mut Walk,
         copy: &mut SqliteSecondary<'_>,
         how: &Fetching,
         told: Told<'_>,
+        heard: &mut Instant,
     ) -> Result<Step> {
         let request = self
             .request(Verb::POST, path)?
-            .timeout(how.max_wait.unwrap_or(LONG))
+            .timeout(LONG)
             .header("content-type", FRAMES)
             .body(question.to_vec());
-        let mut response = answered(request)?;
-        let mut piece = vec![0; PIECE];
+        let (send, receive) = sync_channel(PIECES);
+        // On a thread of its own, so that a silent server does not keep this one from stopping.
+        std::thread::spawn(move || {
+            if let Err(error) = read(request, &send) {
+                // Nobody waits for it any more, if it cannot be sent.
+                let _gone = send.send(Err(error));
+            }
+        });
         let mut last = Step::More;
         loop {
-            let read = response
-                .read(&mut piece)
-                .map_err(|error| Error::Network(Box::new(error)))?;
-            if read == 0 {
-                break;
+            let piece = match receive.recv_timeout(GLANCE) {
+                Ok(piece) => piece?,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => match how.interrupted(*heard) {
+                    Some(error) => return Err(error),
+                    None => continue,
+                },
+            };
+            last = walk.feed(copy, &piece).map_err(failed)?;
+            *heard = Instant::now();
+            if how.is_stopped()
+                && let Some(error) = how.interrupted(*heard)
+            {
+                return Err(error);
             }
-            last = walk.feed(copy, &piece[..read]).map_err(failed)?;
             if copy.unwritten() >= KEPT_EVERY {
                 keep(walk, copy)?;
                 told(walk.report());
@@ -145,6 +189,21 @@ impl Client {
             return Err(Error::Network(Box::new(cut)));
         }
         Ok(last)
+    }
+}
+
+/// Reads an answer piece by piece.
+fn read(request: RequestBuilder, send: &SyncSender<Result<Vec<u8>>>) -> Result<()> {
+    let mut response = answered(request)?;
+    loop {
+        let mut piece = vec![0; PIECE];
+        let read = response
+            .read(&mut piece)
+            .map_err(|error| Error::Network(Box::new(error)))?;
+        piece.truncate(read);
+        if read == 0 || send.send(Ok(piece)).is_err() {
+            return Ok(());
+        }
     }
 }
 

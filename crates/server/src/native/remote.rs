@@ -3,6 +3,7 @@
 //! Blocking. What may be repeated safely is: a batch has its number, a page its cursor, a file its ranges.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,8 @@ pub struct Trust {
     pub ca: Option<PathBuf>,
     /// Any certificate will do.
     pub insecure: bool,
+    /// A host name and the only addresses that it may have: those that were found for it and checked.
+    pub pinned: Option<(String, Vec<SocketAddr>)>,
 }
 
 /// A server that speaks this API.
@@ -98,6 +101,9 @@ impl Client {
             .tcp_keepalive_retries(3)
             .redirect(reqwest::redirect::Policy::none())
             .tls_danger_accept_invalid_certs(trust.insecure);
+        if let Some((host, addresses)) = &trust.pinned {
+            builder = builder.no_proxy().resolve_to_addrs(host, addresses);
+        }
         if let Some(path) = &trust.ca {
             let refused = |e: String| invalid(&format!("certificate file {}", path.display()), e);
             let pem = std::fs::read(path).map_err(|e| refused(e.kind().to_string()))?;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
+pub(crate) mod gate;
 pub(crate) mod proxy;
 
 use std::path::Path;
@@ -46,6 +47,7 @@ pub(crate) fn client_at(url: &str, handle: &Handle, credentials: Credentials) ->
     let trust = Trust {
         ca: Some(handle.certificate()),
         insecure: false,
+        pinned: None,
     };
     Client::new(url, credentials, &trust).unwrap()
 }

@@ -1,6 +1,6 @@
 //! Reads and writes of document collections beyond those of every collection.
 
-use haversack_model::documents::{DocumentRead, DocumentWrite, Merged, Pin, Staged};
+use haversack_model::documents::{Difference, DocumentRead, DocumentWrite, Merged, Pin, Staged};
 use haversack_model::store::Flow;
 use haversack_model::{
     CollectionId, Generation, GlobalId, ObjectId, Record, ReplicaId, Result, Revision, Versioned,
@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::read::SqliteRead;
 use super::schema::{Layer, TRACK_COLUMNS, record_at, track_at};
+use super::secondary::difference::Unstaged;
 use super::view::{View, each_row};
 use super::write::SqliteWrite;
 use crate::error::{corrupt, while_doing};
@@ -246,6 +247,15 @@ macro_rules! documents_through_view {
             }
             fn staged(&self, collection: CollectionId) -> Result<u64> {
                 self.view().staged(collection)
+            }
+            fn differences(
+                &self,
+                collection: CollectionId,
+                whole: bool,
+                most: usize,
+            ) -> Result<Vec<Difference>> {
+                let unstaged = if whole { Unstaged::Go } else { Unstaged::Stay };
+                self.view().staged_differences(collection, unstaged, most)
             }
         }
     };

@@ -3,13 +3,14 @@
 //! What a walk stages is collected and written with the walk's own state in one transaction, so that both fit together
 //! after a crash. The merge is in `merge.rs`.
 
-mod difference;
+pub(super) mod difference;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash as _, Hasher as _};
 use std::ops::ControlFlow;
 
+use haversack_model::copies::Merging;
 use haversack_model::{
     CollectionId, Generation, GlobalId, HistoryId, Result, Revision, Timestamp, WriteTx,
 };
@@ -42,6 +43,8 @@ pub struct SqliteSecondary<'a> {
     known: RefCell<Option<HashSet<u64>>>,
     /// Whether the copy has no record at all.
     is_empty: bool,
+    /// What changes together with the documents when they are merged.
+    merging: Option<&'a mut dyn Merging>,
 }
 
 /// Keys of a stage that are remembered: eight bytes each.
@@ -112,7 +115,17 @@ impl SqliteStore {
             read: RefCell::default(),
             known: RefCell::default(),
             is_empty: false,
+            merging: None,
         })
+    }
+}
+
+impl<'a> SqliteSecondary<'a> {
+    /// The same, with something that changes in the transaction of the merge.
+    #[must_use]
+    pub fn with_merging(mut self, merging: &'a mut dyn Merging) -> Self {
+        self.merging = Some(merging);
+        self
     }
 }
 
@@ -572,14 +585,23 @@ impl Secondary for SqliteSecondary<'_> {
     }
 
     fn commit(&mut self, proof: &Proof) -> Result<()> {
-        self.writing(|tx, id| {
+        let mut merging = self.merging.take();
+        let done = self.writing(|tx, id| {
+            if let Some(merging) = merging.as_deref_mut() {
+                merging.before(tx)?;
+            }
             let upstream = upstream(&tx.view(), id)?;
             tx.merge_copy(id, upstream.base, upstream.unnumbered)?;
             tx.seal()?;
             if tx.view().root(id, Side::Up)? != proof.root {
                 return Err(corrupt("the copy is not what was proven"));
             }
-            tx.note_proof(id, proof)
-        })
+            tx.note_proof(id, proof)?;
+            merging
+                .as_deref_mut()
+                .map_or(Ok(()), |merging| merging.after(tx))
+        });
+        self.merging = merging;
+        done
     }
 }

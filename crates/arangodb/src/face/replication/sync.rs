@@ -1,5 +1,6 @@
 //! The order to synchronise: checks what was asked and where it leads, then lets the remote do it. Source: `spec/arangodb.md` 3.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use haversack_model::Right;
@@ -61,12 +62,18 @@ pub(super) fn order(call: &Call) -> Result<Answer> {
         progress: &|message| {
             appliers.show(&opened.name, logger::time(call.host().now()), message);
         },
-        stop: &running.stop,
+        stop: Arc::clone(&running.stop),
+        ca: call.host().endpoint_ca(),
+        insecure: false,
+        copies: call.host().copies(),
+        local: None,
+        since: None,
+        dry_run: None,
     });
     match outcome {
         Ok(told) => {
             appliers.show(&opened.name, logger::time(call.host().now()), "finished");
-            Ok(Answer::json(200, told))
+            Ok(Answer::json(200, told.to_json()))
         }
         Err(error) => {
             let number = error.number();

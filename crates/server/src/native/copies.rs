@@ -1,0 +1,147 @@
+//! Copies of collections of other servers of this kind, for faces that are asked for a copy in another protocol.
+
+use std::any::Any;
+use std::io::ErrorKind;
+
+use haversack_model::copies::{Copies, CopyError, Fetched, Merging, Wanted};
+use haversack_model::documents::DocumentStore as _;
+use haversack_model::{CollectionId, Error};
+use haversack_sync::reconcile::{Limits, Options};
+
+use super::pull::MOST_ROUNDS;
+use super::reconcile_client::Fetching;
+use super::remote::{Client, Credentials, Trust};
+use crate::{Server, clock};
+
+impl Copies for Server {
+    fn hold(&self, service: &str, collection: CollectionId) -> Option<Box<dyn Any + Send>> {
+        let held = self.pulls.begin(service, collection).ok()?;
+        Some(Box::new(held))
+    }
+
+    fn fetch(&self, wanted: &Wanted<'_>, merging: &mut dyn Merging) -> Result<Fetched, CopyError> {
+        let (user, secret) = wanted.login;
+        let credentials = match (user.is_empty(), secret.is_empty()) {
+            (true, true) => Credentials::Anonymous,
+            (true, false) => Credentials::Token(secret.to_owned()),
+            (false, _) => Credentials::Basic {
+                user: user.to_owned(),
+                password: secret.to_owned(),
+            },
+        };
+        let (host, addresses) = wanted.host;
+        let trust = Trust {
+            ca: haversack_model::Host::endpoint_ca(self),
+            insecure: false,
+            pinned: Some((host.to_owned(), addresses.to_owned())),
+        };
+        let client = Client::new(wanted.url, credentials, &trust)?.with_patience(wanted.max_wait);
+        // Whatever the server says here, the other protocols may do; only silence is the same for all.
+        let found = client
+            .service(wanted.service)
+            .map_err(|error| match error {
+                error if is_silence(&error) => CopyError::NoResponse(error.to_string()),
+                error => CopyError::Refused(error.to_string()),
+            })?;
+        let Some(definition) = found.service.collection(wanted.collection) else {
+            return Err(CopyError::Refused("it has no such collection".to_owned()));
+        };
+        let (service, collection) = wanted.into;
+        let store = self.services.store(service);
+        let store = store.ok_or(CopyError::Model(Error::NoCollection(collection)))?;
+        let copy = store.secondary(collection, clock::now())?;
+        let mut merging = Noted {
+            merging,
+            merged: false,
+        };
+        let mut copy = copy.with_merging(&mut merging);
+        let how = Fetching {
+            options: Options {
+                limits: Limits {
+                    max_rounds: MOST_ROUNDS,
+                    ..Limits::default()
+                },
+                ..Options::default()
+            },
+            max_wait: Some(wanted.max_wait),
+            stop: Some(wanted.stop.clone()),
+        };
+        let fetched = client.fetch_collection(
+            wanted.service,
+            &definition.name,
+            &mut copy,
+            &how,
+            &mut |walk| {
+                let documents = walk.inserted + walk.replaced + walk.removed + walk.dropped;
+                (wanted.progress)(documents, walk.bytes_received);
+            },
+        );
+        drop(copy);
+        let report = fetched.map_err(|error| match error {
+            _ if how.is_stopped() => CopyError::Stopped,
+            Error::Refused { message, .. } => CopyError::Refused(message),
+            error @ Error::Network(_) => {
+                // What arrived is worth waiting for; where nothing did, the other protocols may do better.
+                let staged = store.read_documents().and_then(|tx| tx.staged(collection));
+                if is_silence(&error) || staged.is_ok_and(|count| count > 0) {
+                    CopyError::NoResponse(error.to_string())
+                } else {
+                    CopyError::Refused(error.to_string())
+                }
+            }
+            error => CopyError::Model(error),
+        })?;
+        let proof = report
+            .proof
+            .ok_or_else(|| CopyError::Refused("nothing was proven".to_owned()))?;
+        Ok(Fetched {
+            generation: proof.generation,
+            matched: report.adopted > 0,
+            merged: merging.merged,
+        })
+    }
+}
+
+/// Whether a server did not answer in time.
+fn is_silence(error: &Error) -> bool {
+    let Error::Network(cause) = error else {
+        return false;
+    };
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(cause.as_ref());
+    while let Some(error) = cause {
+        let is_late = error
+            .downcast_ref::<reqwest::Error>()
+            .is_some_and(reqwest::Error::is_timeout)
+            || error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|error| error.kind() == ErrorKind::TimedOut);
+        if is_late {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Notes whether it came to a merge.
+#[derive(Debug)]
+struct Noted<'a> {
+    merging: &'a mut dyn Merging,
+    merged: bool,
+}
+
+impl Merging for Noted<'_> {
+    fn before(
+        &mut self,
+        tx: &mut dyn haversack_model::documents::DocumentWrite,
+    ) -> haversack_model::Result<()> {
+        self.merging.before(tx)
+    }
+    fn after(
+        &mut self,
+        tx: &mut dyn haversack_model::documents::DocumentWrite,
+    ) -> haversack_model::Result<()> {
+        self.merged = true;
+        self.merging.after(tx)
+    }
+}

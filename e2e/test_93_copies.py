@@ -1,0 +1,218 @@
+"""Copies between two real servers: killed on either side at many points, natively and by ArangoDB's protocol; the commands from a server
+that speaks nothing else; and the script of docs/from-arangodb.md as it is printed.
+"""
+import base64
+import http.client
+import http.server
+import json
+import os
+import re
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+
+import harness
+from harness import BIN, FaultProxy, Server, check, cli, cli_raw, equal, folder, test, wait_until
+
+BASIC = "Basic " + base64.b64encode(f"{Server.USER}:{Server.PASSWORD}".encode()).decode()
+LOGIN = {"HAVERSACK_USER": Server.USER, "HAVERSACK_PASSWORD": Server.PASSWORD}
+POINTS = 5
+
+
+def ask(server, method, path, body=None, timeout=120):
+    """A request as ArangoDB's clients make them: status and body."""
+    data = None if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    request = urllib.request.Request(server.http + path, data=data, method=method, headers={"Authorization": BASIC})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return answer.status, json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read() or b"null")
+
+
+class Hiding:
+    """A way to a server on which it looks like one that speaks only ArangoDB's protocols."""
+
+    def __init__(self, port):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def forward(self):
+                length = int(self.headers.get("content-length") or 0)
+                body = self.rfile.read(length)
+                if self.path.startswith("/v1"):
+                    self.answer(404, [], b'{"error":true,"code":404,"errorNum":404,"errorMessage":"unknown path"}')
+                    return
+                try:
+                    there = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                    kept = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
+                    there.request(self.command, self.path, body=body, headers=kept)
+                    told = there.getresponse()
+                    self.answer(told.status, told.getheaders(), told.read().replace(b'"haversack":', b'"other":'))
+                    there.close()
+                except OSError:
+                    self.close_connection = True
+
+            def answer(self, status, headers, body):
+                self.send_response_only(status)
+                for name, value in headers:
+                    if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                        self.send_header(name, value)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_PUT = do_POST = do_DELETE = forward
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def fill(server, version, count=4000):
+    lines = "\n".join(json.dumps({"_key": f"k{n}", "n": n, "version": version, "text": "x" * 80}) for n in range(count))
+    status, told = ask(server, "POST", "/_api/import?collection=c&type=documents&onDuplicate=replace", lines)
+    assert status == 201 and told["errors"] == 0, told
+
+
+def checksum(server):
+    status, told = ask(server, "GET", "/_api/collection/c/checksum?withRevisions=true&withData=true")
+    return told["checksum"] if status == 200 else None
+
+
+def order(server, port, incremental):
+    return ask(server, "PUT", "/_api/replication/sync", {
+        "endpoint": f"tcp://127.0.0.1:{port}", "username": Server.USER, "password": Server.PASSWORD, "restrictType": "include",
+        "restrictCollections": ["c"], "incremental": incremental, "initialSyncMaxWaitTime": 8})
+
+
+def killed_at_every_step(natively):
+    primary = Server(sample=False)
+    secondary = Server(sample=False, extra=["--allow-endpoint", "tcp://127.0.0.1:*"])
+    ask(primary, "POST", "/_api/collection", {"name": "c"})
+    way = primary if natively else Hiding(primary.port)
+    proxy = FaultProxy(way.port)
+    version = 0
+    for incremental in (False, True):
+        for victim in ("secondary", "primary", "primary, restarted at once"):
+            version += 1
+            fill(primary, version)
+            proxy.count_anew()
+            status, told = order(secondary, proxy.port, incremental)
+            equal(f"an undisturbed order ({incremental=})", (status, checksum(secondary)), (200, checksum(primary)))
+            whole = proxy.bytes_down
+            ends = []
+            for point in range(POINTS):
+                version += 1
+                fill(primary, version)
+                old, new = checksum(secondary), checksum(primary)
+                assert old != new
+                proxy.count_anew()
+                proxy.held.clear()
+                proxy.hold_down = max(1, whole * point // POINTS)
+                answered = []
+                ordering = threading.Thread(target=lambda: answered.append(order_or_cut(secondary, proxy.port, incremental)), daemon=True)
+                ordering.start()
+                wait_until(proxy.held.is_set, 60, "the way standing still")
+                if victim == "secondary":
+                    secondary.kill()
+                    proxy.heal()
+                    ordering.join(60)
+                    secondary.start()
+                else:
+                    primary.kill()
+                    if victim != "primary":
+                        primary.start()
+                    proxy.heal()
+                    ordering.join(90)
+                    assert answered and answered[0], "the order was never answered"
+                found = checksum(secondary)
+                assert found in (old, new), f"{victim} at {point}: neither the old nor the new"
+                if answered and answered[0]:
+                    status, told = answered[0]
+                    assert (found == new) == (status == 200), f"{victim} at {point}: {status} {told}"
+                    assert status == 200 or told["errorNum"] in (1400, 1401, 1402), told
+                ends.append("new" if found == new else "old")
+                if victim == "primary":
+                    primary.start()
+                status, told = order(secondary, proxy.port, incremental)
+                assert status == 200 and checksum(secondary) == new, f"{victim} at {point}, ordered again: {told}"
+            check(f"{victim} killed at {POINTS} points ({incremental=}): the old or the new, then the new ({' '.join(ends)})", True)
+    pins = ask(primary, "GET", "/_api/replication/logger-state")[1]["clients"]
+    check("no more batches than a kill can leave behind", len(pins) <= 2 * POINTS * 2, pins)
+
+
+def order_or_cut(server, port, incremental):
+    try:
+        return order(server, port, incremental)
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+@test
+def either_side_is_killed_at_every_step_of_a_native_copy():
+    killed_at_every_step(natively=True)
+
+
+@test
+def either_side_is_killed_at_every_step_of_a_copy_by_arangodb_protocols():
+    killed_at_every_step(natively=False)
+
+
+@test
+def the_commands_work_from_a_server_that_speaks_only_arangodb():
+    primary, secondary = Server(sample=False), Server(sample=False)
+    ask(primary, "POST", "/_api/collection", {"name": "c"})
+    fill(primary, 1, 500)
+    way = ["--from", f"tcp://127.0.0.1:{Hiding(primary.port).port}", "--data", secondary.data, "--max-wait", "20"]
+    first = cli("pull", "c", *way, env=LOGIN)
+    equal("the first copy", (first["created"], first["walk"]["inserted"], "tick" in first), (True, 500, True))
+    equal("it has the revisions", checksum(secondary), checksum(primary))
+    ask(primary, "DELETE", "/_api/document/c/k1")
+    ask(primary, "POST", "/_api/document/c", {"_key": "new"})
+    ask(secondary, "PATCH", "/_api/document/c/k2", {"n": -2})
+    before = checksum(secondary)
+    expected = [{"key": "k1", "change": "remove"}, {"key": "k2", "change": "replace"}, {"key": "new", "change": "insert"}]
+    equal("a dry run", cli("pull", "c", *way, "--dry-run", env=LOGIN, check_code=3)["differences"], expected)
+    equal("a comparison", cli("compare", "c", *way, env=LOGIN, check_code=3)["differences"], expected)
+    equal("changes nothing", checksum(secondary), before)
+    job = cli("pull", "c", *way, "--incremental", "--async", env=LOGIN)["job"]
+    done = cli("job", job, "--wait", "--data", secondary.data)
+    equal("a job does it", (done["result"]["walk"]["inserted"], done["result"]["walk"]["removed"], checksum(secondary)), (1, 1, checksum(primary)))
+    equal("then nothing differs", cli("compare", "c", *way, env=LOGIN)["differences"], [])
+    follow = subprocess.Popen([BIN, "pull", "c", *way, "--incremental", "--follow"], env={**os.environ, **LOGIN, "XDG_CONFIG_HOME": harness.CONFIG}, stdout=subprocess.DEVNULL)
+    harness._children.append(follow)
+    for n in range(3):
+        ask(primary, "POST", "/_api/document/c", {"_key": f"followed{n}"})
+        wait_until(lambda: checksum(secondary) == checksum(primary), 30, "the copy to follow")
+    check("it follows", follow.poll() is None)
+    follow.kill()
+    refused = cli_raw("pull", "c", *way, "--deep", env=LOGIN)
+    check("what cannot be done is said", refused.returncode != 0 and "--deep" in refused.stderr, refused.stderr)
+
+
+@test
+def the_script_for_moving_house_runs_as_it_is_printed():
+    page = open(os.path.join(harness.HERE, "..", "docs", "from-arangodb.md"), encoding="utf-8").read()
+    script = re.search(r"```sh\n(.*?)```", page, re.S).group(1)
+    for printed in ("8529", "8530"):
+        with harness.socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        script = script.replace(printed, str(port))
+    path = os.path.join(folder(), "bin")
+    os.mkdir(path)
+    os.symlink(os.path.abspath(BIN), os.path.join(path, "haversack"))
+    env = {**os.environ, "PATH": path + os.pathsep + os.environ["PATH"], "TMPDIR": folder()}
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=120, env=env)
+    equal("it ends well", done.returncode, 0)
+    sums = re.findall(r'"checksum":"([^"]+)"', done.stdout)
+    check("it tells two equal checksums", len(sums) == 2 and sums[0] == sums[1], done.stdout[-800:] + done.stderr[-400:])
+    check("and what was copied", '"lastLogTick"' in done.stdout and '"name":"test"' in done.stdout, done.stdout[-800:])
+
+
+harness.run()
