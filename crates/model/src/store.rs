@@ -225,7 +225,8 @@ pub trait WriteTx: ReadTx {
     ) -> Result<()>;
     /// Forgets last edits of a replica at or below a generation.
     fn prune_last_edits(&mut self, replica: ReplicaId, upto: Generation) -> Result<()>;
-    /// Adds a conflict or replaces it with its resolution.
+    /// Adds a conflict or replaces it with its resolution. Of two transactions that replace the same one at once only one
+    /// can commit, so that a decision that was made stands.
     fn store_conflict(&mut self, conflict: &Conflict) -> Result<()>;
     /// Keeps a blob; the hash was checked by the caller.
     fn store_blob(&mut self, hash: BlobHash, content: &[u8]) -> Result<()>;

@@ -102,8 +102,8 @@ fn apply_as(
     now: Timestamp,
     ids: &mut Ids<'_>,
 ) -> Result<Applied> {
-    let edits = edits.iter().map(|(id, edit)| (*id, edit, by.cursor));
-    apply_with_cursors(tx, by, &edits.collect::<Vec<_>>(), manner, now, ids)
+    let edits: Vec<_> = edits.iter().map(|(id, edit)| (*id, edit)).collect();
+    apply_with_cursors(tx, by, &edits, &|_| by.cursor, manner, now, ids)
 }
 
 /// How a request is applied and answered.
@@ -115,11 +115,12 @@ pub(crate) struct Manner {
     pub(crate) brief: bool,
 }
 
-/// As [`apply_edits`], with the cursor that the sender named for each edit's collection.
+/// As [`apply_edits`], with the cursor that the sender named for each collection.
 pub(crate) fn apply_with_cursors(
     tx: &mut dyn WriteTx,
     by: &Uploader<'_>,
-    edits: &[(CollectionId, &Edit, Option<Generation>)],
+    edits: &[(CollectionId, &Edit)],
+    cursor_of: &dyn Fn(CollectionId) -> Option<Generation>,
     manner: Manner,
     now: Timestamp,
     ids: &mut Ids<'_>,
@@ -134,7 +135,7 @@ pub(crate) fn apply_with_cursors(
         now,
         ids,
         all_or_nothing,
-        cursor: None,
+        cursor_of,
         is_as_sent: false,
         object_id: None,
         shapes: BTreeMap::new(),
@@ -146,8 +147,7 @@ pub(crate) fn apply_with_cursors(
     let mut as_sent = Vec::new();
     let mut last_of = HashMap::new();
     let mut rolled_back = false;
-    for (at, (collection, edit, cursor)) in edits.iter().enumerate() {
-        applying.cursor = *cursor;
+    for (at, (collection, edit)) in edits.iter().enumerate() {
         applying.is_as_sent = false;
         applying.object_id = None;
         let outcome = applying.one(*collection, edit)?;
@@ -175,7 +175,7 @@ pub(crate) fn apply_with_cursors(
         tx.store_conflict(conflict)?;
     }
     let mut receipts = Vec::with_capacity(edits.len());
-    for (at, ((collection, edit, _), outcome)) in edits.iter().zip(outcomes).enumerate() {
+    for (at, ((collection, edit), outcome)) in edits.iter().zip(outcomes).enumerate() {
         let global_id = edit.global_id().clone();
         if let Some(Some(object_id)) = as_sent.get(at)
             && last_of.get(&(*collection, &global_id)) == Some(&at)
@@ -251,8 +251,8 @@ struct Applying<'t, 'a, 'i> {
     now: Timestamp,
     ids: &'a mut Ids<'i>,
     all_or_nothing: bool,
-    /// What the sender had seen of the collection of the present edit.
-    cursor: Option<Generation>,
+    /// What the sender had seen of a collection.
+    cursor_of: &'a dyn Fn(CollectionId) -> Option<Generation>,
     /// Whether the record of the present edit is now exactly what its sender has.
     is_as_sent: bool,
     /// Its object id, if it was found or stored.

@@ -102,7 +102,7 @@ pub fn import(
     let fresh: Vec<_> = plans
         .iter()
         .filter_map(|plan| match &plan.step {
-            Planned::Apply(edit) => Some((plan.collection, edit, plan.cursor)),
+            Planned::Apply(edit) => Some((plan.collection, edit)),
             Planned::Repeat(_) => None,
         })
         .collect();
@@ -110,7 +110,7 @@ pub fn import(
         all_or_nothing,
         brief: false,
     };
-    let applied = apply_with_cursors(tx, &by, &fresh, manner, now, ids)?;
+    let applied = apply_with_cursors(tx, &by, &fresh, &cursor_of, manner, now, ids)?;
     let done = finish(tx, replica, plans, applied)?;
     // What every cursor has passed is no repeat any more.
     let cursors = replica
@@ -127,7 +127,6 @@ pub fn import(
 struct Plan {
     collection: CollectionId,
     global_id: GlobalId,
-    cursor: Option<Generation>,
     hash: [u8; 32],
     step: Planned,
     /// What the sender has of the record after its edit.
@@ -153,7 +152,6 @@ fn plan(
     let plan = |step, mine| Plan {
         collection,
         global_id: id.clone(),
-        cursor,
         hash,
         step,
         mine,

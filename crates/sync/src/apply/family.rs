@@ -49,7 +49,7 @@ impl Applying<'_, '_, '_> {
                     continue;
                 };
                 if !seen.contains(&(child_shape.collection.id, child_id)) {
-                    self.note_unseen_child(&child_shape, &child);
+                    self.note_unseen_child(shape.collection.id, &child_shape, &child);
                 }
                 self.remove_family(&child_shape, &child, seen)?;
             }
@@ -60,10 +60,10 @@ impl Applying<'_, '_, '_> {
     }
 
     /// A child that others changed since the sender looked is lost by the deletion: it is kept in a conflict.
-    fn note_unseen_child(&mut self, shape: &Shape, child: &Versioned) {
-        let unseen = self
-            .cursor
-            .is_some_and(|cursor| child.track.generation > cursor);
+    fn note_unseen_child(&mut self, parent: CollectionId, shape: &Shape, child: &Versioned) {
+        // A sender that has a cursor per layer may have seen less of the children; or nothing, where it does not have them.
+        let cursor = (self.cursor_of)(shape.collection.id).or_else(|| (self.cursor_of)(parent));
+        let unseen = cursor.is_some_and(|cursor| child.track.generation > cursor);
         if !unseen || child.track.origin == self.by.replica {
             return;
         }

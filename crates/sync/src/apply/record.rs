@@ -57,8 +57,7 @@ impl Applying<'_, '_, '_> {
         }
         let tombstone = self.tx.track(shape.collection.id, &id)?;
         if let Some(tombstone) = tombstone {
-            let seen = self
-                .cursor
+            let seen = (self.cursor_of)(shape.collection.id)
                 .is_some_and(|cursor| tombstone.generation <= cursor);
             if !(undelete || seen || self.by.replica.is_none()) {
                 return self.update_of_deleted(shape, &id, None, record);

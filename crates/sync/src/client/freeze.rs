@@ -7,8 +7,8 @@ use haversack_model::local::{FrozenBatch, Removal};
 use haversack_model::schema::attachment_field;
 use haversack_model::{
     BatchNumber, Changes, Collection, CollectionId, CollectionKind, Direction, Edit, GlobalId,
-    OutboxEntry, Record, ReplicaTx, Result, Revision, RowVersion, SyncState, Theirs, Timestamp,
-    Value,
+    OutboxEntry, Outcome, Receipt, Record, ReplicaTx, Result, Revision, RowVersion, SyncState,
+    Theirs, Timestamp, Value,
 };
 
 use super::{MAX_BATCH, WAITS_FOR_PARENT};
@@ -346,15 +346,22 @@ pub(super) fn remove_confirmed(
 /// the server has stored them.
 pub fn thaw(tx: &mut dyn ReplicaTx) -> Result<()> {
     let collections = tx.collections()?;
-    thaw_each(tx, |entry| {
+    thaw_each(tx, |tx, entry| {
         let (None, Some(Some(sent))) = (&entry.base, &entry.sent) else {
-            return;
+            return Ok(());
         };
         match &entry.theirs {
-            // What was sent has come back: it did arrive.
+            // What was sent has come back: it did arrive. What a server showed that may have been put back since is no
+            // proof of that.
             Theirs::Row { record, version }
-                if is_stored(&collections, entry.collection, sent, record) =>
+                if *version != RowVersion::UNKNOWN
+                    && is_stored(&collections, entry.collection, sent, record) =>
             {
+                let sent = Edit::Add {
+                    record: sent.clone(),
+                    undelete: false,
+                };
+                keep_seen(tx, entry.collection, &sent, *version)?;
                 entry.base = Some((record.clone(), *version));
                 entry.theirs = Theirs::Unchanged;
             }
@@ -362,13 +369,34 @@ pub fn thaw(tx: &mut dyn ReplicaTx) -> Result<()> {
             Theirs::Removed(_) => entry.base = Some((sent.clone(), RowVersion::UNKNOWN)),
             _ => {}
         }
+        Ok(())
     })?;
     Ok(())
 }
 
+/// Keeps an edit that a download has shown to be on the server, as the answer to it would have been kept: a server that
+/// is put back to before that version forgets it, and it is sent again.
+pub(super) fn keep_seen(
+    tx: &mut dyn ReplicaTx,
+    collection: CollectionId,
+    edit: &Edit,
+    version: RowVersion,
+) -> Result<()> {
+    let receipt = Receipt {
+        collection,
+        global_id: edit.global_id().clone(),
+        outcome: Outcome::Applied,
+        object_id: None,
+        after: None,
+        version: (!matches!(edit, Edit::Delete { .. })).then_some(version),
+        left: false,
+    };
+    tx.store_receipt(version.generation, edit, &receipt)
+}
+
 /// As [`thaw`], for batches that the server has refused: it did not store them, and their numbers are free.
 pub fn thaw_refused(tx: &mut dyn ReplicaTx) -> Result<()> {
-    if let Some(first) = thaw_each(tx, |_| {})? {
+    if let Some(first) = thaw_each(tx, |_, _| Ok(()))? {
         let mut header = tx.header()?;
         header.next_batch = first;
         tx.store_header(&header)?;
@@ -397,12 +425,12 @@ pub(super) fn is_stored(
 /// Gives the number of the first batch.
 fn thaw_each(
     tx: &mut dyn ReplicaTx,
-    prepare: impl Fn(&mut OutboxEntry),
+    prepare: impl Fn(&mut dyn ReplicaTx, &mut OutboxEntry) -> Result<()>,
 ) -> Result<Option<BatchNumber>> {
     let mut first = None;
     while let Some(batch) = tx.unanswered_batch()? {
         for mut entry in tx.in_batch(batch.number)? {
-            prepare(&mut entry);
+            prepare(tx, &mut entry)?;
             entry.batch = None;
             if states::step(Event::Thaw, Some(entry.state)) == Step::Pending {
                 entry.state = states::pending(entry.base.is_some());

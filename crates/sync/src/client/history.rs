@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use haversack_model::edit::Base;
 use haversack_model::remote::Renewed;
 use haversack_model::{
-    BatchNumber, Changes, CollectionId, Cursor, Edit, Generation, GlobalId, HistoryId, OutboxEntry,
-    Record, ReplicaTx, Result, Revision, RowVersion, Theirs,
+    BatchNumber, Changes, Collection, CollectionId, Cursor, Edit, Generation, GlobalId, HistoryId,
+    OutboxEntry, Record, ReplicaTx, Result, Revision, RowVersion, Theirs,
 };
 
 use super::decisions::tell_again;
@@ -149,7 +149,7 @@ fn requeue(
         record
     };
     if let Some(entry) = tx.entry(collection, &id)? {
-        return requeue_edited(tx, entry, was_added, base, sent.as_ref());
+        return requeue_edited(tx, entry, was_added, base, sent.as_ref(), shape.as_ref());
     }
     let (base, mine) = match (row, sent) {
         // Deleted last; if it is back, others brought it back after that.
@@ -168,7 +168,7 @@ fn requeue(
             sent.apply_to(&mut mine);
             let base = base.map(|base| {
                 let mut record = known;
-                restrict(&base.content, &sent).apply_to(&mut record);
+                restrict(&base.content, &sent, shape.as_ref()).apply_to(&mut record);
                 record
             });
             if was_added && base.is_none() {
@@ -182,6 +182,7 @@ fn requeue(
         // The new history never had it: the end of the resync must not take it for deleted there.
         tx.store_version(collection, &id, None)?;
     }
+    let is_new = base.is_none();
     let revision = first_revision(first);
     let base = base.map(|record| {
         let version = RowVersion {
@@ -203,7 +204,8 @@ fn requeue(
         base,
         theirs: Theirs::Unchanged,
         batch: None,
-        frozen_no: was_added.then_some(0),
+        // The new history may have it from others all the same, so that deleting it must be told.
+        frozen_no: is_new.then_some(0),
         sent: was_added.then(|| mine.clone()),
         reason: None,
     };
@@ -217,6 +219,7 @@ fn requeue_edited(
     was_added: bool,
     base: Option<&Base>,
     sent: Option<&Changes>,
+    shape: Option<&Collection>,
 ) -> Result<()> {
     if was_added && entry.deleted {
         // Others may have brought the record into the new history: the deletion is to be told.
@@ -227,7 +230,7 @@ fn requeue_edited(
         tx.store_version(entry.collection, &entry.global_id, None)?;
     } else if let (Some((record, version)), Some(base)) = (&mut entry.base, base) {
         match sent {
-            Some(sent) => restrict(&base.content, sent).apply_to(record),
+            Some(sent) => restrict(&base.content, sent, shape).apply_to(record),
             None => base.content.apply_to(record),
         }
         version.revision = base.revision;
@@ -261,10 +264,18 @@ fn replay(edits: &[Edit]) -> Option<Changes> {
     sent
 }
 
-/// Of some values those that others set too.
-fn restrict(values: &Changes, to: &Changes) -> Changes {
-    let mut values = values.clone();
+/// Of the values of a base those that were set over it. Columns that were added since had their default in it.
+fn restrict(base: &Changes, to: &Changes, shape: Option<&Collection>) -> Changes {
+    let mut values = base.clone();
     values.values.retain(|at, _| to.values.contains_key(at));
+    for (at, field) in shape
+        .iter()
+        .flat_map(|shape| shape.fields.iter().enumerate())
+    {
+        if to.values.contains_key(&at) && !values.values.contains_key(&at) {
+            values.values.insert(at, field.default.clone());
+        }
+    }
     if to.geometry.is_none() {
         values.geometry = None;
     }

@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 
+use haversack_model::edit::Base;
 use haversack_model::local::{Removal, ReplicaHeader};
 use haversack_model::remote::{Page, RemoteChange};
 use haversack_model::{
-    CollectionId, Generation, GlobalId, OutboxEntry, Record, ReplicaTx, Result, Revision,
-    RowVersion, Service, Theirs,
+    Changes, CollectionId, Edit, Generation, GlobalId, OutboxEntry, Record, ReplicaTx, Result,
+    Revision, RowVersion, Service, Theirs,
 };
 
-use super::freeze::{put_confirmed, remove_confirmed};
-use crate::merge::widen;
+use super::freeze::{keep_seen, put_confirmed, remove_confirmed};
+use crate::merge::{whole, widen};
 use crate::states::{self, Event, Step};
 
 /// Stores a page that answers the request with the header `asked`, in one transaction with the cursor. A page for
@@ -46,7 +47,8 @@ pub fn apply_page(
                 global_id,
                 removal,
             } if !is_ahead(tx, *collection, global_id, page)? => {
-                remove(tx, *collection, global_id, *removal)?;
+                let seen = page.cursor.generation;
+                remove(tx, *collection, global_id, *removal, seen)?;
             }
             RemoteChange::Remove { .. } => {}
         }
@@ -117,7 +119,7 @@ fn leave_behind(tx: &mut dyn ReplicaTx, before: &ReplicaHeader, page: &Page) -> 
             tx.store_version(collection, id, Some(version))?;
         } else {
             tx.store_version(collection, id, None)?;
-            remove(tx, collection, id, Removal::Left)?;
+            remove(tx, collection, id, Removal::Left, upto)?;
             gone += 1;
         }
     }
@@ -259,6 +261,7 @@ fn put_beside(
         && mine.same_content(record)
     {
         // Both did the same.
+        keep_seen(tx, collection, &made_here(&entry, mine), version)?;
         put_confirmed(tx, collection, record, version)?;
         return tx.remove_entry(collection, id);
     }
@@ -267,6 +270,24 @@ fn put_beside(
         version,
     };
     tx.store_entry(&entry)
+}
+
+/// The edit that an entry with a row amounts to, with all of its base.
+fn made_here(entry: &OutboxEntry, mine: Record) -> Edit {
+    match &entry.base {
+        None => Edit::Add {
+            record: mine,
+            undelete: false,
+        },
+        Some((base, version)) => Edit::Update {
+            global_id: entry.global_id.clone(),
+            mine: Changes::between(base, &mine),
+            base: Some(Base {
+                revision: version.revision,
+                content: whole(base),
+            }),
+        },
+    }
 }
 
 /// An answer to an upload brings its versions ahead of the pages, which may be older or tell the same again. The
@@ -289,16 +310,32 @@ fn is_ahead(
     Ok(known.is_some_and(|known| known.generation > page.cursor.generation))
 }
 
+/// `seen`: up to where the server tells of it.
 fn remove(
     tx: &mut dyn ReplicaTx,
     collection: CollectionId,
     id: &GlobalId,
     removal: Removal,
+    seen: Generation,
 ) -> Result<()> {
     let Some(mut entry) = tx.entry(collection, id)? else {
         return remove_confirmed(tx, collection, id);
     };
     if entry.batch.is_none() && entry.deleted && removal == Removal::Deleted {
+        // Both did the same.
+        let base = entry.base.as_ref().map(|(base, version)| Base {
+            revision: version.revision,
+            content: whole(base),
+        });
+        let edit = Edit::Delete {
+            global_id: id.clone(),
+            base,
+        };
+        let version = RowVersion {
+            revision: Revision(0),
+            generation: seen,
+        };
+        keep_seen(tx, collection, &edit, version)?;
         remove_confirmed(tx, collection, id)?;
         return tx.remove_entry(collection, id);
     }
@@ -319,19 +356,24 @@ fn sweep(tx: &mut dyn ReplicaTx) -> Result<u64> {
             if version.is_some_and(|version| version.generation == Generation::ZERO) {
                 tx.store_version(collection.id, &id, None)?;
                 if tx.entry(collection.id, &id)?.is_none() {
-                    remove(tx, collection.id, &id, Removal::Left)?;
+                    remove(tx, collection.id, &id, Removal::Left, Generation::ZERO)?;
                     gone += 1;
                 }
             }
         }
     }
-    for entry in tx.entries()? {
-        if entry
-            .known()
-            .is_some_and(|known| known.generation == Generation::ZERO)
-        {
-            remove(tx, entry.collection, &entry.global_id, Removal::Left)?;
+    for mut entry in tx.entries()? {
+        let unseen = |known: RowVersion| known.generation == Generation::ZERO;
+        if !entry.known().is_some_and(unseen) {
+            continue;
         }
+        if let (None, None, Some(Some(sent))) = (entry.batch, &entry.base, &entry.sent) {
+            // It seemed to have arrived: others may have deleted it, and that is not undone without being asked for.
+            entry.base = Some((sent.clone(), RowVersion::UNKNOWN));
+            tx.store_entry(&entry)?;
+        }
+        let seen = Generation::ZERO;
+        remove(tx, entry.collection, &entry.global_id, Removal::Left, seen)?;
     }
     Ok(gone)
 }

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use haversack_model::{FieldType, Store, Value};
+use haversack_model::{FieldType, HistoryId, Store, Value};
 
 use crate::ground::{BRANCHES, Ground, TREES, field, id, set, tree};
 use crate::scene::Scene;
@@ -124,4 +124,33 @@ fn what_was_sent_and_went_with_its_parent_goes_though_the_schema_changed() {
     scene.store_page(&page);
 
     assert!(!scene.file.rows().any(|((_, of), _)| *of == id(70)));
+}
+
+/// The base of what was sent first knows nothing of the column, in which every record had the default then.
+#[test]
+fn what_was_set_in_the_column_is_sent_again_though_an_edit_of_before_is_too() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    let backup = ground.store.backup();
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    scene.sync();
+    add_column(&ground);
+    scene.sync();
+    scene.file.edit_update(TREES, &id(7), &set(ADDED, "rough"));
+    scene.sync();
+    ground.store.restore(backup);
+    let mut tx = ground
+        .store
+        .begin_write(ground.now())
+        .expect("a transaction");
+    tx.start_history(HistoryId(ground.fresh()))
+        .expect("a history");
+    tx.commit().expect("a commit");
+    add_column(&ground);
+
+    scene.sync();
+
+    let stored = ground.record(TREES, &id(7)).expect("a record").record;
+    assert_eq!(stored.values[0], "elm".into());
+    assert_eq!(stored.values[ADDED], "rough".into());
 }

@@ -3,8 +3,8 @@
 use haversack_model::local::Removal;
 use haversack_model::store::Flow;
 use haversack_model::{
-    Changes, CollectionId, Direction, Filter, Generation, Outcome, Policy, Record, Replica, Store,
-    SyncModel, Value,
+    Changes, CollectionId, Direction, Edit, Filter, Generation, Outcome, Policy, Record, Replica,
+    Store, SyncModel, Value,
 };
 use haversack_sync::merge::whole;
 use haversack_sync::{
@@ -66,6 +66,21 @@ fn sync_layers(
     cursor: Generation,
     edits: &[(CollectionId, ForeignEdit)],
 ) -> (Applied, Vec<DeltaChange>, Generation) {
+    let layers = replica.layers.iter();
+    let cursors: Vec<_> = layers
+        .map(|layer| (layer.collection, Some(cursor)))
+        .collect();
+    let (applied, sent, head) = import_from(ground, replica, &cursors, edits);
+    (applied, told(ground, replica, cursor, &sent), head)
+}
+
+/// The upload of one synchronisation, with the cursor of each layer.
+fn import_from(
+    ground: &Ground,
+    replica: &Replica,
+    cursors: &[(CollectionId, Option<Generation>)],
+    edits: &[(CollectionId, ForeignEdit)],
+) -> (Applied, Sent, Generation) {
     let access = all_rights();
     let by = Uploader {
         user: "ann",
@@ -79,14 +94,10 @@ fn sync_layers(
         .store
         .begin_write(ground.now())
         .expect("a transaction");
-    let layers = replica.layers.iter();
-    let cursors: Vec<_> = layers
-        .map(|layer| (layer.collection, Some(cursor)))
-        .collect();
     let (applied, sent) = import(
         &mut *tx,
         replica,
-        &cursors,
+        cursors,
         &by,
         edits,
         false,
@@ -95,7 +106,7 @@ fn sync_layers(
     )
     .expect("an import");
     let head = tx.commit().expect("a commit").generation;
-    (applied, told(ground, replica, cursor, &sent), head)
+    (applied, sent, head)
 }
 
 fn told(ground: &Ground, replica: &Replica, since: Generation, sent: &Sent) -> Vec<DeltaChange> {
@@ -432,4 +443,38 @@ fn an_edit_that_was_stored_is_what_the_next_starts_from_though_one_between_them_
     let stored = ground.record(TREES, &id(7)).expect("a record").record;
     assert_eq!(stored.values[0], "ash".into());
     assert!(applied.conflicts.is_empty(), "{:?}", applied.conflicts);
+}
+
+#[test]
+fn a_child_that_changed_since_the_cursor_of_its_own_layer_is_kept_when_its_parent_is_deleted() {
+    let ground = Ground::new();
+    ground.add(&tree(1, "oak", 1));
+    let branch = Record {
+        global_id: id(20),
+        object_id: None,
+        values: vec![id(1).braced().into(), "long".into()],
+        geometry: None,
+    };
+    let add = Edit::Add {
+        record: branch,
+        undelete: false,
+    };
+    ground.online(&[(BRANCHES, add)]);
+    let layers = vec![(TREES, Filter::All), (BRANCHES, Filter::All)];
+    let replica = checkout_layers(&ground, Policy::Client, layers);
+    let before = ground.head();
+    let update = Edit::Update {
+        global_id: id(20),
+        mine: set(1, "longer"),
+        base: None,
+    };
+    ground.online(&[(BRANCHES, update)]);
+
+    // It has asked for the changes of the trees since, and not for those of the branches.
+    let cursors = [(TREES, Some(ground.head())), (BRANCHES, Some(before))];
+    let edits = [(TREES, ForeignEdit::Delete(id(1)))];
+    let (applied, ..) = import_from(&ground, &replica, &cursors, &edits);
+
+    let kept = applied.conflicts[0].theirs.as_ref().expect("a version");
+    assert_eq!(kept.values[1], "longer".into());
 }

@@ -24,3 +24,4 @@ mod restored;
 mod resync;
 mod scene;
 mod scripts;
+mod settled_by_pages;

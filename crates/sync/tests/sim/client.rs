@@ -10,7 +10,7 @@ use haversack_model::{
 };
 use haversack_sync::client;
 
-use crate::ground::{Key, short, token_of};
+use crate::ground::{Key, short, token_of, tokens};
 use crate::memory::SharedReplica;
 use crate::memory::bug::Bug;
 use crate::message::{Message, Party, Refusal, Reply, Request};
@@ -311,7 +311,19 @@ impl World<'_> {
 
     /// What is pending in a copied file may take effect in the name of both copies.
     pub fn forget_own(&mut self, at: usize) {
-        let pending: Vec<u64> = self.natives[at].local.pending().collect();
+        let native = &self.natives[at];
+        let file = native.file.file();
+        // Given up by a decision about other fields of the record, a text may still be in its row.
+        let unsent = file.outbox.iter().flat_map(|(key, entry)| {
+            let base = entry.base.as_ref().map(|(base, _)| base);
+            let row = file.rows.get(key).into_iter().flat_map(|row| tokens(row));
+            row.filter(move |(at, token)| {
+                base.and_then(|base| token_of(base.values.get(*at)?)) != Some(*token)
+            })
+        });
+        let unsent = unsent.map(|(_, token)| token);
+        let pending: Vec<u64> = native.local.pending().chain(unsent).collect();
+        drop(file);
         for token in pending {
             self.oracle.change(token, |mark| mark.exempt = true);
         }
@@ -389,6 +401,7 @@ impl World<'_> {
             native.local.answered(number, refused_in(reply));
         }
         let outcomes = self.step(at, |tx, now| client::apply_reply(tx, number, reply, now))?;
+        self.natives[at].local.forget_answers();
         if let Stepped::Done(outcomes) = outcomes {
             self.saw_outcomes(&outcomes);
             let file = self.natives[at].file.file();

@@ -179,7 +179,7 @@ impl World<'_> {
             conflict: conflict.id,
             kept,
         };
-        self.serve(Party::Online, &request, true)?;
+        self.serve(Party::Online, 0, &request, true)?;
         Ok(())
     }
 

@@ -84,7 +84,7 @@ impl World<'_> {
             all_or_nothing: self.chance.percent(20),
         };
         self.trace.note("someone edits online");
-        self.serve(Party::Online, &request, !only_adds)?;
+        self.serve(Party::Online, 0, &request, !only_adds)?;
         Ok(())
     }
 
@@ -128,7 +128,7 @@ impl World<'_> {
         self.trace
             .note(&format!("someone writes {} with SQL", ground::short(&key)));
         let edits = vec![(key.0, edit)];
-        self.serve(Party::Online, &Request::Direct { edits }, true)?;
+        self.serve(Party::Online, 0, &Request::Direct { edits }, true)?;
         Ok(())
     }
 
@@ -141,11 +141,9 @@ impl World<'_> {
         self.faults.held = held;
         let header = self.natives[native].file.file().header.clone();
         let most = self.page_size;
-        if let Some(reply) = self.serve(
-            Party::Native(native),
-            &Request::Pull { header, most },
-            false,
-        )? {
+        let party = Party::Native(native);
+        let request = Request::Pull { header, most };
+        if let Some(reply) = self.serve(party, self.session(party), &request, false)? {
             self.native_receive(native, reply)?;
         }
         self.commit_open()

@@ -48,6 +48,7 @@ impl Line<'_, '_> {
     fn try_ask(&mut self, request: &Request) -> Check<Option<Reply>> {
         let world = &mut *self.world;
         world.observe(self.at)?;
+        world.natives[self.at].local.forget_answers();
         if !world.calm {
             while world.chance.percent(25) {
                 world.native_edit(self.at)?;
@@ -58,7 +59,8 @@ impl Line<'_, '_> {
                 return Ok(None);
             }
         }
-        let reply = world.serve(Party::Native(self.at), request, false)?;
+        let party = Party::Native(self.at);
+        let reply = world.serve(party, world.session(party), request, false)?;
         if !world.calm && world.chance.percent(world.faults.lost) {
             world.seen.saw(Rare::ReplyLost);
             return Ok(None);
@@ -197,6 +199,7 @@ impl World<'_> {
             return Err(failure);
         }
         self.observe(at)?;
+        self.natives[at].local.forget_answers();
         match done {
             Ok(_) => Ok(()),
             Err(Error::Network(_) | Error::Store { .. }) if !self.calm || self.bug.is_some() => {

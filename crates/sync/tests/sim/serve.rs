@@ -15,10 +15,11 @@ use crate::sometimes::Rare;
 use crate::world::{World, fail, is_done};
 
 impl World<'_> {
-    /// Answers a request, now or, if it may be held, later. `None`: no answer is sent yet.
+    /// Answers a request of a client's session, now or, if it may be held, later. `None`: no answer is sent yet.
     pub fn serve(
         &mut self,
         party: Party,
+        session: u64,
         request: &Request,
         may_hold: bool,
     ) -> Check<Option<Reply>> {
@@ -48,14 +49,15 @@ impl World<'_> {
             let done = self
                 .server
                 .execute(&mut *tx, party, request, &mut self.chance);
-            let (reply, written) = match done {
+            let (reply, mut written) = match done {
                 Ok(done) => done,
                 Err(Error::Store { .. }) => continue,
                 Err(error) => {
                     drop(tx);
-                    return self.refuse(party, request, error);
+                    return self.refuse(party, session, request, error);
                 }
             };
+            written.is_late = session != self.session(party);
             let hold = may_hold
                 && !self.calm
                 && self.server.open.len() < 2
@@ -66,6 +68,7 @@ impl World<'_> {
                 let open = Open {
                     tx,
                     party,
+                    session,
                     request: request.clone(),
                     done: (reply, written),
                     head,
@@ -127,8 +130,8 @@ impl World<'_> {
             return Ok(());
         }
         let at = self.chance.below(self.server.open.len());
-        let open = self.server.open.remove(at);
-        let session = self.session(open.party);
+        let mut open = self.server.open.remove(at);
+        open.done.1.is_late = open.session != self.session(open.party);
         let head = self
             .server
             .store
@@ -155,13 +158,13 @@ impl World<'_> {
                 self.trace
                     .note("  a held transaction is refused and done again");
                 self.seen.saw(Rare::RetriedWhole);
-                self.serve(open.party, &open.request, false)?
+                self.serve(open.party, open.session, &open.request, false)?
             }
             Err(error) => return Err(fail(error)),
         };
         if let Some(reply) = reply.filter(|reply| !is_done(reply)) {
             self.bag
-                .push(Message::Down(open.party, session, Box::new(reply)));
+                .push(Message::Down(open.party, open.session, Box::new(reply)));
         }
         Ok(())
     }
@@ -195,12 +198,18 @@ impl World<'_> {
                     header: header.clone(),
                     most,
                 };
-                self.refuse(Party::Online, &request, error)
+                self.refuse(Party::Online, 0, &request, error)
             }
         }
     }
 
-    fn refuse(&mut self, party: Party, request: &Request, error: Error) -> Check<Option<Reply>> {
+    fn refuse(
+        &mut self,
+        party: Party,
+        session: u64,
+        request: &Request,
+        error: Error,
+    ) -> Check<Option<Reply>> {
         if let Request::Foreign(exchange) = request {
             return match error {
                 Error::Resync { .. } | Error::NoReplica(_) => Ok(Some(Reply::Outdated {
@@ -227,7 +236,7 @@ impl World<'_> {
                 ..Written::default()
             };
             self.observed(&written)?;
-            return self.serve(party, request, false);
+            return self.serve(party, session, request, false);
         }
         refused(request, error).map(Some).map_err(fail)
     }

@@ -41,6 +41,10 @@ pub struct Asked {
 
 /// What a transaction did, for the oracle.
 #[derive(Clone, Debug, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "what befell a request, in any combination"
+)]
 pub struct Written {
     pub party: Option<Party>,
     pub asked: Vec<Asked>,
@@ -49,6 +53,8 @@ pub struct Written {
     /// The stored reply was given again.
     pub replayed: bool,
     pub new_history: bool,
+    /// The sender is no more: its file was put back since.
+    pub is_late: bool,
     /// How many edits of a foreign client were recognised as repeats.
     pub repeats: usize,
 }
@@ -57,6 +63,7 @@ pub struct Written {
 pub struct Open<'s> {
     pub tx: Box<dyn WriteTx + 's>,
     pub party: Party,
+    pub session: u64,
     pub request: Request,
     pub done: (Reply, Written),
     /// Generation of the head when it was done, to see whether others committed meanwhile.

@@ -296,7 +296,7 @@ impl<'s> World<'s> {
         match message {
             Message::Up(party, session, request) => {
                 self.put_blobs()?;
-                if let Some(reply) = self.serve(party, &request, true)? {
+                if let Some(reply) = self.serve(party, session, &request, true)? {
                     self.bag
                         .push(Message::Down(party, session, Box::new(reply)));
                 }

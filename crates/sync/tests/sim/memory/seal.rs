@@ -24,6 +24,10 @@ impl Transaction<'_> {
                 .replicas
                 .iter()
                 .any(|id| newest.replicas.get(id) != self.base.replicas.get(id))
+            || changed
+                .conflicts
+                .iter()
+                .any(|id| newest.conflicts.get(id) != self.base.conflicts.get(id))
             || (changed.service && newest.service != self.base.service);
         if clash {
             return Err(refused("commit"));

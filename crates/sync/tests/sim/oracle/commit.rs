@@ -411,12 +411,15 @@ impl Oracle {
                 {
                     return Err(format!("G6: the conflict about {name} has no cause"));
                 }
-                let own = mine.values.iter().any(|(&at, value)| {
-                    let token = token_of(&old.values[at]);
-                    *value != old.values[at]
-                        && conflict.fields.contains(&field_name(at))
-                        && token.is_some_and(|token| self.is_own(token, by.party))
-                });
+                // What was still under way when the file was put back is of another life: what was edited and sent in
+                // this one is as unknown to it as another's. All that was there before may come again anyway.
+                let own = !by.is_late
+                    && mine.values.iter().any(|(&at, value)| {
+                        let token = token_of(&old.values[at]);
+                        *value != old.values[at]
+                            && conflict.fields.contains(&field_name(at))
+                            && token.is_some_and(|token| self.is_own(token, by.party))
+                    });
                 if own {
                     return Err(format!(
                         "G2: {name} is in conflict with its sender's own edit: {:?} over {old:?}",

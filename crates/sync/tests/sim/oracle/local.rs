@@ -103,6 +103,12 @@ impl Local {
         self.answered.insert(number, refused);
     }
 
+    /// What was answered and is not stored by now never will be: the program was killed. What becomes of the batch later
+    /// is another matter.
+    pub fn forget_answers(&mut self) {
+        self.answered.clear();
+    }
+
     /// Tokens of work that is not settled.
     pub fn pending(&self) -> impl Iterator<Item = u64> {
         let fields = self.mine.values().flat_map(|mine| mine.fields.values());

@@ -1,0 +1,138 @@
+//! What a download settles instead of an answer is kept as an answer would have kept it: a server that is put back to before
+//! it forgets that too, and it is sent again. What is doubted is no proof of anything.
+
+use std::cell::RefCell;
+
+use haversack_model::remote::Renewed;
+use haversack_model::{Filter, HistoryId, Policy, Remote, Store};
+use haversack_sync::client;
+
+use crate::ground::{Ground, TREES, id, set, tree};
+use crate::scene::Scene;
+
+fn start_history(ground: &Ground) {
+    let mut tx = ground
+        .store
+        .begin_write(ground.now())
+        .expect("a transaction");
+    tx.start_history(HistoryId(ground.fresh()))
+        .expect("a history");
+    tx.commit().expect("a commit");
+}
+
+/// The file gets a new identity, as a copy does.
+fn renew(scene: &mut Scene<'_>) {
+    let header = scene.file.header().clone();
+    let renewed: Renewed = scene.remote.renew(&header).expect("an identity");
+    assert!(renewed.continues);
+    scene.write(|tx| client::renewed(tx, renewed));
+}
+
+#[test]
+fn an_edit_that_others_made_too_is_sent_to_a_server_that_forgot_theirs() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    let backup = ground.store.backup();
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    ground.update(7, set(0, "elm"));
+    let page = scene.pull();
+    scene.store_page(&page);
+    assert_eq!(scene.entry(), None, "it is settled");
+    ground.store.restore(backup);
+    start_history(&ground);
+
+    scene.sync();
+
+    let stored = ground.record(TREES, &id(7)).expect("a record").record;
+    assert_eq!(stored.values[0], "elm".into());
+}
+
+#[test]
+fn a_deletion_that_others_made_too_is_sent_to_a_server_that_forgot_theirs() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    let backup = ground.store.backup();
+    scene.file.edit_delete(TREES, &id(7));
+    ground.delete(7);
+    let page = scene.pull();
+    scene.store_page(&page);
+    assert_eq!(scene.entry(), None, "it is settled");
+    ground.store.restore(backup);
+    start_history(&ground);
+
+    scene.sync();
+
+    assert!(ground.record(TREES, &id(7)).is_none());
+}
+
+#[test]
+fn an_add_whose_answer_was_lost_and_that_came_back_is_sent_to_a_server_that_forgot_it() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    let backup = ground.store.backup();
+    scene.file.edit_insert(TREES, tree(9, "yew", 9));
+    let batch = scene.freeze();
+    scene.push(&batch);
+    let page = scene.pull();
+    scene.store_page(&page);
+    renew(&mut scene);
+    scene.sync();
+    assert_eq!(scene.file.outbox().count(), 0, "it is settled");
+    ground.store.restore(backup);
+    start_history(&ground);
+
+    scene.sync();
+
+    assert!(ground.record(TREES, &id(9)).is_some());
+}
+
+/// The server does not know the replica: it may have been put back to before what it showed of the add.
+#[test]
+fn an_add_that_was_shown_before_the_replica_was_forgotten_meets_another_of_its_id_as_a_conflict() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    let backup = ground.store.backup();
+    scene.file = scene.remote.checkout("ann", Policy::Merge, Filter::All);
+    scene.sync();
+    scene.file.edit_insert(TREES, tree(9, "yew", 9));
+    let batch = scene.freeze();
+    scene.push(&batch);
+    let page = scene.pull();
+    scene.store_page(&page);
+    ground.store.restore(backup);
+    start_history(&ground);
+    ground.add(&tree(9, "fir", 1));
+
+    scene.sync();
+
+    let conflicts = scene.write(|tx| tx.conflicts(true));
+    let mine = conflicts[0].mine.as_ref().expect("a version");
+    assert_eq!(mine.values[0], "yew".into());
+}
+
+/// The deletion is sent so often that nothing is known any more of what was to be deleted.
+#[test]
+fn a_deletion_without_a_base_is_told_again_after_a_restore() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_insert(TREES, tree(9, "yew", 9));
+    let batch = scene.freeze();
+    scene.push(&batch);
+    let backup = ground.store.backup();
+    scene.file.edit_delete(TREES, &id(9));
+    ground.delete(9);
+    renew(&mut scene);
+    scene.freeze();
+    renew(&mut scene);
+    let batch = scene.freeze();
+    let reply = scene.push(&batch);
+    scene.store_reply(&batch, &reply);
+    assert_eq!(scene.file.outbox().count(), 0, "it is settled");
+    ground.store.restore(backup);
+    start_history(&ground);
+
+    scene.sync();
+
+    let conflicts = scene.write(|tx| tx.conflicts(true));
+    assert_eq!(conflicts.len(), 1, "it meets the tree that is back");
+}
