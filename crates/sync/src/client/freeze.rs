@@ -350,20 +350,14 @@ pub fn thaw(tx: &mut dyn ReplicaTx) -> Result<()> {
         let (None, Some(Some(sent))) = (&entry.base, &entry.sent) else {
             return Ok(());
         };
-        match &entry.theirs {
+        match entry.theirs.clone() {
             // What was sent has come back: it did arrive. What a server showed that may have been put back since is no
             // proof of that.
             Theirs::Row { record, version }
-                if *version != RowVersion::UNKNOWN
-                    && is_stored(&collections, entry.collection, sent, record) =>
+                if version != RowVersion::UNKNOWN
+                    && is_stored(&collections, entry.collection, sent, &record) =>
             {
-                let sent = Edit::Add {
-                    record: sent.clone(),
-                    undelete: false,
-                };
-                keep_seen(tx, entry.collection, &sent, *version)?;
-                entry.base = Some((record.clone(), *version));
-                entry.theirs = Theirs::Unchanged;
+                has_arrived(tx, entry, &record, version)?;
             }
             // Deleted since, or in an earlier life: neither is undone without being asked for.
             Theirs::Removed(_) => entry.base = Some((sent.clone(), RowVersion::UNKNOWN)),
@@ -371,6 +365,23 @@ pub fn thaw(tx: &mut dyn ReplicaTx) -> Result<()> {
         }
         Ok(())
     })?;
+    Ok(())
+}
+
+/// An add that was sent, and whose answer was not stored, is on the server: it is the base of what was edited since.
+pub(super) fn has_arrived(
+    tx: &mut dyn ReplicaTx,
+    entry: &mut OutboxEntry,
+    record: &Record,
+    version: RowVersion,
+) -> Result<()> {
+    let sent = Edit::Add {
+        record: record.clone(),
+        undelete: false,
+    };
+    keep_seen(tx, entry.collection, &sent, version)?;
+    entry.base = Some((record.clone(), version));
+    entry.theirs = Theirs::Unchanged;
     Ok(())
 }
 

@@ -7,10 +7,10 @@ use haversack_model::local::{Removal, ReplicaHeader};
 use haversack_model::remote::{Page, RemoteChange};
 use haversack_model::{
     Changes, CollectionId, Edit, Generation, GlobalId, OutboxEntry, Record, ReplicaTx, Result,
-    Revision, RowVersion, Service, Theirs,
+    Revision, RowVersion, Service, SyncState, Theirs,
 };
 
-use super::freeze::{keep_seen, put_confirmed, remove_confirmed};
+use super::freeze::{has_arrived, is_stored, keep_seen, put_confirmed, remove_confirmed};
 use crate::merge::{whole, widen};
 use crate::states::{self, Event, Step};
 
@@ -254,6 +254,18 @@ fn put_beside(
     }
     if states::step(Event::Downloaded, Some(entry.state)) != Step::Beside {
         return Ok(());
+    }
+    if entry.batch.is_none()
+        && entry.base.is_none()
+        && let Some(Some(sent)) = &entry.sent
+        && is_stored(&tx.collections()?, collection, sent, record)
+    {
+        // Nobody knew whether it had arrived: it has.
+        has_arrived(tx, &mut entry, record, version)?;
+        if entry.state == SyncState::ToPost {
+            entry.state = states::pending(true);
+        }
+        return tx.store_entry(&entry);
     }
     if entry.batch.is_none()
         && !entry.deleted

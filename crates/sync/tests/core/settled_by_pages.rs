@@ -136,3 +136,22 @@ fn a_deletion_without_a_base_is_told_again_after_a_restore() {
     let conflicts = scene.write(|tx| tx.conflicts(true));
     assert_eq!(conflicts.len(), 1, "it meets the tree that is back");
 }
+
+/// Nobody knows whether the new history has it, so it waits to be sent again; then the download shows it as it was sent.
+#[test]
+fn an_add_that_comes_back_is_the_base_of_what_was_edited_since() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_insert(TREES, tree(9, "yew", 9));
+    let batch = scene.freeze();
+    scene.push(&batch);
+    start_history(&ground);
+    scene.file.edit_update(TREES, &id(9), &set(0, "elm"));
+
+    scene.sync();
+
+    let stored = ground.record(TREES, &id(9)).expect("a record").record;
+    assert_eq!(stored.values[0], "elm".into());
+    let conflicts = scene.write(|tx| tx.conflicts(false));
+    assert_eq!(conflicts, [], "it is in conflict with nobody");
+}

@@ -184,6 +184,9 @@ impl World<'_> {
             } => {
                 self.trace
                     .note(&format!("n{at} adds {} {:?}", short(&key), record.values));
+                let made = marks.iter().map(|(_, token)| *token).min();
+                let made = made.unwrap_or(self.oracle.marks.len() as u64);
+                self.oracle.replaced.push((party, key.clone(), made));
                 if let Some(hash) = blob {
                     native.file.put_blob(hash, &hash.0);
                 }
@@ -211,7 +214,7 @@ impl World<'_> {
                 for &(at, token) in &marks {
                     if let Some(old) = row.values.get(at).and_then(token_of) {
                         self.oracle
-                            .change(old, |mark| mark.followed_by = Some(token));
+                            .change(old, |mark| mark.followed_by.extend([token]));
                     }
                 }
                 native

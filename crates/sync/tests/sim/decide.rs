@@ -98,7 +98,7 @@ impl World<'_> {
         let entry = self.natives[at].file.file().outbox.get(&key).cloned();
         if entry.is_some_and(|entry| entry.deleted) {
             let made = self.oracle.marks.len() as u64;
-            self.oracle.deletions.push((Party::Native(at), key, made));
+            self.oracle.replaced.push((Party::Native(at), key, made));
         }
         self.seen.saw(Rare::Resolved);
         Ok(())

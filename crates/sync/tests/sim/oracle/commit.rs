@@ -121,6 +121,7 @@ impl Oracle {
                 let seen = Seen {
                     generation,
                     record: Some(Arc::new(new.record.clone())),
+                    deleted: None,
                 };
                 self.ledger.view.insert(key.clone(), seen);
             } else if !same {
@@ -128,6 +129,7 @@ impl Oracle {
                 let seen = Seen {
                     generation,
                     record: None,
+                    deleted: seen.and_then(|seen| seen.record.clone()),
                 };
                 self.ledger.view.insert(key.clone(), seen);
             }
@@ -230,9 +232,10 @@ impl Oracle {
                 if stood {
                     continue;
                 }
-                let before = delta.old.as_ref().and_then(|old| token_of(&old.values[at]));
-                if let Some(before) = before {
-                    self.change(before, |mark| mark.followed_by = Some(token));
+                let deleted = seen.and_then(|seen| seen.deleted.as_ref());
+                let before = delta.old.as_ref().or(deleted);
+                if let Some(before) = before.and_then(|old| token_of(old.values.get(at)?)) {
+                    self.change(before, |mark| mark.followed_by.extend([token]));
                 }
                 let count = self.ledger.applied.entry(token).or_default();
                 *count += 1;

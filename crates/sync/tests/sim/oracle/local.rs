@@ -61,7 +61,7 @@ impl Local {
     pub fn delete(&mut self, oracle: &mut Oracle, file: &File, key: &Key, party: Party) {
         self.edits += 1;
         oracle
-            .deletions
+            .replaced
             .push((party, key.clone(), oracle.marks.len() as u64));
         // An add that was never sent is nothing to tell of.
         let is_told = file

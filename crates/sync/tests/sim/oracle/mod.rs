@@ -45,8 +45,9 @@ pub struct Mark {
     pub frail: bool,
     /// A foreign client was told that it was refused.
     pub refused: bool,
-    /// The token that was written over it last, by one who saw it.
-    pub followed_by: Option<u64>,
+    /// The tokens that were written over it by those who saw it, here or in their own files: each of them may be what a
+    /// third one has in its place.
+    pub followed_by: BTreeSet<u64>,
 }
 
 /// What the server has, as far as commits were seen. Restored together with the server.
@@ -82,6 +83,8 @@ pub struct Seen {
     pub generation: Generation,
     /// `None`: deleted.
     pub record: Option<Arc<Record>>,
+    /// What was deleted: whoever makes the record anew writes over it.
+    pub deleted: Option<Arc<Record>>,
 }
 
 /// The oracle of one case.
@@ -89,8 +92,9 @@ pub struct Seen {
 pub struct Oracle {
     pub marks: Vec<Mark>,
     pub ledger: Ledger,
-    /// Deletions that people made: by whom, of what, and how many tokens there were then.
-    pub deletions: Vec<(Party, Key, u64)>,
+    /// Deletions that people made, and records that they made anew: by whom, of what, and how many tokens there were then.
+    /// Both replace the whole record.
+    pub replaced: Vec<(Party, Key, u64)>,
     /// Records that were deleted at some time.
     pub ever_dead: BTreeSet<Key>,
 }
@@ -108,7 +112,7 @@ impl Oracle {
             shaken: false,
             frail: false,
             refused: false,
-            followed_by: None,
+            followed_by: BTreeSet::new(),
         });
         self.marks.len() as u64 - 1
     }

@@ -55,7 +55,8 @@ impl Oracle {
                 || (mark.frail && mark.shaken)
                 || is_kept(token)
                 || (mark.shaken
-                    && (self.was_followed(mark, token) || self.followers(token).any(is_kept)));
+                    && (self.was_followed(mark, token)
+                        || self.followers(token).into_iter().any(is_kept)));
             if is_asked && !ended {
                 return Err(format!(
                     "G1: e{token} of {} by {:?} was neither applied nor refused nor kept in a conflict",
@@ -68,10 +69,19 @@ impl Oracle {
     }
 
     /// What was written over a token, one after the other: after a restore it may be sent again in its place.
-    fn followers(&self, token: u64) -> impl Iterator<Item = u64> {
-        let next = |token: &u64| self.marks.get(*token as usize)?.followed_by;
-        let all = self.marks.len();
-        std::iter::successors(next(&token), next).take(all)
+    fn followers(&self, token: u64) -> BTreeSet<u64> {
+        let mut found = BTreeSet::new();
+        let mut next = vec![token];
+        while let Some(token) = next.pop() {
+            let followed_by = self.marks.get(token as usize).map(|mark| &mark.followed_by);
+            next.extend(
+                followed_by
+                    .into_iter()
+                    .flatten()
+                    .filter(|t| found.insert(**t)),
+            );
+        }
+        found
     }
 
     /// After a restore only the last of a replica's edits of a field is sent again. A foreign client keeps nothing of
@@ -80,11 +90,11 @@ impl Oracle {
         let later = self.marks[token as usize + 1..]
             .iter()
             .any(|other| (other.party, &other.key, other.at) == (mark.party, &mark.key, mark.at));
-        let deleted = self
-            .deletions
+        let replaced = self
+            .replaced
             .iter()
             .any(|(party, key, at)| *party == mark.party && *key == mark.key && *at > token);
-        later || deleted || matches!(mark.party, Party::Foreign(_))
+        later || replaced || matches!(mark.party, Party::Foreign(_))
     }
 }
 
