@@ -5,7 +5,7 @@ use http::Method;
 use super::answer::Answer;
 use super::call::Call;
 use super::problem::{Problem, Result};
-use super::{metadata, reserve, system};
+use super::{metadata, reserve, system, tracker};
 
 /// Runs the operation that a route names.
 pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
@@ -37,6 +37,7 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
             id,
             operation @ ("generate" | "generateAndReserve" | "requiredValues"),
         ] => reserve::dispatch(call, id, operation),
+        ["tracker", rest @ ..] => tracker::dispatch(call, rest),
         [collection] if metadata::is_type(collection) => metadata::read::list(call, collection),
         [collection, id] if metadata::is_type(collection) => {
             metadata::read::one(call, collection, id)

@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use haversack_model::documents::{DocumentRead, DocumentStore, body_of, key_of};
-use haversack_model::{Collection, CollectionId, GlobalId, Right, Service, Timestamp, Versioned};
+use haversack_model::{
+    Collection, CollectionId, GlobalId, Host, Principal, Right, Service, Timestamp, Versioned,
+};
 use serde_json::{Map, Value};
 
 use super::call::Call;
@@ -15,7 +17,16 @@ use super::problem::{Problem, Result};
 pub const INSTANCE: &str = "dhis2";
 
 /// Collections that are no metadata.
-const OWN: &[&str] = &["reservedValues", "reservedCounters"];
+const OWN: &[&str] = &[
+    "reservedValues",
+    "reservedCounters",
+    "takenValues",
+    "trackedEntities",
+    "enrollments",
+    "events",
+    "relationships",
+    "trackerJobs",
+];
 
 /// The service, open, with what the asking principal may do.
 #[derive(Debug)]
@@ -29,17 +40,25 @@ impl Instance {
     /// Opens it for somebody who is logged in and has a right.
     pub(crate) fn open(call: &Call, right: Right) -> Result<Self> {
         call.require_login()?;
-        let access = call.host.access(&call.principal, INSTANCE);
+        Self::open_as(&call.host, &call.principal, right)
+    }
+    /// Opens it for a principal, who need not be there any more.
+    pub(crate) fn open_as(
+        host: &Arc<dyn Host>,
+        principal: &Principal,
+        right: Right,
+    ) -> Result<Self> {
+        let access = host.access(principal, INSTANCE);
         if !access.allows(right) {
             return Err(Problem::forbidden("You are not allowed to do this"));
         }
-        let store = match call.host.documents(INSTANCE) {
+        let store = match host.documents(INSTANCE) {
             Some(store) => store,
-            None => make(call)?,
+            None => make(host.as_ref(), principal)?,
         };
         let mut service = store.read_documents()?.service()?;
         if names().any(|name| service.collection_named(name).is_none()) {
-            service = complete(store.as_ref(), call.host.now())?;
+            service = complete(store.as_ref(), host.now())?;
         }
         Ok(Self {
             store,
@@ -138,8 +157,8 @@ fn names() -> impl Iterator<Item = &'static str> {
     TYPES.iter().chain(OWN).copied()
 }
 
-fn make(call: &Call) -> Result<Arc<dyn DocumentStore>> {
-    if !call.principal.is_admin {
+fn make(host: &dyn Host, principal: &Principal) -> Result<Arc<dyn DocumentStore>> {
+    if !principal.is_admin {
         return Err(Problem::forbidden(
             "this server holds no DHIS2 instance yet; an administrator makes it with the first request",
         ));
@@ -149,9 +168,9 @@ fn make(call: &Call) -> Result<Arc<dyn DocumentStore>> {
         let collection = service.new_documents(name, false)?;
         service.collections.push(collection);
     }
-    let made = call.host.create_service(&service);
+    let made = host.create_service(&service);
     // Somebody else may have been first.
-    match call.host.documents(INSTANCE) {
+    match host.documents(INSTANCE) {
         Some(store) => Ok(store),
         None => Err(made.err().map_or_else(
             || Problem::Internal("the instance could not be made".to_owned()),

@@ -1,6 +1,6 @@
 //! The face: what DHIS2's clients talk to.
 //!
-//! Owns: routes, login, the dialect's bodies and statuses, metadata, reserved values. Does not own: codecs ([`crate::wire`]), the data
+//! Owns: routes, login, the dialect's bodies and statuses, metadata, reserved values, tracker data with their imports. Does not own: codecs ([`crate::wire`]), the data
 //! (`DocumentStore`), users and grants (the [`Host`]). The server mounts it: `Router::new().merge(face::router(host))`; its addresses are `/api`.
 //!
 //! All of it is one service, [`INSTANCE`]: each metadata type and each kind of tracker object is a document collection of it. It is made when an
@@ -16,6 +16,7 @@ mod problem;
 mod reserve;
 mod route;
 mod system;
+mod tracker;
 
 use std::sync::Arc;
 
@@ -38,6 +39,10 @@ pub use instance::INSTANCE;
 
 /// The face on a host, with its addresses at the root.
 pub fn router(host: Arc<dyn Host>) -> Router {
+    let runner = tracker::jobs::Runner {
+        host: Arc::clone(&host),
+    };
+    host.register_job_runner(tracker::jobs::KIND, Arc::new(runner));
     let handler = any(move |request: Request| {
         let host = Arc::clone(&host);
         async move { respond(host, request).await }

@@ -101,6 +101,7 @@ fn reserve(
     let pool = Pool {
         values: instance.collection("reservedValues")?,
         counters: instance.collection("reservedCounters")?,
+        taken: instance.collection("takenValues")?,
         attribute: id,
         key: pattern.key(&given).map_err(conflict)?,
         now,
@@ -135,31 +136,36 @@ fn reserve(
     Ok(told)
 }
 
+/// Key of a document about a text of an attribute; texts are too long and too free to be keys themselves.
+pub(crate) fn document_of(attribute: &str, text: &str) -> String {
+    use std::fmt::Write as _;
+    let hash = sha2::Sha256::digest(text.as_bytes());
+    hash.iter().fold(format!("{attribute}."), |mut key, byte| {
+        let _infallible = write!(key, "{byte:02x}");
+        key
+    })
+}
+
 /// The values of one attribute and key.
 struct Pool<'a> {
     values: CollectionId,
     counters: CollectionId,
+    /// Values of unique attributes that tracked entities have.
+    taken: CollectionId,
     attribute: &'a str,
     key: String,
     now: Timestamp,
 }
 
 impl Pool<'_> {
-    /// Key of a document about a text; texts are too long and too free to be keys themselves.
-    fn document_of(&self, text: &str) -> String {
-        use std::fmt::Write as _;
-        let hash = sha2::Sha256::digest(text.as_bytes());
-        hash.iter()
-            .fold(format!("{}.", self.attribute), |mut key, byte| {
-                let _infallible = write!(key, "{byte:02x}");
-                key
-            })
-    }
     fn row_of(&self, value: &str) -> String {
-        self.document_of(value)
+        document_of(self.attribute, value)
     }
-    /// Whether a value is given out and has not expired.
+    /// Whether a value is in use, or given out and has not expired.
     fn is_taken(&self, tx: &dyn DocumentWrite, value: &str) -> Result<bool> {
+        if tx.record(self.taken, &key(&self.row_of(value)))?.is_some() {
+            return Ok(true);
+        }
         let Some(found) = tx.record(self.values, &key(&self.row_of(value)))? else {
             return Ok(false);
         };
@@ -201,7 +207,7 @@ impl Pool<'_> {
         pattern: &TextPattern,
         wanted: u64,
     ) -> Result<Vec<String>> {
-        let counter = self.document_of(&self.key);
+        let counter = document_of(self.attribute, &self.key);
         let last = match tx.record(self.counters, &key(&counter))? {
             Some(found) => Stored::read(&found)?
                 .members

@@ -1,6 +1,7 @@
 //! What a client asks first: the server's version and time, who it is logged in as, and settings.
 
-use haversack_model::{Right, Timestamp};
+use haversack_model::documents::DocumentRead;
+use haversack_model::{Principal, Right, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
@@ -98,13 +99,33 @@ fn answer(call: &Call, told: Value) -> Result<Answer> {
 pub(crate) struct User {
     told: Map<String, Value>,
     authorities: Vec<String>,
+    /// Paths of the units below which data may be entered.
+    pub(crate) capture: Vec<String>,
+    /// Paths of the units below which data may be searched.
+    pub(crate) search: Vec<String>,
 }
 
 impl User {
+    /// Whether an authority is granted.
+    pub(crate) fn may(&self, authority: &str) -> bool {
+        self.has_all() || self.authorities.iter().any(|granted| granted == authority)
+    }
+    /// Whether every authority is granted.
+    pub(crate) fn has_all(&self) -> bool {
+        self.authorities.iter().any(|granted| granted == "ALL")
+    }
     fn load(call: &Call, instance: &Instance) -> Result<Self> {
         let tx = instance.store().read_documents()?;
+        Self::find(&call.principal, instance, tx.as_ref())
+    }
+    /// Finds a principal.
+    pub(crate) fn find(
+        principal: &Principal,
+        instance: &Instance,
+        tx: &dyn DocumentRead,
+    ) -> Result<Self> {
         let mut own: Option<Stored> = None;
-        instance.each(tx.as_ref(), "users", |user| {
+        instance.each(tx, "users", |user| {
             let nested = user
                 .members
                 .get("userCredentials")
@@ -114,14 +135,14 @@ impl User {
                 .get("username")
                 .or(nested)
                 .and_then(Value::as_str);
-            if name == Some(call.principal.name.as_str()) {
+            if name == Some(principal.name.as_str()) {
                 own = Some(user);
             }
             Ok(())
         })?;
         let mut roots = Vec::new();
-        if call.principal.is_admin {
-            instance.each(tx.as_ref(), "organisationUnits", |unit| {
+        if principal.is_admin {
+            instance.each(tx, "organisationUnits", |unit| {
                 if unit.members.get("parent").is_none_or(Value::is_null) {
                     roots.push(json!({"id": unit.id, "path": unit.text("path")}));
                 }
@@ -129,7 +150,7 @@ impl User {
             })?;
         }
         let (id, mut told) = own.map_or_else(
-            || (own_id(&call.principal.name), Map::new()),
+            || (own_id(&principal.name), Map::new()),
             |user| (user.id, user.members),
         );
         let mut authorities = Vec::new();
@@ -140,7 +161,7 @@ impl User {
             .flatten()
         {
             let role = role.get("id").and_then(Value::as_str).unwrap_or_default();
-            let role = instance.object(tx.as_ref(), "userRoles", role)?;
+            let role = instance.object(tx, "userRoles", role)?;
             let granted = role
                 .as_ref()
                 .and_then(|role| role.members.get("authorities"))
@@ -153,17 +174,17 @@ impl User {
                     .map(str::to_owned),
             );
         }
-        if call.principal.is_admin {
+        if principal.is_admin {
             authorities.push("ALL".to_owned());
         }
         authorities.sort();
         authorities.dedup();
         told.insert("id".to_owned(), json!(id));
-        told.insert("username".to_owned(), json!(call.principal.name));
+        told.insert("username".to_owned(), json!(principal.name));
         for (member, default) in [
-            ("name", json!(call.principal.name)),
-            ("displayName", json!(call.principal.name)),
-            ("firstName", json!(call.principal.name)),
+            ("name", json!(principal.name)),
+            ("displayName", json!(principal.name)),
+            ("firstName", json!(principal.name)),
             ("surname", json!("")),
             ("userGroups", json!([])),
             ("userRoles", json!([])),
@@ -180,17 +201,35 @@ impl User {
                 .flatten()
             {
                 let known = unit.get("id").and_then(Value::as_str).unwrap_or_default();
-                if let Some(known) = instance.object(tx.as_ref(), "organisationUnits", known)? {
+                if let Some(known) = instance.object(tx, "organisationUnits", known)? {
                     *unit = json!({"id": known.id, "path": known.text("path")});
                 }
             }
         }
+        let paths = |scope: &str| -> Vec<String> {
+            let units = told
+                .get(scope)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten();
+            let paths = units.filter_map(|unit| unit.get("path").and_then(Value::as_str));
+            paths.map(str::to_owned).collect()
+        };
+        let (capture, search) = (
+            paths("organisationUnits"),
+            paths("teiSearchOrganisationUnits"),
+        );
         told.insert("authorities".to_owned(), json!(authorities));
         told.insert(
             "userCredentials".to_owned(),
-            json!({"id": id, "username": call.principal.name, "userRoles": told.get("userRoles")}),
+            json!({"id": id, "username": principal.name, "userRoles": told.get("userRoles")}),
         );
-        Ok(Self { told, authorities })
+        Ok(Self {
+            told,
+            authorities,
+            capture,
+            search,
+        })
     }
 }
 

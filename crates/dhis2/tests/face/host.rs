@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use haversack_model::documents::DocumentStore;
 use haversack_model::host::{Binding, JobRunner, LoginError, Origin, StoredFile, Token};
 use haversack_model::{
-    Access, Error, Host, Job, Principal, Result, Right, Service, Store, Timestamp,
+    Access, Error, Host, Job, JobStatus, Principal, Result, Right, Service, Store, Timestamp,
 };
 use haversack_sqlite::SqliteStore;
 use uuid::Uuid;
@@ -26,6 +26,10 @@ struct State {
     stores: BTreeMap<String, Arc<SqliteStore>>,
     tokens: BTreeMap<String, Principal>,
     clock: i64,
+    jobs: Vec<Job>,
+    runners: BTreeMap<String, Arc<dyn JobRunner>>,
+    /// Whether no more jobs are taken.
+    is_crowded: bool,
 }
 
 impl TestHost {
@@ -51,6 +55,20 @@ impl TestHost {
                 .stores
                 .insert(name, Arc::new(SqliteStore::open(path).unwrap()));
         }
+    }
+    /// Runs all jobs that were ever asked for, those that were done as well, as after a restart in the middle.
+    pub(crate) fn run_jobs(&self) {
+        let (jobs, runners) = {
+            let state = self.state.lock().unwrap();
+            (state.jobs.clone(), state.runners.clone())
+        };
+        for job in jobs {
+            runners[&job.kind].run(&job, &mut |_, _, _| {}).unwrap();
+        }
+    }
+    /// Takes no more jobs.
+    pub(crate) fn crowd(&self) {
+        self.state.lock().unwrap().is_crowded = true;
     }
     /// Moves the clock.
     pub(crate) fn wait(&self, ms: i64) {
@@ -83,7 +101,7 @@ impl Host for TestHost {
     fn access(&self, principal: &Principal, _service: &str) -> Access {
         let rights = match principal.name.as_str() {
             "root" => vec![Right::Read, Right::Edit, Right::Sync, Right::Publish],
-            "ada" => vec![Right::Read, Right::Edit, Right::Sync],
+            "ada" | "bob" => vec![Right::Read, Right::Edit, Right::Sync],
             "eve" => vec![Right::Read],
             _ => Vec::new(),
         };
@@ -98,7 +116,8 @@ impl Host for TestHost {
         password: &str,
         _address: &str,
     ) -> std::result::Result<Option<Principal>, LoginError> {
-        let known = ["root", "ada", "eve", "mallory"].contains(&user) && password == PASSWORD;
+        let known =
+            ["root", "ada", "eve", "bob", "mallory"].contains(&user) && password == PASSWORD;
         Ok(known.then(|| Principal {
             name: user.to_owned(),
             is_admin: user == "root",
@@ -138,17 +157,42 @@ impl Host for TestHost {
     }
     fn start_job(
         &self,
-        _kind: &str,
-        _owner: &Principal,
-        _service: &str,
-        _request: String,
+        kind: &str,
+        owner: &Principal,
+        service: &str,
+        request: String,
     ) -> Result<Job> {
-        Err(unused())
+        let job = Job {
+            id: Uuid::new_v4(),
+            kind: kind.to_owned(),
+            owner: owner.clone(),
+            service: service.to_owned(),
+            request,
+            status: JobStatus::Pending,
+            phase: String::new(),
+            progress: (0, None),
+            result: String::new(),
+            submitted_at: Timestamp(0),
+            updated_at: Timestamp(0),
+        };
+        let mut state = self.state.lock().unwrap();
+        if state.is_crowded {
+            return Err(Error::Invalid {
+                what: "jobs".to_owned(),
+                problem: "too many wait".to_owned(),
+            });
+        }
+        state.jobs.push(job.clone());
+        Ok(job)
     }
-    fn job(&self, _id: Uuid) -> Option<Job> {
-        None
+    fn job(&self, id: Uuid) -> Option<Job> {
+        let state = self.state.lock().unwrap();
+        state.jobs.iter().find(|job| job.id == id).cloned()
     }
-    fn register_job_runner(&self, _kind: &str, _runner: Arc<dyn JobRunner>) {}
+    fn register_job_runner(&self, kind: &str, runner: Arc<dyn JobRunner>) {
+        let mut state = self.state.lock().unwrap();
+        state.runners.insert(kind.to_owned(), runner);
+    }
     fn create_file(&self, _owner: &Principal, _extension: &str) -> Result<StoredFile> {
         Err(unused())
     }
@@ -164,5 +208,5 @@ impl Host for TestHost {
 }
 
 fn unused() -> Error {
-    Error::Corrupt("this face keeps neither jobs nor files of the host".to_owned())
+    Error::Corrupt("this face keeps no files of the host".to_owned())
 }

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod host;
+mod import;
 mod metadata;
+mod read;
 mod reserve;
+mod tracker;
 mod web;

@@ -93,7 +93,7 @@ async fn health() -> Response {
 }
 
 async fn front_page() -> Response {
-    let text = "Haversack\n\n/arcgis/rest/services  feature services\n/_api                  collections, for clients of ArangoDB\n/api                   metadata and reserved values, for clients of DHIS2\n/v1                    our own API, described at /v1/openapi.json\n/health                liveness\n/metrics               for Prometheus\n";
+    let text = "Haversack\n\n/arcgis/rest/services  feature services\n/_api                  collections, for clients of ArangoDB\n/api                   metadata and tracker data, for clients of DHIS2\n/v1                    our own API, described at /v1/openapi.json\n/health                liveness\n/metrics               for Prometheus\n";
     text.into_response()
 }
 

@@ -1,0 +1,267 @@
+//! Why an event is not taken in.
+
+use super::{Refusal, depends, misfit, missing, no_capture, of_program, owned};
+use crate::face::problem::Result;
+use crate::face::tracker::catalog::Stage;
+use crate::face::tracker::import::Import;
+use crate::face::tracker::rows::{self, Row};
+use crate::wire::date;
+use crate::wire::tracker::{Enrollment, Event, Kind, TrackedEntity};
+
+pub(crate) fn event(
+    import: &Import<'_>,
+    sent: &Event,
+    known: Option<&Row<Event>>,
+    parent: Option<&Row<Enrollment>>,
+    entity: Option<&TrackedEntity>,
+) -> Result<Vec<Refusal>> {
+    let catalog = import.scope.catalog;
+    for (member, value) in [
+        ("programStage", &sent.program_stage),
+        ("orgUnit", &sent.org_unit),
+    ] {
+        if value.is_empty() {
+            return Ok(vec![missing("E1123", member)]);
+        }
+    }
+    let Some(stage) = catalog.stages.get(&sent.program_stage) else {
+        return Ok(vec![Refusal::new(
+            "E1013",
+            format!(
+                "Could not find ProgramStage: `{}`, linked to Event.",
+                sent.program_stage
+            ),
+        )]);
+    };
+    let Some(program) = catalog.programs.get(&sent.program) else {
+        return Ok(vec![Refusal::new(
+            "E1010",
+            format!(
+                "Could not find Program: `{}`, linked to Event.",
+                sent.program
+            ),
+        )]);
+    };
+    if !catalog.units.contains_key(&sent.org_unit) {
+        return Ok(vec![Refusal::new(
+            "E1011",
+            format!(
+                "Could not find OrganisationUnit: `{}`, linked to Event.",
+                sent.org_unit
+            ),
+        )]);
+    }
+    let mut refusals = Vec::new();
+    if stage.program.id != sent.program {
+        refusals.push(Refusal::new(
+            "E1089",
+            format!(
+                "Event: `{}`, has a ProgramStage that is not of Program `{}`.",
+                sent.event, sent.program
+            ),
+        ));
+    }
+    if program.has_registration() {
+        if sent.enrollment.is_empty() {
+            return Ok(vec![Refusal::new(
+                "E1033",
+                format!("Event: `{}`, Enrollment value is NULL.", sent.event),
+            )]);
+        }
+        if import.is_rejected(Kind::Enrollment, &sent.enrollment) {
+            return Ok(vec![depends(
+                Kind::Event,
+                &sent.event,
+                Kind::Enrollment,
+                &sent.enrollment,
+            )]);
+        }
+        let parent = parent.filter(|parent| !parent.object.deleted);
+        let (Some(parent), Some(entity)) = (parent, entity) else {
+            return Ok(vec![Refusal::new(
+                "E1081",
+                format!("Enrollment: `{}`, does not exist.", sent.enrollment),
+            )]);
+        };
+        if parent.object.program != sent.program {
+            refusals.push(Refusal::new("E1079", format!("Event: `{}`, Program: `{}` is different from Program defined in Enrollment `{}`.", sent.event, sent.program, sent.enrollment)));
+        }
+        owned(import, entity, &sent.program, &mut refusals);
+        if known.is_none() && !stage.repeatable && has_event(import, parent, &sent.program_stage)? {
+            refusals.push(Refusal::new(
+                "E1039",
+                format!(
+                    "ProgramStage: `{}`, is not repeatable and an event already exists.",
+                    sent.program_stage
+                ),
+            ));
+        }
+    } else if known.is_some_and(|known| !import.scope.captures(&known.object.org_unit)) {
+        refusals.push(no_capture(&sent.org_unit));
+    }
+    if !stage.access.data.write {
+        refusals.push(Refusal::new(
+            "E1095",
+            format!(
+                "User has no data write access to ProgramStage: `{}`.",
+                sent.program_stage
+            ),
+        ));
+    }
+    of_program(
+        import,
+        program,
+        &sent.program,
+        &sent.org_unit,
+        &mut refusals,
+        "E1029",
+    );
+    if let Some(known) = known {
+        for (member, now, then) in [
+            (
+                "programStage",
+                &sent.program_stage,
+                &known.object.program_stage,
+            ),
+            ("enrollment", &sent.enrollment, &known.object.enrollment),
+        ] {
+            if now != then {
+                refusals.push(Refusal::new(
+                    "E1128",
+                    format!("Not allowed to update Event property: {member}."),
+                ));
+            }
+        }
+    }
+    event_dates(sent, &mut refusals);
+    data_values(
+        import,
+        sent,
+        stage,
+        known.map(|row| &row.object),
+        &mut refusals,
+    );
+    Ok(refusals)
+}
+
+fn has_event(import: &Import<'_>, enrollment: &Row<Enrollment>, stage: &str) -> Result<bool> {
+    for uid in &enrollment.children {
+        let found = rows::load::<Event>(import.instance, import.tx, uid)?;
+        if found.is_some_and(|row| !row.object.deleted && row.object.program_stage == stage) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn event_dates(sent: &Event, refusals: &mut Vec<Refusal>) {
+    match sent.status.as_str() {
+        "SCHEDULE" | "OVERDUE" | "SKIPPED" => {
+            if date::parse(&sent.scheduled_at).is_none() {
+                refusals.push(Refusal::new(
+                    "E1050",
+                    "Event ScheduledAt date is missing or no date.",
+                ));
+            }
+        }
+        "" | "ACTIVE" | "COMPLETED" | "VISITED" => {
+            if date::parse(&sent.occurred_at).is_none() {
+                refusals.push(Refusal::new(
+                    "E1031",
+                    "Event OccurredAt date is missing or no date.",
+                ));
+            }
+        }
+        other => refusals.push(Refusal::new(
+            "E1052",
+            format!("Event status `{other}` is not valid."),
+        )),
+    }
+    if !sent.completed_at.is_empty() && sent.status != "COMPLETED" {
+        refusals.push(Refusal::new(
+            "E1051",
+            "Event completedAt must be null when status is not `COMPLETED`.",
+        ));
+    }
+}
+
+fn data_values(
+    import: &Import<'_>,
+    sent: &Event,
+    stage: &Stage,
+    known: Option<&Event>,
+    refusals: &mut Vec<Refusal>,
+) {
+    let catalog = import.scope.catalog;
+    for given in &sent.data_values {
+        let id = given.data_element.as_str();
+        let mut refuse =
+            |code, message: String| refusals.push(Refusal::new(code, message).of_element(id));
+        let Some(element) = catalog.elements.get(id) else {
+            refuse(
+                "E1304",
+                format!("DataElement `{id}` is not a valid data element"),
+            );
+            continue;
+        };
+        if !stage
+            .program_stage_data_elements
+            .iter()
+            .any(|member| member.data_element.id == id)
+        {
+            refuse(
+                "E1305",
+                format!(
+                    "DataElement `{id}` is not part of `{}` program stage.",
+                    sent.program_stage
+                ),
+            );
+        }
+        let Some(value) = given.value.as_deref() else {
+            continue;
+        };
+        if let Some(word) = misfit(&element.value_type, value) {
+            refuse(
+                "E1302",
+                format!("DataElement `{id}` is not valid: `{word}`."),
+            );
+        }
+        if let Some(set) = &element.option_set
+            && !catalog
+                .options
+                .get(&set.id)
+                .is_some_and(|options| options.contains(value))
+        {
+            refuse(
+                "E1302",
+                format!("DataElement `{id}` is not valid: `value_not_valid_option`."),
+            );
+        }
+    }
+    if sent.status != "COMPLETED" {
+        return;
+    }
+    for member in stage
+        .program_stage_data_elements
+        .iter()
+        .filter(|member| member.compulsory)
+    {
+        let id = member.data_element.id.as_str();
+        let has = |event: &Event| {
+            event
+                .data_values
+                .iter()
+                .find(|value| value.data_element == id)
+                .map(|value| value.value.is_some())
+        };
+        if !has(sent).or_else(|| known.and_then(has)).unwrap_or(false) {
+            refusals.push(
+                Refusal::new(
+                    "E1303",
+                    format!("Mandatory DataElement `{id}` is not present"),
+                )
+                .of_element(id),
+            );
+        }
+    }
+}

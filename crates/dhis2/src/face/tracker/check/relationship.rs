@@ -1,0 +1,102 @@
+//! Why a relationship is not taken in.
+
+use super::{Refusal, depends, missing};
+use crate::face::problem::Result;
+use crate::face::tracker::import::Import;
+use crate::face::tracker::rows;
+use crate::wire::tracker::{Enrollment, Event, Kind, Relationship, TrackedEntity};
+
+pub(crate) fn relationship(import: &Import<'_>, sent: &Relationship) -> Result<Vec<Refusal>> {
+    if sent.relationship_type.is_empty() {
+        return Ok(vec![missing("E1124", "relationshipType")]);
+    }
+    let Some(of) = import
+        .scope
+        .catalog
+        .relationship_types
+        .get(&sent.relationship_type)
+    else {
+        return Ok(vec![Refusal::new(
+            "E4006",
+            format!(
+                "Could not find relationship type: `{}`.",
+                sent.relationship_type
+            ),
+        )]);
+    };
+    let (Some(from), Some(to)) = (sent.from.object(), sent.to.object()) else {
+        return Ok(vec![Refusal::new(
+            "E4001",
+            format!(
+                "Relationship: `{}` must have exactly one object on each side.",
+                sent.relationship
+            ),
+        )]);
+    };
+    let mut refusals = Vec::new();
+    if from == to {
+        refusals.push(Refusal::new(
+            "E4000",
+            format!(
+                "Relationship: `{}` cannot link to itself.",
+                sent.relationship
+            ),
+        ));
+    }
+    for ((kind, uid), constraint) in [(from, &of.from_constraint), (to, &of.to_constraint)] {
+        let expected = match constraint.relationship_entity.as_str() {
+            "TRACKED_ENTITY_INSTANCE" => Some(Kind::TrackedEntity),
+            "PROGRAM_INSTANCE" => Some(Kind::Enrollment),
+            "PROGRAM_STAGE_INSTANCE" => Some(Kind::Event),
+            _ => None,
+        };
+        if expected.is_some_and(|expected| expected != kind) {
+            refusals.push(Refusal::new(
+                "E4010",
+                format!(
+                    "Relationship: a {} is not what its type has on this side.",
+                    kind.word()
+                ),
+            ));
+        }
+        if import.is_rejected(kind, uid) {
+            refusals.push(depends(Kind::Relationship, &sent.relationship, kind, uid));
+        } else if !sees_object(import, kind, uid)? {
+            refusals.push(Refusal::new(
+                "E4012",
+                format!(
+                    "Could not find `{}`: `{uid}`, linked to Relationship.",
+                    kind.word()
+                ),
+            ));
+        }
+    }
+    Ok(refusals)
+}
+
+/// Whether an object is there, not deleted, and may be seen.
+pub(crate) fn sees_object(import: &Import<'_>, kind: Kind, uid: &str) -> Result<bool> {
+    let load_entity = |uid: &str| rows::load::<TrackedEntity>(import.instance, import.tx, uid);
+    Ok(match kind {
+        Kind::TrackedEntity => load_entity(uid)?
+            .is_some_and(|row| !row.object.deleted && import.scope.sees(&row.object)),
+        Kind::Enrollment => match rows::load::<Enrollment>(import.instance, import.tx, uid)? {
+            Some(row) if !row.object.deleted => {
+                let entity = load_entity(&row.object.tracked_entity)?;
+                entity
+                    .is_some_and(|entity| import.scope.sees_in(&entity.object, &row.object.program))
+            }
+            _ => false,
+        },
+        Kind::Event => match rows::load::<Event>(import.instance, import.tx, uid)? {
+            Some(row) if !row.object.deleted => {
+                let entity = load_entity(&row.object.tracked_entity)?;
+                import
+                    .scope
+                    .sees_event(&row.object, entity.as_ref().map(|entity| &entity.object))
+            }
+            _ => false,
+        },
+        Kind::Relationship => false,
+    })
+}

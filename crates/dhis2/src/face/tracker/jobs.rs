@@ -1,0 +1,223 @@
+//! Imports as jobs: `POST tracker`, where it stands, and its report.
+//!
+//! A job is one of the server's durable jobs; its report is stored in the transaction of the import itself, under a uid made of the job's id. So a job
+//! that runs again after a restart finds that it is done, and a report is there exactly if the import took effect.
+
+use std::sync::Arc;
+
+use haversack_model::documents::{DocumentWrite, document};
+use haversack_model::host::JobRunner;
+use haversack_model::{Host, Job, Principal, Right};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::catalog::Catalog;
+use super::import::{self, Options, Strategy};
+use crate::face::answer::Answer;
+use crate::face::call::Call;
+use crate::face::instance::{INSTANCE, Instance, Stored, key};
+use crate::face::problem::{Problem, Result};
+use crate::face::system::User;
+use crate::wire::tracker::Payload;
+use crate::wire::{date, json as strict, uid};
+
+/// The kind of these jobs.
+pub(crate) const KIND: &str = "dhis2.import";
+/// Where they are kept.
+const JOBS: &str = "trackerJobs";
+
+/// All that a job needs, also after a restart.
+#[derive(Debug, Serialize, Deserialize)]
+struct Order {
+    options: Options,
+    payload: Payload,
+}
+
+fn options(call: &Call) -> Result<Options> {
+    let strategy = match call.param("importStrategy").unwrap_or("CREATE_AND_UPDATE") {
+        "CREATE_AND_UPDATE" => Strategy::CreateAndUpdate,
+        "CREATE" => Strategy::Create,
+        "UPDATE" => Strategy::Update,
+        "DELETE" => Strategy::Delete,
+        other => {
+            return Err(Problem::bad(format!(
+                "the import strategy {other:?} is not known"
+            )));
+        }
+    };
+    let is_atomic = match call.param("atomicMode").unwrap_or("ALL") {
+        "ALL" => true,
+        "OBJECT" => false,
+        other => {
+            return Err(Problem::bad(format!(
+                "the atomic mode {other:?} is not known"
+            )));
+        }
+    };
+    Ok(Options {
+        strategy,
+        is_atomic,
+        only_validates: call.param("importMode") == Some("VALIDATE"),
+        with_warnings: matches!(call.param("reportMode"), Some("WARNINGS" | "FULL")),
+    })
+}
+
+/// `POST tracker`: a job, or with `async=false` the report.
+pub(crate) fn import(call: &Call) -> Result<Answer> {
+    let instance = Instance::open(call, Right::Edit)?;
+    let options = options(call)?;
+    let body = strict::parse(&call.body)?;
+    let payload: Payload = serde_json::from_value(body)
+        .map_err(|error| Problem::bad(format!("the payload cannot be read: {error}")))?;
+    if !call.flag("async", true) {
+        let id = call.host.fresh_uuid();
+        let told = run(
+            call.host.as_ref(),
+            &call.principal,
+            &instance,
+            &uid::from_random(id.as_u128()),
+            Order { options, payload },
+        )?;
+        let status = if told["status"] == "ERROR" { 409 } else { 200 };
+        return Ok(Answer::json(status, told));
+    }
+    let order = serde_json::to_string(&Order { options, payload })
+        .map_err(|error| Problem::Internal(error.to_string()))?;
+    let job = call.host.start_job(KIND, &call.principal, INSTANCE, order);
+    let job = job.map_err(|error| Problem::Conflict(error.to_string()))?;
+    let id = uid::from_random(job.id.as_u128());
+    accept(call, &instance, &id)?;
+    let location = call.host.base_url().unwrap_or_default();
+    let response = json!({"responseType": "TrackerJob", "id": id, "location": format!("{location}/api/tracker/jobs/{id}")});
+    Ok(Answer::message(
+        200,
+        "Tracker job added",
+        &json!({"response": response}),
+    ))
+}
+
+/// Notes that there is a job, unless it is done already.
+fn accept(call: &Call, instance: &Instance, id: &str) -> Result<()> {
+    let collection = instance.collection(JOBS)?;
+    let mut tx = instance.store().write_documents(call.host.now())?;
+    if tx.record(collection, &key(id))?.is_none() {
+        let row = json!({"owner": call.principal.name, "created": date::format(call.host.now())});
+        tx.put(collection, &document(id, row.to_string()), None)?;
+        tx.commit()?;
+    }
+    Ok(())
+}
+
+/// Imports, once: the report of a job that is done is given again.
+fn run(
+    host: &dyn Host,
+    owner: &Principal,
+    instance: &Instance,
+    id: &str,
+    order: Order,
+) -> Result<Value> {
+    let jobs = instance.collection(JOBS)?;
+    let mut tx = instance.store().write_documents(host.now())?;
+    if let Some(found) = tx.record(jobs, &key(id))? {
+        let mut known = Stored::read(&found)?.members;
+        if let Some(report) = known.remove("report") {
+            return Ok(report);
+        }
+    }
+    let user = User::find(owner, instance, &*tx)?;
+    let catalog = Catalog::load(instance, &*tx)?;
+    let fresh = || host.fresh_uuid();
+    let imported = import::run(
+        instance,
+        tx.as_mut(),
+        &user,
+        &catalog,
+        order.payload,
+        order.options,
+        (host.now(), &fresh),
+    )?;
+    if imported.is_refused {
+        drop(tx);
+        tx = instance.store().write_documents(host.now())?;
+    }
+    let stats = imported.report.stats;
+    let message = format!(
+        "Import complete with status {}, {} created, {} updated, {} deleted, {} ignored",
+        imported.told["status"].as_str().unwrap_or_default(),
+        stats.created,
+        stats.updated,
+        stats.deleted,
+        stats.ignored
+    );
+    let row = json!({"owner": owner.name, "created": date::format(host.now()), "message": message, "report": imported.told});
+    keep(tx.as_mut(), jobs, id, &row)?;
+    tx.commit()?;
+    Ok(imported.told)
+}
+
+fn keep(
+    tx: &mut dyn DocumentWrite,
+    jobs: haversack_model::CollectionId,
+    id: &str,
+    row: &Value,
+) -> Result<()> {
+    tx.put(jobs, &document(id, row.to_string()), None)?;
+    Ok(())
+}
+
+/// A job of whoever asks.
+fn find(call: &Call, id: &str) -> Result<Stored> {
+    call.require_get()?;
+    let instance = Instance::open(call, Right::Read)?;
+    let found = instance.object(instance.store().read_documents()?.as_ref(), JOBS, id)?;
+    let own =
+        found.filter(|job| call.principal.is_admin || job.text("owner") == call.principal.name);
+    own.ok_or_else(|| Problem::missing("Job", id))
+}
+
+/// `GET tracker/jobs/<uid>`.
+pub(crate) fn progress(call: &Call, id: &str) -> Result<Answer> {
+    let job = find(call, id)?;
+    let is_done = job.members.contains_key("report");
+    let message = if is_done {
+        job.text("message")
+    } else {
+        "waiting or running"
+    };
+    Ok(Answer::json(
+        200,
+        json!([{"uid": id, "id": id, "level": "INFO", "category": "TRACKER_IMPORT_JOB", "time": job.text("created"),
+            "message": message, "completed": is_done}]),
+    ))
+}
+
+/// `GET tracker/jobs/<uid>/report`.
+pub(crate) fn report(call: &Call, id: &str) -> Result<Answer> {
+    let mut job = find(call, id)?;
+    let report = job.members.remove("report");
+    report
+        .map(|report| Answer::json(200, report))
+        .ok_or_else(|| Problem::missing("Job report", id))
+}
+
+/// Runs imports.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    pub(crate) host: Arc<dyn Host>,
+}
+
+impl JobRunner for Runner {
+    fn run(
+        &self,
+        job: &Job,
+        _progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    ) -> std::result::Result<String, String> {
+        let order: Order = serde_json::from_str(&job.request).map_err(|error| error.to_string())?;
+        let id = uid::from_random(job.id.as_u128());
+        let instance = Instance::open_as(&self.host, &job.owner, Right::Edit)
+            .map_err(|problem| problem.to_string())?;
+        let told = run(self.host.as_ref(), &job.owner, &instance, &id, order)
+            .map_err(|problem| problem.to_string())?;
+        Ok(told["status"].to_string())
+    }
+}

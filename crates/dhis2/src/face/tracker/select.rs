@@ -1,0 +1,276 @@
+//! Which objects a request asks for, and their pages.
+//!
+//! Source: `spec/dhis2.md` 5.1. What changed since a time is found by generations, at the cost of what changed.
+
+use std::ops::ControlFlow;
+
+use haversack_model::documents::DocumentRead;
+use haversack_model::filter::Expr;
+use haversack_model::store::Flow;
+use haversack_model::{
+    CollectionId, Filter, Generation, Order, Query, QueryRow, Timestamp, Versioned,
+};
+use serde_json::{Value, json};
+
+use super::scope::{Scope, is_below};
+use crate::face::call::Call;
+use crate::face::problem::{Problem, Result};
+use crate::wire::{date, uid};
+
+/// Objects on a page if the client does not say, and at most.
+const PAGE_SIZE: u64 = 50;
+const MAX_PAGE_SIZE: u64 = 5000;
+
+/// Which organisation units are meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Units {
+    /// All that may be seen.
+    Any,
+    /// All in which data may be entered.
+    Capture,
+    /// These.
+    These(Vec<String>),
+    /// Those below these paths.
+    Below(Vec<String>),
+    /// Those directly below these paths, and themselves.
+    Children(Vec<String>),
+}
+
+impl Units {
+    /// Reads the parameters of both spellings.
+    pub(crate) fn of(call: &Call, scope: &Scope<'_>) -> Result<Self> {
+        let uids = uids(call, &["orgUnits", "orgUnit", "ou"])?;
+        let mode = ["orgUnitMode", "ouMode"]
+            .iter()
+            .find_map(|name| call.param(name));
+        let mode = mode.unwrap_or(if uids.is_empty() {
+            "ACCESSIBLE"
+        } else {
+            "SELECTED"
+        });
+        let needs = matches!(mode, "SELECTED" | "CHILDREN" | "DESCENDANTS");
+        if needs == uids.is_empty() {
+            let message = if needs { "needs" } else { "must have no" };
+            return Err(Problem::bad(format!(
+                "the mode {mode} {message} organisation units"
+            )));
+        }
+        let mut paths = Vec::new();
+        for uid in &uids {
+            let unit = scope.catalog.units.get(uid);
+            let unit = unit
+                .ok_or_else(|| Problem::bad(format!("Organisation unit does not exist: {uid}")))?;
+            if !scope.searches(uid) {
+                return Err(Problem::forbidden(format!(
+                    "Organisation unit is not part of your search scope: {uid}"
+                )));
+            }
+            paths.push(unit.path.clone());
+        }
+        Ok(match mode {
+            "SELECTED" => Self::These(uids),
+            "CHILDREN" => Self::Children(paths),
+            "DESCENDANTS" => Self::Below(paths),
+            "ACCESSIBLE" => Self::Any,
+            "CAPTURE" => Self::Capture,
+            "ALL" if scope.user.has_all() => Self::Any,
+            "ALL" => {
+                return Err(Problem::forbidden(
+                    "Current user is not authorized to query across all organisation units",
+                ));
+            }
+            other => return Err(Problem::bad(format!("the mode {other:?} is not known"))),
+        })
+    }
+    /// Whether a unit is one of them.
+    pub(crate) fn holds(&self, scope: &Scope<'_>, unit: &str) -> bool {
+        let path = scope
+            .catalog
+            .units
+            .get(unit)
+            .map_or("", |unit| unit.path.as_str());
+        match self {
+            Self::Any => true,
+            Self::Capture => scope.captures(unit),
+            Self::These(uids) => uids.iter().any(|uid| uid == unit),
+            Self::Below(roots) => roots.iter().any(|root| is_below(path, root)),
+            Self::Children(roots) => roots.iter().any(|root| {
+                path == root
+                    || path
+                        .rsplit_once('/')
+                        .is_some_and(|(parent, _)| parent == root)
+            }),
+        }
+    }
+}
+
+/// Uids of a parameter in any of its spellings, separated by `,` or `;`.
+pub(crate) fn uids(call: &Call, names: &[&str]) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for name in names {
+        for text in call.params(name) {
+            for one in text.split([',', ';']).filter(|one| !one.is_empty()) {
+                if !uid::is_uid(one) {
+                    return Err(Problem::bad(format!(
+                        "{name} must be valid UIDs, not {:?}",
+                        one.chars().take(40).collect::<String>()
+                    )));
+                }
+                found.push(one.to_owned());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A single uid.
+pub(crate) fn one_uid(call: &Call, name: &str) -> Result<Option<String>> {
+    Ok(uids(call, &[name])?.into_iter().next())
+}
+
+/// A time.
+pub(crate) fn time(call: &Call, name: &str) -> Result<Option<Timestamp>> {
+    let Some(text) = call.param(name).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    // A plus sign of an offset that was not encoded arrives as a blank.
+    let read = date::parse(&text.replace(' ', "+"));
+    read.map(Some)
+        .ok_or_else(|| Problem::bad(format!("{name} is no date")))
+}
+
+/// A page, and what is told of it.
+#[derive(Debug)]
+pub(crate) struct Window {
+    page: u64,
+    size: u64,
+    is_paged: bool,
+    seen: u64,
+}
+
+impl Window {
+    pub(crate) fn of(call: &Call) -> Result<Self> {
+        let size = call.number("pageSize", PAGE_SIZE)?;
+        if size > MAX_PAGE_SIZE {
+            return Err(Problem::bad(format!(
+                "pageSize must be at most {MAX_PAGE_SIZE}"
+            )));
+        }
+        Ok(Self {
+            page: call.number("page", 1)?,
+            size,
+            is_paged: call.flag("paging", true) && !call.flag("skipPaging", false),
+            seen: 0,
+        })
+    }
+    /// Counts one more object that is asked for: whether it is on the page.
+    pub(crate) fn takes(&mut self) -> bool {
+        let at = self.seen;
+        self.seen += 1;
+        let from = (self.page - 1).saturating_mul(self.size);
+        !self.is_paged || (at >= from && at < from.saturating_add(self.size))
+    }
+    /// The answer with its pager: nested, and flat as 2.41 has it besides. Clients read `pageCount`, so it is always told.
+    pub(crate) fn answer(&self, name: &str, objects: &[Value]) -> Value {
+        let mut answer = json!({ name: objects });
+        if self.is_paged {
+            let pages = self.seen.div_ceil(self.size).max(1);
+            answer["pager"] = json!({"page": self.page, "pageSize": self.size, "total": self.seen, "pageCount": pages});
+            for (member, value) in [
+                ("page", self.page),
+                ("pageSize", self.size),
+                ("total", self.seen),
+                ("pageCount", pages),
+            ] {
+                answer[member] = json!(value);
+            }
+        }
+        answer
+    }
+}
+
+/// Whether the oldest come first.
+pub(crate) fn oldest_first(call: &Call) -> Result<bool> {
+    match call.param("order").unwrap_or("createdAt:desc") {
+        "" | "createdAt:desc" | "created:desc" => Ok(false),
+        "createdAt" | "createdAt:asc" | "created:asc" | "created" => Ok(true),
+        _ => Err(Problem::bad("objects can be ordered by createdAt")),
+    }
+}
+
+/// Visits the objects of a collection in the order in which they were made; with `since`, those alone that changed at or after it.
+pub(crate) fn each(
+    tx: &dyn DocumentRead,
+    collection: CollectionId,
+    since: Option<Timestamp>,
+    is_ascending: bool,
+    visit: &mut dyn FnMut(&Versioned) -> Result<()>,
+) -> Result<()> {
+    let mut failed = None;
+    let mut step = |found: &Versioned| -> Flow {
+        match visit(found) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(problem) => {
+                failed = Some(problem);
+                ControlFlow::Break(())
+            }
+        }
+    };
+    if let Some(since) = since {
+        let after = generation_before(tx, collection, since)?;
+        let mut changed = Vec::new();
+        tx.live_after(collection, after, &Filter::All, &mut |found| {
+            changed.push((found.record.object_id, found.record.global_id));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        changed.sort();
+        if !is_ascending {
+            changed.reverse();
+        }
+        for (_, id) in changed {
+            if let Some(found) = tx.record(collection, &id)?
+                && step(&found).is_break()
+            {
+                break;
+            }
+        }
+    } else {
+        let order = Order {
+            expr: Expr::ObjectId,
+            descending: !is_ascending,
+        };
+        let query = Query {
+            order: vec![order],
+            ..Query::records(collection, Filter::All)
+        };
+        tx.query(&query, &mut |row| {
+            Ok(match row {
+                QueryRow::Record(found) => step(&found),
+                _ => ControlFlow::Continue(()),
+            })
+        })?;
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// The last generation whose stamp is before a time. Stamps grow with generations, so it is found by halving: a seek each.
+fn generation_before(
+    tx: &dyn DocumentRead,
+    collection: CollectionId,
+    since: Timestamp,
+) -> Result<Generation> {
+    let (mut low, mut high) = (0, tx.head()?.generation.0);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let mut next = None;
+        tx.live_after(collection, Generation(middle), &Filter::All, &mut |found| {
+            next = Some(found.track);
+            Ok(ControlFlow::Break(()))
+        })?;
+        match next {
+            Some(track) if track.stamp < since => low = track.generation.0,
+            _ => high = middle,
+        }
+    }
+    Ok(Generation(low))
+}
