@@ -15,6 +15,11 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
     if !is_open {
         call.require_login()?;
     }
+    if let [collection, rest @ ..] = words.as_slice()
+        && let Some(kind) = tracker::old::kind_of(collection)
+    {
+        return tracker::old::dispatch(call, kind, rest);
+    }
     match words.as_slice() {
         ["ping"] => system::ping(call),
         ["loginConfig"] => system::login_config(call),

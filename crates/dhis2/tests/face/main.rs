@@ -5,6 +5,7 @@
 mod host;
 mod import;
 mod metadata;
+mod old;
 mod read;
 mod reserve;
 mod tracker;

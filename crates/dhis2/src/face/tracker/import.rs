@@ -60,12 +60,15 @@ pub(crate) struct Import<'a> {
     pub(crate) report: Report,
     pub(crate) by_kind: BTreeMap<Kind, Stats>,
     rejected: BTreeSet<(Kind, String)>,
+    made: BTreeSet<(Kind, String)>,
 }
 
 /// What an upload came to.
 #[derive(Debug)]
 pub(crate) struct Imported {
     pub(crate) report: Report,
+    /// What was not there before.
+    pub(crate) made: BTreeSet<(Kind, String)>,
     /// The report as it is told.
     pub(crate) told: Value,
     /// Whether nothing of it may be committed.
@@ -93,6 +96,7 @@ pub(crate) fn run(
         report: Report::default(),
         by_kind: BTreeMap::new(),
         rejected: BTreeSet::new(),
+        made: BTreeSet::new(),
     };
     let flat = payload.flat();
     if options.strategy == Strategy::Delete {
@@ -229,6 +233,9 @@ impl Import<'_> {
     /// Notes what became of an object.
     fn note(&mut self, kind: Kind, uid: &str, refusals: Vec<Refusal>, mut stats: Stats) {
         stats.total = 1;
+        if stats.created > 0 {
+            self.made.insert((kind, uid.to_owned()));
+        }
         if !refusals.is_empty() {
             stats = Stats {
                 ignored: 1,
@@ -283,6 +290,7 @@ impl Import<'_> {
             .to_job(&by_kind, !is_refused, self.options.with_warnings);
         Imported {
             report: self.report,
+            made: self.made,
             told,
             is_refused,
         }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::catalog::Catalog;
-use super::import::{self, Options, Strategy};
+use super::import::{self, Imported, Options, Strategy};
 use crate::face::answer::Answer;
 use crate::face::call::Call;
 use crate::face::instance::{INSTANCE, Instance, Stored, key};
@@ -106,6 +106,33 @@ fn accept(call: &Call, instance: &Instance, id: &str) -> Result<()> {
         tx.commit()?;
     }
     Ok(())
+}
+
+/// Imports without a job.
+pub(crate) fn import_now(
+    call: &Call,
+    instance: &Instance,
+    payload: Payload,
+    options: Options,
+) -> Result<Imported> {
+    let host = call.host.as_ref();
+    let mut tx = instance.store().write_documents(host.now())?;
+    let user = User::find(&call.principal, instance, &*tx)?;
+    let catalog = Catalog::load(instance, &*tx)?;
+    let fresh = || host.fresh_uuid();
+    let imported = import::run(
+        instance,
+        tx.as_mut(),
+        &user,
+        &catalog,
+        payload,
+        options,
+        (host.now(), &fresh),
+    )?;
+    if !imported.is_refused {
+        tx.commit()?;
+    }
+    Ok(imported)
 }
 
 /// Imports, once: the report of a job that is done is given again.

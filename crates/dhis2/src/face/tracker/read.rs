@@ -12,7 +12,6 @@ use super::missing;
 use super::rows::{self, Object, Row};
 use super::scope::Scope;
 use super::select::{self, Units, Window};
-use crate::face::answer::Answer;
 use crate::face::call::Call;
 use crate::face::instance::Instance;
 use crate::face::metadata::fields::Fields;
@@ -328,7 +327,7 @@ fn attribute_filters(call: &Call) -> Result<Vec<(String, Filter)>> {
 const ENTITY_FIELDS: &str = "*,!relationships,!enrollments,!events,!programOwners";
 
 /// `GET tracker/trackedEntities`.
-pub(crate) fn entities(call: &Call) -> Result<Answer> {
+pub(crate) fn entities(call: &Call) -> Result<Value> {
     reading(call, ENTITY_FIELDS, |reader| {
         let asked = Asked::of(call, reader)?;
         let mut window = Window::of(call)?;
@@ -351,12 +350,12 @@ pub(crate) fn entities(call: &Call) -> Result<Answer> {
                 Ok(())
             },
         )?;
-        Ok(Answer::json(200, window.answer("trackedEntities", &page)))
+        Ok(window.answer("trackedEntities", &page))
     })
 }
 
 /// `GET tracker/trackedEntities/<uid>`.
-pub(crate) fn entity(call: &Call, uid: &str) -> Result<Answer> {
+pub(crate) fn entity(call: &Call, uid: &str) -> Result<Value> {
     reading(call, ENTITY_FIELDS, |reader| {
         let program = select::one_uid(call, "program")?;
         let row: Option<Row<TrackedEntity>> = reader.load(uid)?;
@@ -366,12 +365,12 @@ pub(crate) fn entity(call: &Call, uid: &str) -> Result<Answer> {
         });
         let row = row.ok_or_else(|| missing(Kind::TrackedEntity, uid))?;
         let entity = reader.whole_entity(row, program.as_deref())?;
-        Ok(Answer::json(200, reader.project(&entity)?))
+        reader.project(&entity)
     })
 }
 
 /// `GET tracker/enrollments/<uid>`.
-pub(crate) fn enrollment(call: &Call, uid: &str) -> Result<Answer> {
+pub(crate) fn enrollment(call: &Call, uid: &str) -> Result<Value> {
     reading(call, "*,!relationships,!events,!attributes", |reader| {
         let none = || missing(Kind::Enrollment, uid);
         let row: Row<Enrollment> = reader.load(uid)?.ok_or_else(none)?;
@@ -381,12 +380,12 @@ pub(crate) fn enrollment(call: &Call, uid: &str) -> Result<Answer> {
             entity.filter(|entity| reader.scope.sees_in(&entity.object, &row.object.program));
         let entity = entity.ok_or_else(none)?;
         let enrollment = reader.whole_enrollment(row, &entity.object)?;
-        Ok(Answer::json(200, reader.project(&enrollment)?))
+        reader.project(&enrollment)
     })
 }
 
 /// `GET tracker/events`.
-pub(crate) fn events(call: &Call) -> Result<Answer> {
+pub(crate) fn events(call: &Call) -> Result<Value> {
     reading(call, "*,!relationships", |reader| {
         let units = Units::of(call, &reader.scope)?;
         let uids = select::uids(call, &["events", "event"])?;
@@ -442,26 +441,23 @@ pub(crate) fn events(call: &Call) -> Result<Answer> {
                 }
             }
         }
-        Ok(Answer::json(200, window.answer("events", &page)))
+        Ok(window.answer("events", &page))
     })
 }
 
 /// `GET tracker/events/<uid>`.
-pub(crate) fn event(call: &Call, uid: &str) -> Result<Answer> {
+pub(crate) fn event(call: &Call, uid: &str) -> Result<Value> {
     reading(call, "*,!relationships", |reader| {
         let row: Row<Event> = reader.load(uid)?.ok_or_else(|| missing(Kind::Event, uid))?;
         if !reader.sees_event(&row.object)? {
             return Err(missing(Kind::Event, uid));
         }
-        Ok(Answer::json(
-            200,
-            reader.project(&reader.whole_event(row)?)?,
-        ))
+        reader.project(&reader.whole_event(row)?)
     })
 }
 
 /// `GET tracker/relationships?trackedEntity=..`, of an enrollment or of an event.
-pub(crate) fn relationships(call: &Call) -> Result<Answer> {
+pub(crate) fn relationships(call: &Call) -> Result<Value> {
     reading(call, "*", |reader| {
         let ties = if let Some(uid) = select::one_uid(call, "trackedEntity")? {
             let row: Option<Row<TrackedEntity>> = reader.load(&uid)?;
@@ -484,12 +480,12 @@ pub(crate) fn relationships(call: &Call) -> Result<Answer> {
                 page.push(reader.project(&relationship)?);
             }
         }
-        Ok(Answer::json(200, window.answer("relationships", &page)))
+        Ok(window.answer("relationships", &page))
     })
 }
 
 /// `GET tracker/relationships/<uid>`.
-pub(crate) fn relationship(call: &Call, uid: &str) -> Result<Answer> {
+pub(crate) fn relationship(call: &Call, uid: &str) -> Result<Value> {
     reading(call, "*", |reader| {
         let row: Row<Relationship> = reader
             .load(uid)?
@@ -497,9 +493,6 @@ pub(crate) fn relationship(call: &Call, uid: &str) -> Result<Answer> {
         if !reader.sees_tie(&row.object)? {
             return Err(missing(Kind::Relationship, uid));
         }
-        Ok(Answer::json(
-            200,
-            reader.project(&reader.named(row.object))?,
-        ))
+        reader.project(&reader.named(row.object))
     })
 }
