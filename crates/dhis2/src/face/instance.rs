@@ -21,6 +21,7 @@ const OWN: &[&str] = &[
     "reservedValues",
     "reservedCounters",
     "takenValues",
+    "temporaryOwners",
     "trackedEntities",
     "enrollments",
     "events",

@@ -1,5 +1,7 @@
 //! What a client asks first: the server's version and time, who it is logged in as, and settings.
 
+use std::collections::BTreeSet;
+
 use haversack_model::documents::DocumentRead;
 use haversack_model::{Principal, Right, Timestamp};
 use serde_json::{Map, Value, json};
@@ -9,6 +11,7 @@ use super::call::Call;
 use super::instance::{Instance, Stored};
 use super::metadata::fields::Fields;
 use super::problem::Result;
+use super::tracker::ownership;
 use crate::wire::date;
 use crate::wire::version::Version;
 
@@ -103,6 +106,8 @@ pub(crate) struct User {
     pub(crate) capture: Vec<String>,
     /// Paths of the units below which data may be searched.
     pub(crate) search: Vec<String>,
+    /// Tracked entities and programs for which the glass is broken.
+    broken: BTreeSet<(String, String)>,
 }
 
 impl User {
@@ -116,14 +121,31 @@ impl User {
     }
     fn load(call: &Call, instance: &Instance) -> Result<Self> {
         let tx = instance.store().read_documents()?;
-        Self::find(&call.principal, instance, tx.as_ref())
+        Self::find(&call.principal, instance, tx.as_ref(), call.host.now())
+    }
+    /// Whether the glass is broken for a tracked entity in a program.
+    pub(crate) fn has_broken(&self, entity: &str, program: &str) -> bool {
+        self.broken
+            .contains(&(entity.to_owned(), program.to_owned()))
     }
     /// Finds a principal.
     pub(crate) fn find(
         principal: &Principal,
         instance: &Instance,
         tx: &dyn DocumentRead,
+        now: Timestamp,
     ) -> Result<Self> {
+        let mut broken = BTreeSet::new();
+        instance.each(tx, ownership::BROKEN, |one| {
+            let is_broken = date::parse(one.text("until")).is_some_and(|until| until > now);
+            if is_broken && one.text("user") == principal.name {
+                broken.insert((
+                    one.text("trackedEntity").to_owned(),
+                    one.text("program").to_owned(),
+                ));
+            }
+            Ok(())
+        })?;
         let mut own: Option<Stored> = None;
         instance.each(tx, "users", |user| {
             let nested = user
@@ -229,6 +251,7 @@ impl User {
             authorities,
             capture,
             search,
+            broken,
         })
     }
 }

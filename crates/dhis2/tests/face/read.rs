@@ -350,3 +350,119 @@ async fn a_value_in_use_is_not_given_out() {
         "{all}"
     );
 }
+
+async fn protect(client: &Client, level: &str) {
+    let mut program = client.json("/api/programs/hvProgram01").await;
+    program["accessLevel"] = json!(level);
+    assert_eq!(
+        client
+            .post("/api/metadata", json!({"programs": [program]}))
+            .await
+            .status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn glass_is_broken_with_a_reason_for_one_user_and_for_three_hours() {
+    let client = Client::with_users("hvOuRoot001").await;
+    client.put(family(1, "hvOuFacil01")).await;
+    protect(&client, "PROTECTED").await;
+    let bob = client.user("bob");
+    let seen = "/api/tracker/trackedEntities/hvTe0000001?program=hvProgram01";
+    let glass = "/api/tracker/ownership/override?program=hvProgram01&trackedEntity";
+    assert_eq!(
+        bob.post(&format!("{glass}=hvTe0000001"), json!({}))
+            .await
+            .status,
+        400,
+        "a reason is needed"
+    );
+    assert_eq!(bob.get(seen).await.status, 404);
+    let told = bob
+        .post(
+            &format!("{glass}Instance=hvTe0000001&reason=emergency"),
+            json!({}),
+        )
+        .await;
+    assert_eq!(
+        (told.status, &told.json()["message"]),
+        (200, &json!("Temporary Ownership granted"))
+    );
+    assert_eq!(
+        bob.json(&format!("{seen}&fields=enrollments[events[event]]"))
+            .await["enrollments"][0]["events"][0]["event"],
+        "hvEv0000001"
+    );
+    assert_eq!(
+        bob.uids("/api/tracker/trackedEntities?program=hvProgram01")
+            .await,
+        ["hvTe0000001"]
+    );
+    assert_eq!(
+        client.user("eve").get(seen).await.status,
+        404,
+        "for nobody else"
+    );
+    client.host.wait(3 * 3_600_000);
+    assert_eq!(bob.get(seen).await.status, 404);
+    protect(&client, "CLOSED").await;
+    let closed = bob
+        .post(&format!("{glass}=hvTe0000001&reason=emergency"), json!({}))
+        .await;
+    assert_eq!(
+        (closed.status, &closed.json()["message"]),
+        (403, &json!("PROGRAM_ACCESS_CLOSED"))
+    );
+    assert_eq!(
+        bob.post(&format!("{glass}=aBcDeFgHiJk&reason=x"), json!({}))
+            .await
+            .status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn an_entity_is_handed_over_by_its_owner_and_by_nobody_else() {
+    let client = Client::with_users("").await;
+    client.put(family(1, "hvOuFacil01")).await;
+    let (ada, bob) = (client.user("ada"), client.user("bob"));
+    let seen = "/api/tracker/trackedEntities/hvTe0000001?program=hvProgram01";
+    let path = "/api/tracker/ownership/transfer?trackedEntity=hvTe0000001&program=hvProgram01";
+    assert_eq!(
+        bob.send("PUT", &format!("{path}&ou=hvOuFacil02"), "")
+            .await
+            .status,
+        404
+    );
+    assert_eq!(
+        ada.send("PUT", &format!("{path}&ou=aBcDeFgHiJk"), "")
+            .await
+            .status,
+        409
+    );
+    assert_eq!(ada.send("PUT", path, "").await.status, 400);
+    assert_eq!(ada.get(&format!("{path}&ou=hvOuFacil02")).await.status, 405);
+    let mark = client.json("/api/system/info").await["serverDate"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let told = ada
+        .send("PUT", &format!("{path}&orgUnit=hvOuFacil02"), "")
+        .await;
+    assert_eq!(
+        (told.status, &told.json()["message"]),
+        (200, &json!("Ownership transferred"))
+    );
+    assert_eq!(ada.get(seen).await.status, 404);
+    assert_eq!(
+        bob.json(&format!("{seen}&fields=programOwners")).await["programOwners"][0]["orgUnit"],
+        "hvOuFacil02"
+    );
+    let changed = format!("/api/tracker/trackedEntities?program=hvProgram01&updatedAfter={mark}");
+    assert_eq!(
+        bob.uids(&changed).await,
+        ["hvTe0000001"],
+        "the new owner's devices find it"
+    );
+}

@@ -117,7 +117,7 @@ pub(crate) fn import_now(
 ) -> Result<Imported> {
     let host = call.host.as_ref();
     let mut tx = instance.store().write_documents(host.now())?;
-    let user = User::find(&call.principal, instance, &*tx)?;
+    let user = User::find(&call.principal, instance, &*tx, host.now())?;
     let catalog = Catalog::load(instance, &*tx)?;
     let fresh = || host.fresh_uuid();
     let imported = import::run(
@@ -151,7 +151,7 @@ fn run(
             return Ok(report);
         }
     }
-    let user = User::find(owner, instance, &*tx)?;
+    let user = User::find(owner, instance, &*tx, host.now())?;
     let catalog = Catalog::load(instance, &*tx)?;
     let fresh = || host.fresh_uuid();
     let imported = import::run(

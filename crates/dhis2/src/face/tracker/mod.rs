@@ -6,6 +6,7 @@ mod delete;
 mod import;
 pub(crate) mod jobs;
 pub(crate) mod old;
+pub(crate) mod ownership;
 mod read;
 mod rows;
 mod scope;
@@ -24,6 +25,7 @@ pub(crate) fn dispatch(call: &Call, words: &[&str]) -> Result<Answer> {
     match (&call.method, words) {
         (&Method::POST, []) => jobs::import(call),
         (_, []) => Err(Problem::Method),
+        (_, ["ownership", operation]) => ownership::dispatch(call, operation),
         (_, ["jobs", id]) => jobs::progress(call, id),
         (_, ["jobs", id, "report"]) => jobs::report(call, id),
         (_, ["trackedEntities"]) => told(read::entities(call)?),

@@ -39,7 +39,7 @@ fn reading<T>(
     call.require_get()?;
     let instance = Instance::open(call, Right::Read)?;
     let tx = instance.store().read_documents()?;
-    let user = User::find(&call.principal, &instance, tx.as_ref())?;
+    let user = User::find(&call.principal, &instance, tx.as_ref(), call.host.now())?;
     let catalog = Catalog::load(&instance, tx.as_ref())?;
     work(&Reader {
         instance: &instance,

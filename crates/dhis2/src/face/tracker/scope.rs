@@ -44,16 +44,19 @@ impl Scope<'_> {
         };
         program.access.data.read && in_scope
     }
-    /// Whether a tracked entity may be seen in a program: by the unit that owns it there. One that was never in it is not.
+    /// Whether a tracked entity may be seen in a program: by the unit that owns it there, or through broken glass. One that was never in it is not.
     pub(crate) fn sees_in(&self, entity: &TrackedEntity, program: &str) -> bool {
         let owner = entity
             .program_owners
             .iter()
             .find(|owner| owner.program == program);
-        let program = self.catalog.programs.get(program);
-        owner
-            .zip(program)
-            .is_some_and(|(owner, program)| self.sees_owned(program, &owner.org_unit))
+        let (Some(owner), Some(known)) = (owner, self.catalog.programs.get(program)) else {
+            return false;
+        };
+        let is_broken = known.access_level == "PROTECTED"
+            && self.user.has_broken(&entity.tracked_entity, program);
+        self.sees_owned(known, &owner.org_unit)
+            || (is_broken && known.access.data.read && self.searches(&owner.org_unit))
     }
     /// Whether a tracked entity may be seen at all: by where it was registered, or in one of its programs.
     pub(crate) fn sees(&self, entity: &TrackedEntity) -> bool {
