@@ -158,8 +158,9 @@ fn requeue(
         (None, None) => (base.map(|base| wide(record_of(&id, base))), None),
         (row, Some(sent)) => {
             let known = match (row, first, base) {
+                // What others have set in a column that was added since is theirs.
+                (_, Edit::Add { record, .. }, _) => wide(record.clone()),
                 (Some(row), _, _) => row,
-                (None, Edit::Add { record, .. }, _) => wide(record.clone()),
                 (None, _, Some(base)) => wide(record_of(&id, base)),
                 // Nothing of it is here or was kept: there is nothing to send again.
                 (None, _, None) => return Ok(()),

@@ -25,6 +25,16 @@ fn add_column(ground: &Ground) {
     tx.commit().expect("a commit");
 }
 
+fn start_history(ground: &Ground) {
+    let mut tx = ground
+        .store
+        .begin_write(ground.now())
+        .expect("a transaction");
+    tx.start_history(HistoryId(ground.fresh()))
+        .expect("a history");
+    tx.commit().expect("a commit");
+}
+
 fn bark(scene: &Scene<'_>) -> Option<Value> {
     let found = scene.file.rows().find(|((_, of), _)| *of == id(7));
     found.map(|(_, row)| row.values[ADDED].clone())
@@ -139,13 +149,7 @@ fn what_was_set_in_the_column_is_sent_again_though_an_edit_of_before_is_too() {
     scene.file.edit_update(TREES, &id(7), &set(ADDED, "rough"));
     scene.sync();
     ground.store.restore(backup);
-    let mut tx = ground
-        .store
-        .begin_write(ground.now())
-        .expect("a transaction");
-    tx.start_history(HistoryId(ground.fresh()))
-        .expect("a history");
-    tx.commit().expect("a commit");
+    start_history(&ground);
     add_column(&ground);
 
     scene.sync();
@@ -153,4 +157,25 @@ fn what_was_set_in_the_column_is_sent_again_though_an_edit_of_before_is_too() {
     let stored = ground.record(TREES, &id(7)).expect("a record").record;
     assert_eq!(stored.values[0], "elm".into());
     assert_eq!(stored.values[ADDED], "rough".into());
+}
+
+#[test]
+fn an_add_of_before_is_sent_again_without_what_others_set_in_the_column() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    let backup = ground.store.backup();
+    scene.file.edit_insert(TREES, tree(9, "yew", 9));
+    scene.sync();
+    add_column(&ground);
+    ground.update(9, set(ADDED, "rough"));
+    scene.sync();
+    ground.store.restore(backup);
+    start_history(&ground);
+    add_column(&ground);
+
+    scene.sync();
+
+    let stored = ground.record(TREES, &id(9)).expect("a record").record;
+    assert_eq!(stored.values[0], "yew".into());
+    assert_eq!(stored.values[ADDED], "plain".into());
 }

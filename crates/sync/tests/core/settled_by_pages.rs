@@ -145,7 +145,11 @@ fn an_add_that_comes_back_is_the_base_of_what_was_edited_since() {
     scene.file.edit_insert(TREES, tree(9, "yew", 9));
     let batch = scene.freeze();
     scene.push(&batch);
+    let fork = ground.head();
     start_history(&ground);
+    let history = ground.store.begin_read().expect("a snapshot");
+    let history = history.head().expect("a head").history;
+    scene.write(|tx| client::start_new_history(tx, history, fork));
     scene.file.edit_update(TREES, &id(9), &set(0, "elm"));
 
     scene.sync();
