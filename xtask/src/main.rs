@@ -16,7 +16,8 @@ cargo xtask <recipe>
   test             installs what the tests need, then runs all of them, real clients included
   e2e [NAME ..]    only the tests with real clients (those whose file name contains NAME)
   sim              the simulator of the sync core: fixed seeds (--seconds N: then fresh ones for so long, --cases N: so many,
-                   --from N: from this one on, --seed N: replays one case and prints its events, --sqlite: on the real store)
+                   --from N: from this one on, --seed N: replays one case and prints its events, --sqlite: on the real store,
+                   --collections: copies of collections instead of replicas)
   bench [NAME]     measures, prints a table and writes docs/benchmarks.md (NAME: only that measurement, nothing written)
   bless            accepts changed snapshots of protocol answers
   prepare          only installs what the tests need";

@@ -73,10 +73,12 @@ pub struct Simulation {
     pub from: Option<u64>,
     /// On the server's real store instead of the one in memory.
     pub on_sqlite: bool,
+    /// Copies of collections instead of replicas; without `seconds`.
+    pub collections: bool,
 }
 
 impl Simulation {
-    /// Reads `--seed N`, `--seconds N`, `--cases N`, `--from N` and `--sqlite`.
+    /// Reads `--seed N`, `--seconds N`, `--cases N`, `--from N`, `--sqlite` and `--collections`.
     ///
     /// # Errors
     /// If there is anything else, or what follows is no number.
@@ -89,13 +91,17 @@ impl Simulation {
                     asked.on_sqlite = true;
                     continue;
                 }
+                "--collections" => {
+                    asked.collections = true;
+                    continue;
+                }
                 "--seed" => &mut asked.seed,
                 "--seconds" => &mut asked.seconds,
                 "--cases" => &mut asked.cases,
                 "--from" => &mut asked.from,
                 other => {
                     bail!(
-                        "sim takes --seed N, --seconds N, --cases N, --from N and --sqlite, not {other}"
+                        "sim takes --seed N, --seconds N, --cases N, --from N, --sqlite and --collections, not {other}"
                     )
                 }
             };
@@ -113,7 +119,12 @@ impl Simulation {
 pub fn simulate(asked: Simulation) -> Result<()> {
     let mut command = cargo();
     command.args(["test", "--release", "--locked", "--quiet"]);
-    command.args(["-p", "haversack-sync", "--test", "sim"]);
+    let target = if asked.collections {
+        "collections_sim"
+    } else {
+        "sim"
+    };
+    command.args(["-p", "haversack-sync", "--test", target]);
     command.args(["--", "--nocapture"]);
     if asked.on_sqlite {
         command.env("HAVERSACK_SIM_SQLITE", "1");
@@ -171,6 +182,8 @@ mod tests {
         assert_eq!(parsed("--seed 7").expect("a seed").seed, Some(7));
         let long = parsed("--seconds 60 --from 5").expect("a time");
         assert_eq!((long.seconds, long.from), (Some(60), Some(5)));
+        let copies = parsed("--collections --seed 7").expect("copies");
+        assert_eq!((copies.collections, copies.seed), (true, Some(7)));
         assert!(parsed("--seed").is_err());
         assert!(parsed("60").is_err());
     }

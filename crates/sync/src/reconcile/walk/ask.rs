@@ -58,7 +58,8 @@ impl Walk {
         let rest = &self.suspects[(self.next as usize).min(self.suspects.len())..];
         let (mut ids, mut leaves) = (0, 0);
         for suspect in rest {
-            ids += suspect.count;
+            // A damaged summary of the copy may count anything.
+            ids = u64::saturating_add(ids, suspect.count);
             if leaves > 0 && ids.max(leaves + 1) > self.options.limits.max_listed {
                 break;
             }

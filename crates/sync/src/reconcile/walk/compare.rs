@@ -117,7 +117,11 @@ impl Walk {
         if self.level > 0 {
             return self.go(copy, Phase::Descend);
         }
-        let records: u64 = self.suspects.iter().map(|suspect| suspect.count).sum();
+        // A damaged summary of the copy may count anything.
+        let records = self
+            .suspects
+            .iter()
+            .fold(0_u64, |sum, suspect| sum.saturating_add(suspect.count));
         let leaves = self.suspects.len() as u64;
         if self.attempt >= WIDE
             || 8 * records <= SHORT_LIST_BYTES

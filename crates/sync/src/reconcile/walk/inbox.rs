@@ -227,7 +227,10 @@ impl Walk {
         Ok(())
     }
     fn take_drops(&mut self, wide: bool, ids: Vec<u128>) -> Result<()> {
-        let listed: u64 = self.listed().iter().map(|suspect| suspect.count).sum();
+        let listed = self
+            .listed()
+            .iter()
+            .fold(0_u64, |sum, suspect| sum.saturating_add(suspect.count));
         let told = (self.inbox.drops.len() + ids.len()) as u64;
         if self.phase != Phase::List || wide != (self.attempt >= WIDE) || told > listed {
             return Err(UNASKED);

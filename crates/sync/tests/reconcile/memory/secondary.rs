@@ -13,7 +13,8 @@ impl Secondary for Collection {
     fn state(&self) -> Result<SecondaryState> {
         let root = self.up_nodes.root();
         let newest = self.by_up.last().map_or(0, |(up, _)| *up);
-        let complete = self.proven == Some(root);
+        // What was added here has no item, so that the sums alone do not tell of it.
+        let complete = self.proven == Some(root) && !self.unnumbered;
         Ok(SecondaryState {
             history: self.up_history,
             key: self.up_key.clone(),
