@@ -447,3 +447,38 @@ fn a_stage_of_one_protocol_is_never_taken_for_that_of_the_other() {
     run(&pair, gate.address, &Request::default()).unwrap();
     assert_eq!(all(&pair.secondary, "c"), all(&pair.primary, "c"));
 }
+
+#[test]
+fn an_encrypted_primary_is_known_by_the_certificates_that_the_operator_named() {
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let primary = start(&folders[0]);
+    ask(&primary, "POST", "/_api/collection", json!({"name": "c"}));
+    ask(&primary, "POST", "/_api/document/c", json!({"_key": "a"}));
+    let order = json!({
+        "endpoint": format!("ssl://127.0.0.1:{}", primary.address.port()), "username": "editor", "password": "secret",
+        "restrictType": "include", "restrictCollections": ["c"], "initialSyncMaxWaitTime": 20,
+    });
+    for (folder, ca) in folders[1..].iter().zip([None, Some(primary.certificate())]) {
+        let options = Options {
+            dir: folder.path().join("data"),
+            port: Some(0),
+            user: Some("editor".to_owned()),
+            password: Some("secret".to_owned()),
+            allow_endpoints: vec!["ssl://127.0.0.1:*".to_owned()],
+            endpoint_ca: ca.clone(),
+            ..Options::default()
+        };
+        let secondary = haversack_server::start(&options).unwrap();
+        let (status, told) = ask(&secondary, "PUT", "/_api/replication/sync", order.clone());
+        if ca.is_some() {
+            assert_eq!(status, 200, "{told}");
+            assert_eq!(all(&secondary, "c"), all(&primary, "c"));
+        } else {
+            assert_eq!((status, &told["errorNum"]), (500, &json!(1400)), "{told}");
+            assert_eq!(
+                ask(&secondary, "GET", "/_api/collection/c", json!({})).0,
+                404
+            );
+        }
+    }
+}

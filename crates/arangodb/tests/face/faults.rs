@@ -374,3 +374,99 @@ async fn ourselves_and_forbidden_places_are_refused() {
     }
     assert_eq!(primary.seen(), Vec::<String>::new(), "nobody was asked");
 }
+
+/// An answer whose pieces come one after the other, with a pause before each.
+fn dripping(response: Response, pieces: Vec<bytes::Bytes>, pause: std::time::Duration) -> Response {
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove("content-length");
+    let pieces = futures_util::stream::iter(pieces);
+    let pieces = futures_util::StreamExt::then(pieces, move |piece| async move {
+        tokio::time::sleep(pause).await;
+        Ok::<_, std::io::Error>(piece)
+    });
+    Response::from_parts(parts, Body::from_stream(pieces))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_does_not_end_is_given_up() {
+    let pair = pair().await;
+    pair.2.fail(|_, path, response| {
+        Some(if path.contains("/dump?") {
+            let piece = bytes::Bytes::from(vec![b'x'; 8 << 20]);
+            dripping(response, vec![piece; 64], std::time::Duration::ZERO)
+        } else {
+            response
+        })
+    });
+    must_fail(
+        &pair,
+        json!({"initialSyncMaxWaitTime": 60}),
+        (500, 1401),
+        "an endless line",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_primary_that_keeps_sending_is_healthy_and_its_batch_is_prolonged() {
+    use haversack_arangodb::remote::{self, Order};
+    use haversack_arangodb::wire::config::Config;
+    use haversack_arangodb::wire::endpoint::Endpoint;
+    use haversack_model::Host as _;
+    use std::time::Duration;
+    let (here, there, primary) = pair().await;
+    let line = r#"{"_key":"a","_id":"d/a","_rev":"_k1ZYo-----","n":0}"#.to_owned() + "\n";
+    here.post("/_api/collection", json!({"name": "d"})).await;
+    let body = json!({"_key": "a", "_rev": "_k1ZYo-----", "n": 0});
+    let told = here.post("/_api/document/d?isRestore=true", body).await;
+    assert_eq!(told.status, 202, "{}", told.text);
+    primary.fail(move |_, path, response| {
+        let pieces = line.bytes().map(|byte| bytes::Bytes::from(vec![byte]));
+        Some(if path.contains("/dump?") {
+            dripping(response, pieces.collect(), Duration::from_millis(60))
+        } else {
+            response
+        })
+    });
+    let port = primary.port;
+    let host = std::sync::Arc::clone(&there.host);
+    let copied = tokio::task::spawn_blocking(move || {
+        let mut config = Config::default();
+        let order = json!({
+            "endpoint": format!("tcp://127.0.0.1:{port}"), "username": "root", "password": "secret",
+            "restrictType": "include", "restrictCollections": ["d"], "initialSyncMaxWaitTime": 1.0,
+        });
+        config.merge(order.as_object().unwrap());
+        let store = host.documents("_system").unwrap();
+        let next = std::cell::Cell::new(1 << 40);
+        remote::synchronise(&Order {
+            store: store.as_ref(),
+            database: "_system",
+            endpoint: Endpoint::parse(&config.endpoint).unwrap(),
+            config: &config,
+            server: 7,
+            batch_ttl: Duration::from_secs(2),
+            next_id: &|| next.replace(next.get() + 1),
+            now: &|| host.now(),
+            progress: &|_| {},
+            stop: std::sync::Arc::default(),
+            ca: None,
+            insecure: false,
+            copies: None,
+            local: None,
+            since: None,
+            dry_run: None,
+        })
+        .map(|copied| copied.to_json())
+    });
+    let copied = copied.await.unwrap().unwrap();
+    assert_eq!(copied["collections"][0]["name"], "d");
+    assert_eq!(there.all("d").await, here.all("d").await);
+    let seen = primary.seen();
+    let prolonged = seen
+        .iter()
+        .filter(|line| line.starts_with("PUT") && line.contains("/batch/"));
+    assert!(prolonged.count() >= 3, "{seen:?}");
+    assert!(seen.last().unwrap().starts_with("DELETE"));
+    assert_eq!(here.host.pins(), 0);
+}
