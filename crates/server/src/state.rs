@@ -189,6 +189,7 @@ impl Server {
 
     /// Ends the work: no new jobs; running ones get until the deadline.
     pub(crate) fn stop(&self, deadline: Instant) {
+        self.pulls.stop();
         self.jobs.stop(deadline);
         if let Err(error) = self.marks.set(&self.services) {
             tracing::warn!(%error, "it could not be noted how far the services are");

@@ -32,7 +32,7 @@ fn start(dir: &tempfile::TempDir) -> Handle {
 struct Pair {
     primary: Handle,
     secondary: Handle,
-    _folders: [tempfile::TempDir; 2],
+    folders: [tempfile::TempDir; 2],
 }
 
 /// Sends a request as a client of ArangoDB does; gives status and body.
@@ -61,7 +61,7 @@ fn pair(n: usize) -> Pair {
     let pair = Pair {
         primary: start(&folders[0]),
         secondary: start(&folders[1]),
-        _folders: folders,
+        folders,
     };
     ask(
         &pair.primary,
@@ -481,4 +481,49 @@ fn an_encrypted_primary_is_known_by_the_certificates_that_the_operator_named() {
             );
         }
     }
+}
+
+#[test]
+fn a_job_that_a_restart_cut_off_says_so_and_the_same_order_goes_on() {
+    let mut pair = pair(200);
+    let gate = Gate::start(pair.primary.address);
+    gate.alter(|_, path, status, body| (!path.ends_with("/reconcile")).then_some((status, body)));
+    let order = json!({
+        "from": format!("tcp://{}", gate.address), "login": {"user": "editor", "password": "secret"}, "max_wait_s": 300,
+    });
+    let path = "/v1/services/_system/collections/c/pull";
+    let send = |handle: &Handle, method: &str, path: &str, body: &Value| {
+        let client = reqwest::blocking::Client::new();
+        let url = format!("{}{path}", handle.http_url());
+        let request = client.request(method.parse().unwrap(), url);
+        let request = request.basic_auth("editor", Some("secret")).json(body);
+        request.send().unwrap().json::<Value>().unwrap()
+    };
+    let job = send(&pair.secondary, "POST", path, &order)["id"].clone();
+    while !is_native(&gate.seen()) {
+        std::thread::yield_now();
+    }
+    let empty = tempfile::tempdir().unwrap();
+    drop(std::mem::replace(&mut pair.secondary, start(&empty)));
+    pair.secondary = start(&pair.folders[1]);
+    let ended = loop {
+        let shown = send(
+            &pair.secondary,
+            "GET",
+            &format!("/v1/jobs/{}", job.as_str().unwrap()),
+            &json!({}),
+        );
+        if shown["status"] != "Pending" && shown["status"] != "Running" {
+            break shown;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(ended["status"], "Failed", "{ended}");
+    assert!(
+        ended["result"].as_str().unwrap().contains("ask again"),
+        "{ended}"
+    );
+    gate.alter(|_, _, status, body| Some((status, body)));
+    run(&pair, gate.address, &Request::default()).unwrap();
+    assert_eq!(all(&pair.secondary, "c"), all(&pair.primary, "c"));
 }

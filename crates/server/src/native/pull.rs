@@ -5,6 +5,7 @@
 //! where it was, since all that arrived is in the file.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -140,6 +141,7 @@ pub struct Report {
 pub(crate) struct Pulls {
     running: Arc<Mutex<HashSet<(String, CollectionId)>>>,
     logins: Mutex<HashMap<Uuid, Login>>,
+    stopping: Arc<AtomicBool>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -160,6 +162,14 @@ impl Drop for Running {
 }
 
 impl Pulls {
+    /// Ends what is under way: it goes on when it is asked for again.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+    /// Set when what is under way must end.
+    pub(super) fn stopping(&self) -> &Arc<AtomicBool> {
+        &self.stopping
+    }
     pub(super) fn begin(&self, service: &str, id: CollectionId) -> Result<Running> {
         let of = (service.to_lowercase(), id);
         if !lock(&self.running).insert(of.clone()) {
@@ -266,6 +276,9 @@ impl JobRunner for Runner {
         );
         match done {
             Ok(report) => serde_json::to_string(&report).map_err(|error| error.to_string()),
+            Err(_) if server.pulls.stopping().load(Ordering::Relaxed) => {
+                Err("the server was stopped; ask again: what arrived is kept".to_owned())
+            }
             Err(error) => {
                 tracing::error!(%error, job = %job.id, "a collection could not be copied");
                 Err(error.to_string())
@@ -312,7 +325,7 @@ pub fn run(
             },
         },
         max_wait: request.max_wait_s.map(Duration::from_secs),
-        stop: None,
+        stop: Some(Arc::clone(server.pulls.stopping())),
     };
     let walk = there.client.fetch_collection(
         &there.service,

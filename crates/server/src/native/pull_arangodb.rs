@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use haversack_arangodb::remote::{self, Copied, CopiedOne, Order};
@@ -52,7 +51,7 @@ pub(super) fn run(
         next_id: &next_id,
         now: &clock::now,
         progress: &|text| (progress.borrow_mut())(text, 0, None),
-        stop: Arc::new(AtomicBool::new(false)),
+        stop: Arc::clone(server.pulls.stopping()),
         ca: server.endpoint_ca(),
         insecure: request.insecure,
         copies: server.copies(),
