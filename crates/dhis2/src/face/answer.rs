@@ -49,6 +49,11 @@ impl Answer {
         self
     }
 
+    /// The body, if the status is that of a refusal.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        (self.status >= 400).then(|| String::from_utf8_lossy(&self.body).into_owned())
+    }
+
     /// On the wire; an answer to HEAD has no body.
     pub(crate) fn into_response(self, is_head: bool) -> Response {
         let body = if is_head {

@@ -26,8 +26,8 @@ use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
-use haversack_model::Host;
 use haversack_model::host::Connection;
+use haversack_model::{Host, Principal};
 use http::header;
 use http::request::Parts;
 
@@ -51,6 +51,32 @@ pub fn router(host: Arc<dyn Host>) -> Router {
         .route("/api", handler.clone())
         .route("/api/", handler.clone())
         .route("/api/{*rest}", handler)
+}
+
+/// Does what a POST to an address below `/api` does, without a network: for samples and tools. The query is as it is in a URL.
+///
+/// # Errors
+/// The body of the refusal.
+pub fn post(
+    host: &Arc<dyn Host>,
+    principal: &Principal,
+    path: &str,
+    query: &str,
+    body: impl Into<Bytes>,
+) -> std::result::Result<(), String> {
+    let posted = || {
+        let call = Call {
+            host: Arc::clone(host),
+            principal: principal.clone(),
+            segments: route::segments(path)?,
+            method: http::Method::POST,
+            query: route::query(query)?,
+            body: body.into(),
+        };
+        dispatch::dispatch(&call)
+    };
+    let answer = posted().unwrap_or_else(|problem| problem.to_answer());
+    answer.refusal().map_or(Ok(()), Err)
 }
 
 async fn respond(host: Arc<dyn Host>, request: Request) -> Response {

@@ -1,6 +1,9 @@
 //! The sample that `--sample` publishes: the same content on every machine, made from a fixed seed; ids are random.
 //!
 //! `WildfireSync` is public as a sample server's is: anonymous may query, edit and synchronise. `Ports` may be read by all.
+//! The DHIS2 instance is for who is granted it.
+
+use std::sync::Arc;
 
 use haversack_model::schema::{Cardinality, EditorFields, GeometryColumn, GeometryKind};
 use haversack_model::{
@@ -12,6 +15,7 @@ use crate::grants::Grant;
 use crate::{Server, clock};
 
 mod chance;
+mod clinic;
 mod picture;
 mod ports;
 mod shapes;
@@ -21,7 +25,8 @@ mod wildfire;
 const MAX_RECORD_COUNT: u32 = 2000;
 
 /// Publishes what of the sample is not there yet.
-pub(crate) fn publish(server: &Server) -> Result<()> {
+pub(crate) fn publish(server: &Arc<Server>) -> Result<()> {
+    clinic::publish(server)?;
     for (service, fill, rights) in [
         (
             wildfire::service(),

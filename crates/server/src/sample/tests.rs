@@ -7,7 +7,7 @@ use haversack_model::{
 
 use super::*;
 
-fn sample() -> (tempfile::TempDir, std::sync::Arc<Server>) {
+fn sample() -> (tempfile::TempDir, Arc<Server>) {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::open(dir.path()).unwrap();
     publish(&server).unwrap();
@@ -57,7 +57,7 @@ fn every_page_is_wider_than_its_layer_and_every_field_but_the_name_may_be_left_o
     for name in server.service_names() {
         let store = server.services.store(&name).unwrap();
         let tx = store.begin_read().unwrap();
-        for collection in tx.service().unwrap().collections {
+        for collection in tx.service().unwrap().layers_and_tables() {
             let count = records(tx.as_ref(), collection.id).len();
             assert!(count < collection.max_record_count as usize);
             for field in &collection.fields {
@@ -142,4 +142,36 @@ fn a_second_start_leaves_the_sample_as_it_is() {
     let before = head(&server);
     publish(&server).unwrap();
     assert_eq!(head(&server), before);
+}
+
+#[test]
+fn the_clinics_have_people_once_and_an_instance_of_ones_own_is_left_alone() {
+    use haversack_model::documents::DocumentStore as _;
+
+    let count = |server: &Server, name: &str| {
+        let store = server.services.store("dhis2").unwrap();
+        let tx = store.read_documents().unwrap();
+        let id = tx.service().unwrap().collection_named(name).unwrap().id;
+        (tx.count(id).unwrap(), tx.head().unwrap())
+    };
+    let (_dir, server) = sample();
+    let before = count(&server, "trackedEntities");
+    assert_eq!(before.0, 300);
+    assert_eq!(count(&server, "events").0, 600);
+    publish(&server).unwrap();
+    assert_eq!(count(&server, "trackedEntities"), before);
+
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path()).unwrap();
+    let host: Arc<dyn haversack_model::Host> = Arc::clone(&server) as _;
+    let admin = Principal {
+        name: "admin".to_owned(),
+        is_admin: true,
+    };
+    let own =
+        r#"{"organisationUnits": [{"id": "myOuRoot001", "path": "/myOuRoot001", "name": "Mine"}]}"#;
+    haversack_dhis2::face::post(&host, &admin, "/api/metadata", "", own).unwrap();
+    publish(&server).unwrap();
+    assert_eq!(count(&server, "organisationUnits").0, 1);
+    assert_eq!(count(&server, "trackedEntities").0, 0);
 }

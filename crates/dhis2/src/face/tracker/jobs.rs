@@ -70,14 +70,7 @@ pub(crate) fn import(call: &Call) -> Result<Answer> {
     let payload: Payload = serde_json::from_value(body)
         .map_err(|error| Problem::bad(format!("the payload cannot be read: {error}")))?;
     if !call.flag("async", true) {
-        let id = call.host.fresh_uuid();
-        let told = run(
-            call.host.as_ref(),
-            &call.principal,
-            &instance,
-            &uid::from_random(id.as_u128()),
-            Order { options, payload },
-        )?;
+        let told = import_now(call, &instance, payload, options)?.told;
         let status = if told["status"] == "ERROR" { 409 } else { 200 };
         return Ok(Answer::json(status, told));
     }
