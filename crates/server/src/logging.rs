@@ -16,6 +16,8 @@ pub(crate) fn start(config: &Config) -> Result<()> {
         .map_err(|e| Error::invalid("log_level", e.to_string()))?;
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        // It would be told on standard error again, and a panic when nobody reads that any more.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
         .with_target(false);
