@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::conflict::Decided;
+use crate::remote::BatchReply;
 use crate::{
     BatchNumber, BlobHash, Collection, CollectionId, Conflict, ConflictId, Cursor, Direction, Edit,
     Generation, GlobalId, Policy, Receipt, Record, ReplicaId, Result, Revision,
@@ -205,6 +206,16 @@ pub trait ReplicaTx {
         id: &GlobalId,
         version: Option<RowVersion>,
     ) -> Result<()>;
+    /// As [`Self::store_version`], for a row that is as the server has it and whose edit, if there is one, is removed in this
+    /// transaction.
+    fn confirm(
+        &mut self,
+        collection: CollectionId,
+        id: &GlobalId,
+        version: RowVersion,
+    ) -> Result<()> {
+        self.store_version(collection, id, Some(version))
+    }
     /// All rows' ids of a collection with a confirmed version, in any order; for a full resync.
     fn confirmed(&self, collection: CollectionId) -> Result<Vec<GlobalId>>;
 
@@ -226,11 +237,21 @@ pub trait ReplicaTx {
     /// All entries, by `edit_no`; for `status` and `diff`.
     fn entries(&self) -> Result<Vec<OutboxEntry>>;
 
+    /// A batch that is not settled.
+    fn batch(&self, number: BatchNumber) -> Result<Option<FrozenBatch>>;
+    /// Whether the file has exactly this batch, not settled.
+    fn has_batch(&self, batch: &FrozenBatch) -> Result<bool> {
+        Ok(self.batch(batch.number)?.as_ref() == Some(batch))
+    }
     /// The oldest batch without an answer.
     fn unanswered_batch(&self) -> Result<Option<FrozenBatch>>;
+    /// The oldest batch that is not settled although its answer is here, and the answer.
+    fn answered_batch(&self) -> Result<Option<(BatchNumber, BatchReply)>>;
     /// Keeps a frozen batch.
     fn store_batch(&mut self, batch: &FrozenBatch) -> Result<()>;
-    /// Forgets an answered batch.
+    /// Keeps the answer to a batch until that is settled. Does nothing if the batch is not there.
+    fn store_answer(&mut self, number: BatchNumber, answer: &BatchReply) -> Result<()>;
+    /// Forgets a settled batch and its answer.
     fn remove_batch(&mut self, number: BatchNumber) -> Result<()>;
     /// Keeps a receipt, with the edit that it answers and the generation of the answer, so that a rewind of the
     /// server can be repaired.

@@ -85,6 +85,18 @@ pub trait Remote {
     /// [`Error::Network`](crate::Error::Network) if the outcome is unknown; [`Error::BatchReused`](crate::Error::BatchReused) if the
     /// server knows the number with other content.
     fn push(&mut self, header: &ReplicaHeader, batch: &FrozenBatch) -> Result<BatchReply>;
+    /// As [`Self::push`]; the sender does something else `meanwhile`, once, before the answer is given.
+    ///
+    /// A remote that can wait and work at once overrides this.
+    fn push_while(
+        &mut self,
+        header: &ReplicaHeader,
+        batch: &FrozenBatch,
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<BatchReply> {
+        meanwhile();
+        self.push(header, batch)
+    }
     /// Fetches the page of changes after the header's cursor.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ pub use history::{renewed, start_new_history, start_resync};
 pub use page::apply_page;
 pub use preview::preview;
 pub use reply::apply_reply;
-pub use run::synchronise;
+pub use run::{synchronise, synchronise_in_batches};
 
 /// Most edits of one batch.
 pub const MAX_BATCH: usize = 2000;

@@ -180,6 +180,11 @@ impl Child {
         Ok(Client::new(&self.url, credentials, &Trust::default())?)
     }
 
+    /// Number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// URL of a service.
     pub(crate) fn service_url(&self, service: &str) -> String {
         format!("{}/arcgis/rest/services/{service}/FeatureServer", self.url)

@@ -13,6 +13,7 @@ mod phases;
 mod report;
 mod syncing;
 mod tracking;
+mod usage;
 
 use std::path::Path;
 

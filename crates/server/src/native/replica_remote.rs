@@ -75,13 +75,8 @@ impl NativeRemote {
             key: None,
         })
     }
-    fn path(&self, id: ReplicaId, rest: &str) -> String {
-        format!("/v1/services/{}/replicas/{id}{rest}", self.service)
-    }
-}
-
-impl Remote for NativeRemote {
-    fn push(&mut self, header: &ReplicaHeader, batch: &FrozenBatch) -> Result<BatchReply> {
+    /// Sends a batch and waits for its answer.
+    fn send(&self, header: &ReplicaHeader, batch: &FrozenBatch) -> Result<BatchReply> {
         let path = self.path(header.id, &format!("/batches/{}", batch.number));
         let request = self
             .client
@@ -90,6 +85,30 @@ impl Remote for NativeRemote {
             .header("content-type", "application/json")
             .header("idempotency-key", format!("{}/{}", header.id, batch.number));
         json_of(answered(packed(request, &to_json(batch)?)?)?)
+    }
+    fn path(&self, id: ReplicaId, rest: &str) -> String {
+        format!("/v1/services/{}/replicas/{id}{rest}", self.service)
+    }
+}
+
+impl Remote for NativeRemote {
+    fn push(&mut self, header: &ReplicaHeader, batch: &FrozenBatch) -> Result<BatchReply> {
+        self.send(header, batch)
+    }
+    fn push_while(
+        &mut self,
+        header: &ReplicaHeader,
+        batch: &FrozenBatch,
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<BatchReply> {
+        let remote = &*self;
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| remote.send(header, batch));
+            meanwhile();
+            sending
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
     fn pull(&mut self, header: &ReplicaHeader) -> Result<Page> {
         let asked = PullRequest {

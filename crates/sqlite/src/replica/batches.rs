@@ -1,24 +1,67 @@
-//! Frozen batches that wait for their answer, and the receipts of those that were answered.
+//! Frozen batches that wait for their answer or for its settling, and the receipts of those that are settled.
+
+use std::collections::VecDeque;
 
 use haversack_model::local::FrozenBatch;
+use haversack_model::remote::BatchReply;
 use haversack_model::{
     BatchNumber, CollectionId, Cursor, Edit, Generation, HistoryId, Outcome, Receipt, Result, Seal,
 };
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::{Doing, damaged};
 use super::header;
 use super::json::{from_json, json};
 
-/// The oldest batch that no answer settled.
+const EDITS: &str = "haversack_batches.edits";
+const REPLY: &str = "haversack_answers.reply";
+
+/// The texts of the batches that this program froze last, by which it knows them again without reading them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Texts(VecDeque<(BatchNumber, String)>);
+
+impl Texts {
+    /// One batch is sent while the next is frozen and the one before is settled.
+    const ROOM: usize = 3;
+
+    fn note(&mut self, number: BatchNumber, text: String) {
+        self.0.retain(|(known, _)| *known != number);
+        self.0.truncate(Self::ROOM - 1);
+        self.0.push_front((number, text));
+    }
+    fn of(&self, number: BatchNumber) -> Option<&str> {
+        let found = self.0.iter().find(|(known, _)| *known == number);
+        found.map(|(_, text)| text.as_str())
+    }
+}
+
+/// A batch that is not settled.
+pub(super) fn batch(conn: &Connection, number: BatchNumber) -> Result<Option<FrozenBatch>> {
+    read(conn, "b.number = ?1", params![number.0 as i64])
+}
+
+/// The oldest batch without an answer.
 pub(super) fn unanswered(conn: &Connection) -> Result<Option<FrozenBatch>> {
+    const UNANSWERED: &str =
+        "NOT EXISTS (SELECT 1 FROM haversack_answers a WHERE a.number = b.number)";
+    read(conn, UNANSWERED, params![])
+}
+
+fn read(
+    conn: &Connection,
+    condition: &str,
+    params: impl rusqlite::Params,
+) -> Result<Option<FrozenBatch>> {
+    let sql = format!(
+        "SELECT number, history, generation, edits, seal FROM haversack_batches b WHERE {condition} \
+         ORDER BY number LIMIT 1"
+    );
     let found: Option<(i64, String, i64, String, Option<String>)> = conn
-        .prepare_cached(
-            "SELECT number, history, generation, edits, seal FROM haversack_batches ORDER BY number LIMIT 1",
-        )
+        .prepare_cached(&sql)
         .and_then(|mut statement| {
             statement
-                .query_row([], |row| {
+                .query_row(params, |row| {
                     Ok((
                         row.get(0)?,
                         row.get(1)?,
@@ -35,7 +78,7 @@ pub(super) fn unanswered(conn: &Connection) -> Result<Option<FrozenBatch>> {
     };
     Ok(Some(FrozenBatch {
         number: BatchNumber(number as u64),
-        edits: from_json("haversack_batches.edits", &edits)?,
+        edits: from_json(EDITS, &edits)?,
         cursor: Cursor {
             history: history
                 .parse::<HistoryId>()
@@ -48,8 +91,29 @@ pub(super) fn unanswered(conn: &Connection) -> Result<Option<FrozenBatch>> {
         },
     }))
 }
+
+/// Whether a batch is in the file as it is here.
+pub(super) fn has(conn: &Connection, texts: &Texts, batch: &FrozenBatch) -> Result<bool> {
+    let doing = "comparing a batch";
+    let mut statement = conn
+        .prepare_cached("SELECT edits FROM haversack_batches WHERE number = ?1")
+        .doing(doing)?;
+    let mut rows = statement.query([batch.number.0 as i64]).doing(doing)?;
+    let Some(row) = rows.next().doing(doing)? else {
+        return Ok(false);
+    };
+    let ValueRef::Text(stored) = row.get_ref(0).doing(doing)? else {
+        return Ok(false);
+    };
+    match texts.of(batch.number) {
+        Some(known) if known.as_bytes() == stored => Ok(true),
+        _ => Ok(json(EDITS, &batch.edits)?.as_bytes() == stored),
+    }
+}
+
 /// Keeps a frozen batch; one of the same number is replaced.
-pub(super) fn store(conn: &Connection, batch: &FrozenBatch) -> Result<()> {
+pub(super) fn store(conn: &Connection, texts: &mut Texts, batch: &FrozenBatch) -> Result<()> {
+    let edits = json(EDITS, &batch.edits)?;
     conn
         .prepare_cached(
             "INSERT INTO haversack_batches (number, history, generation, edits, seal) VALUES (?1, ?2, ?3, ?4, ?5) \
@@ -61,23 +125,58 @@ pub(super) fn store(conn: &Connection, batch: &FrozenBatch) -> Result<()> {
                 batch.number.0 as i64,
                 batch.cursor.history.to_string(),
                 batch.cursor.generation.0 as i64,
-                json("haversack_batches.edits", &batch.edits)
-                    .map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?,
+                edits,
                 batch.cursor.seal.map(Seal::to_hex)
             ])
         })
         .doing("keeping a batch")?;
+    texts.note(batch.number, edits);
     Ok(())
 }
-/// Forgets a settled batch.
+
+/// Forgets a settled batch and its answer.
 pub(super) fn remove(conn: &Connection, number: BatchNumber) -> Result<()> {
-    conn.execute(
+    for sql in [
         "DELETE FROM haversack_batches WHERE number = ?1",
-        [number.0 as i64],
-    )
-    .doing("forgetting a batch")?;
+        "DELETE FROM haversack_answers WHERE number = ?1",
+    ] {
+        conn.execute(sql, [number.0 as i64])
+            .doing("forgetting a batch")?;
+    }
     Ok(())
 }
+
+/// Keeps the answer to a batch that is in the file.
+pub(super) fn store_answer(
+    conn: &Connection,
+    number: BatchNumber,
+    answer: &BatchReply,
+) -> Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO haversack_answers (number, reply) SELECT number, ?2 FROM haversack_batches WHERE number = ?1 \
+         ON CONFLICT (number) DO NOTHING",
+    )
+    .doing("keeping an answer")?
+    .execute(params![number.0 as i64, json(REPLY, answer)?])
+    .doing("keeping an answer")?;
+    Ok(())
+}
+
+/// The oldest batch that has an answer, and the answer.
+pub(super) fn answered(conn: &Connection) -> Result<Option<(BatchNumber, BatchReply)>> {
+    let found: Option<(i64, String)> = conn
+        .prepare_cached("SELECT number, reply FROM haversack_answers ORDER BY number LIMIT 1")
+        .and_then(|mut statement| {
+            statement
+                .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()
+        })
+        .doing("reading an answer")?;
+    found
+        .map(|(number, reply)| Ok((BatchNumber(number as u64), from_json(REPLY, &reply)?)))
+        .transpose()
+}
+
 /// Keeps what became of an edit: a new history of the server wants it back.
 pub(super) fn store_receipt(
     conn: &Connection,

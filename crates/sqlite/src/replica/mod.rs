@@ -30,6 +30,7 @@ mod outbox;
 mod prepare;
 mod prune;
 mod rebuild;
+mod recent;
 mod repair;
 mod row;
 mod shape;
@@ -74,11 +75,13 @@ pub struct ReplicaFile {
     known: Known,
 }
 
-/// The layers of a file as last read, and the version of the database's shape at that time.
+/// What is kept in memory of a file: its layers as last read with the version of the database's shape at that time, and
+/// the batches that were frozen last.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     layers: Vec<Layer>,
     schema_version: i64,
+    texts: batches::Texts,
 }
 
 impl Known {
@@ -145,7 +148,7 @@ impl ReplicaFile {
         Self::open(path)
     }
 
-    /// Opens a file. A journal that an editor or a crash left behind is recovered.
+    /// Opens a file. A journal that an editor or a crash left behind is recovered; an older layout is brought up to date.
     ///
     /// What is wrong with it does not fail here: see [`Self::problems`].
     ///
@@ -162,7 +165,7 @@ impl ReplicaFile {
         if !path.is_file() {
             return Err(not_a_replica("there is no such file"));
         }
-        let conn = match connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE) {
+        let mut conn = match connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE) {
             Err(Error::Corrupt(_)) => {
                 return Err(not_a_replica(
                     "this is not a replica file, nor any GeoPackage: it cannot be read as one",
@@ -179,6 +182,7 @@ impl ReplicaFile {
             ));
         }
         header::load(&conn)?;
+        migrate::run(&mut conn)?;
         let mut known = Known::default();
         known.refresh(&conn)?;
         Ok(Self {

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::fault::{Doing, damaged};
 use super::layer::Layer;
-use super::row;
+use super::{recent, row};
 
 /// Gives numbers for versions that are kept aside.
 pub(crate) type Numbers<'a> = &'a dyn Fn() -> Result<i64>;
@@ -69,6 +69,17 @@ pub(crate) struct Line {
 
 const COLUMNS: &str = "collection, global_id, edit_no, state, deleted, fid, base_row, base_revision, base_generation, \
      theirs, theirs_row, theirs_revision, theirs_generation, batch, frozen_no, sent, sent_row, reason";
+
+/// Reads lines as [`Line::of`] takes them.
+fn select(condition: &str) -> String {
+    let [revision, generation] = recent::BASE_OF_LINE;
+    let of_line = recent::OF_LINE;
+    format!(
+        "SELECT o.collection, o.global_id, edit_no, state, deleted, fid, base_row, {revision}, {generation}, theirs, theirs_row, \
+         theirs_revision, theirs_generation, batch, frozen_no, sent, sent_row, reason FROM haversack_outbox o {of_line} \
+         WHERE {condition}"
+    )
+}
 
 impl Line {
     fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -170,8 +181,7 @@ pub(crate) fn line(
     collection: CollectionId,
     id: &GlobalId,
 ) -> Result<Option<Line>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM haversack_outbox WHERE collection = ?1 AND global_id = ?2");
+    let sql = select("o.collection = ?1 AND o.global_id = ?2");
     conn.prepare_cached(&sql)
         .and_then(|mut statement| {
             statement
@@ -202,9 +212,7 @@ pub(crate) fn lines(conn: &Connection, which: Which, limit: usize) -> Result<Vec
         Which::Batch(batch) => ("batch = ?1", batch.0 as i64),
         Which::All => ("?1 = 0", 0),
     };
-    let sql = format!(
-        "SELECT {COLUMNS} FROM haversack_outbox WHERE {condition} ORDER BY edit_no LIMIT ?2"
-    );
+    let sql = select(&format!("{condition} ORDER BY o.edit_no LIMIT ?2"));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     conn.prepare_cached(&sql)
         .and_then(|mut statement| {

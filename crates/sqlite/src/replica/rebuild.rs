@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::fault::Doing;
 use super::layer::{Layer, quoted_list};
-use super::{Problem, check, tables};
+use super::{Problem, check, recent, tables};
 use crate::gpkg::layer::{describe_fields, rtree_name};
 use crate::gpkg::{core, quote_ident};
 use crate::rtree;
@@ -112,6 +112,7 @@ pub(crate) fn rebuild_side_tables(conn: &Connection, layer: &Layer) -> Result<()
             layer.version_table()
         ))
         .doing(doing)?;
+        recent::forget(conn, layer.id())?;
     }
     Ok(())
 }

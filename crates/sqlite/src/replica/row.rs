@@ -12,6 +12,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use super::fault::{Doing, fault};
 use super::layer::Layer;
+use super::recent;
 use crate::gpkg::{blob, column};
 
 /// What a row held, or why it cannot be a record.
@@ -250,10 +251,14 @@ pub(crate) fn version(
     layer: &Layer,
     id: &GlobalId,
 ) -> Result<Option<RowVersion>> {
+    let id = id.to_string();
+    if let Some(version) = recent::version(conn, layer.id(), &id)? {
+        return Ok(Some(version));
+    }
     conn.prepare_cached(&layer.sql.select_version)
         .and_then(|mut statement| {
             statement
-                .query_row([id.to_string()], |row| {
+                .query_row([id], |row| {
                     Ok(RowVersion {
                         revision: Revision(row.get::<_, i64>(0)? as u64),
                         generation: Generation(row.get::<_, i64>(1)? as u64),
@@ -272,6 +277,7 @@ pub(crate) fn store_version(
     version: Option<RowVersion>,
 ) -> Result<()> {
     let id = id.to_string();
+    recent::fold(conn, layer.id(), &id)?;
     let write = || match version {
         Some(version) => conn
             .prepare_cached(&layer.sql.upsert_version)?

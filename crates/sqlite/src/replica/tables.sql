@@ -46,7 +46,17 @@ CREATE TABLE haversack_outbox (
 CREATE INDEX haversack_outbox_order ON haversack_outbox (edit_no);
 CREATE INDEX haversack_outbox_batch ON haversack_outbox (batch) WHERE batch IS NOT NULL;
 CREATE INDEX haversack_outbox_deleted ON haversack_outbox (collection, fid) WHERE deleted = 1;
--- Batches that the server has not answered.
+-- Newer than the versions in haversack_version_<layer>: those that answers to uploads brought.
+CREATE TABLE haversack_recent (
+  collection INTEGER NOT NULL,
+  global_id TEXT NOT NULL,
+  revision INTEGER NOT NULL,
+  generation INTEGER NOT NULL,
+  was_revision INTEGER NOT NULL,
+  was_generation INTEGER NOT NULL,
+  PRIMARY KEY (collection, global_id)
+) WITHOUT ROWID;
+-- Batches that are not settled.
 CREATE TABLE haversack_batches (
   number INTEGER PRIMARY KEY,
   history TEXT NOT NULL,
@@ -54,6 +64,8 @@ CREATE TABLE haversack_batches (
   edits TEXT NOT NULL,
   seal TEXT
 );
+-- Answers to batches that are not settled yet.
+CREATE TABLE haversack_answers (number INTEGER PRIMARY KEY, reply TEXT NOT NULL);
 -- What the server answered, with the edit that it answers.
 CREATE TABLE haversack_receipts (
   no INTEGER PRIMARY KEY,

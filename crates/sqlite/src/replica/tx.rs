@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use haversack_model::conflict::Decided;
 use haversack_model::local::{FrozenBatch, OutboxEntry, Removal, ReplicaHeader, RowVersion};
+use haversack_model::remote::BatchReply;
 use haversack_model::{
     BatchNumber, BlobHash, Collection, CollectionId, Conflict, ConflictId, Edit, Envelope,
     Generation, GlobalId, Receipt, Record, ReplicaTx, Result, Theirs,
@@ -16,8 +17,7 @@ use super::layer::Layer;
 use super::outbox::{self, Line, Which};
 use super::row::Readable;
 use super::{
-    Known, attachments, batches, check, conflicts, find, header, migrate, row, schema_version,
-    shape,
+    Known, attachments, batches, check, conflicts, find, header, recent, row, schema_version, shape,
 };
 
 /// How many numbers of the file's counter a transaction takes at a time.
@@ -81,9 +81,6 @@ impl<'a> Tx<'a> {
             numbers: Cell::new((0, 0)),
             extents: RefCell::default(),
         };
-        if let Lock::Write = lock {
-            migrate::run(conn)?;
-        }
         tx.home.refresh(conn)?;
         tx.layers.clone_from(&tx.home.layers);
         let problems = check::problems(conn, &tx.layers)?;
@@ -348,6 +345,18 @@ impl ReplicaTx for Tx<'_> {
     ) -> Result<()> {
         row::store_version(self.conn, self.layer(collection)?, id, version)
     }
+    fn confirm(
+        &mut self,
+        collection: CollectionId,
+        id: &GlobalId,
+        version: RowVersion,
+    ) -> Result<()> {
+        let layer = self.layer(collection)?;
+        if recent::confirm(self.conn, layer, id, version)? {
+            return Ok(());
+        }
+        row::store_version(self.conn, layer, id, Some(version))
+    }
     fn confirmed(&self, collection: CollectionId) -> Result<Vec<GlobalId>> {
         let sql = format!(
             "SELECT global_id FROM {}",
@@ -417,11 +426,23 @@ impl ReplicaTx for Tx<'_> {
         lines.iter().map(|line| self.entry_of(line)).collect()
     }
 
+    fn batch(&self, number: BatchNumber) -> Result<Option<FrozenBatch>> {
+        batches::batch(self.conn, number)
+    }
+    fn has_batch(&self, batch: &FrozenBatch) -> Result<bool> {
+        batches::has(self.conn, &self.home.texts, batch)
+    }
     fn unanswered_batch(&self) -> Result<Option<FrozenBatch>> {
         batches::unanswered(self.conn)
     }
+    fn answered_batch(&self) -> Result<Option<(BatchNumber, BatchReply)>> {
+        batches::answered(self.conn)
+    }
     fn store_batch(&mut self, batch: &FrozenBatch) -> Result<()> {
-        batches::store(self.conn, batch)
+        batches::store(self.conn, &mut self.home.texts, batch)
+    }
+    fn store_answer(&mut self, number: BatchNumber, answer: &BatchReply) -> Result<()> {
+        batches::store_answer(self.conn, number, answer)
     }
     fn remove_batch(&mut self, number: BatchNumber) -> Result<()> {
         batches::remove(self.conn, number)

@@ -9,6 +9,7 @@ use haversack_model::Result;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::checkpoint;
 use crate::error::while_doing;
 use crate::gpkg::functions;
 
@@ -113,6 +114,7 @@ pub(super) fn writer(path: &Path, create: bool) -> Result<Linked> {
         .pragma_update(None, "journal_mode", "WAL")
         .and_then(|()| connection.pragma_update(None, "synchronous", "FULL"))
         .and_then(|()| connection.pragma_update(None, "cache_size", -32_000))
+        .and_then(|()| connection.pragma_update(None, "wal_autocheckpoint", checkpoint::MOST))
         .and_then(|()| connection.pragma_update(None, "journal_size_limit", 64 << 20))
         .and_then(|()| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false))
         .map_err(&failed)?;

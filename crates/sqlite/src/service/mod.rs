@@ -8,6 +8,7 @@ mod alter;
 mod books;
 mod capture;
 mod changes;
+mod checkpoint;
 mod connection;
 mod documents;
 mod history;
@@ -42,6 +43,7 @@ use uuid::Uuid;
 pub use self::primary::SqlitePrimary;
 pub use self::secondary::{Change, Difference, SqliteSecondary};
 
+use self::checkpoint::Checkpoints;
 use self::connection::Linked;
 use self::read::SqliteRead;
 use self::schema::Schema;
@@ -59,6 +61,7 @@ pub const DEFAULT_QUERY_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
+    checkpoints: Checkpoints,
     writer: Mutex<Linked>,
     readers: Mutex<Vec<Linked>>,
     schema: Mutex<Arc<Schema>>,
@@ -155,6 +158,7 @@ impl SqliteStore {
         reserve.fill();
         Ok(Self {
             path: path.to_owned(),
+            checkpoints: Checkpoints::of(path),
             writer: Mutex::new(writer),
             readers: Mutex::default(),
             schema: Mutex::new(schema),

@@ -290,6 +290,7 @@ impl WriteTx for SqliteWrite<'_> {
             return Err(self.store.note(error));
         }
         self.finished = true;
+        self.store.checkpoints.committed(&self.linked.connection);
         self.store.remember(&self.state.schema);
         Ok(head)
     }

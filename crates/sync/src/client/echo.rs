@@ -4,8 +4,7 @@
 
 use std::collections::HashSet;
 
-use haversack_model::local::FrozenBatch;
-use haversack_model::remote::{Page, RemoteChange};
+use haversack_model::remote::{BatchReply, Page, RemoteChange};
 use haversack_model::{Collection, CollectionId, GlobalId, Outcome, ReplicaTx, Result};
 
 use super::freeze::is_stored;
@@ -22,12 +21,11 @@ pub(super) struct News {
 }
 
 impl Sent {
-    pub(super) fn note(&mut self, batch: &FrozenBatch, outcomes: &[Outcome]) {
-        for ((collection, edit), outcome) in batch.edits.iter().zip(outcomes) {
-            if !matches!(outcome, Outcome::Rejected { .. }) {
-                self.0.insert((*collection, edit.global_id().clone()));
-            }
-        }
+    pub(super) fn note(&mut self, answer: &BatchReply) {
+        let receipts = answer.receipts.iter();
+        let stored = receipts.filter(|of| !matches!(of.outcome, Outcome::Rejected { .. }));
+        self.0
+            .extend(stored.map(|of| (of.collection, of.global_id.clone())));
     }
 
     /// The news of a page that is not stored yet.

@@ -11,6 +11,7 @@ use haversack_model::{
     Theirs, Timestamp, Value,
 };
 
+use super::reply::settle_answered;
 use super::{MAX_BATCH, WAITS_FOR_PARENT};
 use crate::merge::whole;
 use crate::states::{self, Event, Step};
@@ -24,22 +25,33 @@ type Key = (CollectionId, GlobalId);
 pub fn freeze(tx: &mut dyn ReplicaTx, now: Timestamp) -> Result<Option<FrozenBatch>> {
     // The batch holds no time: its bytes must be the same whenever it is sent.
     let _ = now;
-    if let Some(batch) = tx.unanswered_batch()? {
-        return Ok(Some(batch));
+    freeze_at_most(tx, MAX_BATCH)
+}
+
+/// As [`freeze`], with at most so many edits in a new batch.
+pub(super) fn freeze_at_most(tx: &mut dyn ReplicaTx, most: usize) -> Result<Option<FrozenBatch>> {
+    match tx.unanswered_batch()? {
+        Some(batch) => Ok(Some(batch)),
+        None => freeze_next(tx, most),
     }
+}
+
+/// Freezes pending edits as the next batch, also while another one waits for its answer: what is in that one is not
+/// pending.
+pub(super) fn freeze_next(tx: &mut dyn ReplicaTx, most: usize) -> Result<Option<FrozenBatch>> {
     let mut header = tx.header()?;
     if header.direction == Direction::Download {
         return Ok(None);
     }
     let collections: BTreeMap<_, _> = tx.collections()?.into_iter().map(|c| (c.id, c)).collect();
     loop {
-        let pending = tx.pending(MAX_BATCH)?;
+        let pending = tx.pending(most)?;
         if pending.is_empty() {
             return Ok(None);
         }
         let number = header.next_batch;
         let mut edits = Vec::new();
-        for entry in in_order(tx, &collections, pending)? {
+        for entry in in_order(tx, &collections, pending, most)? {
             if let Some(edit) = freeze_one(tx, entry, number)? {
                 edits.push(edit);
             }
@@ -65,6 +77,7 @@ fn in_order(
     tx: &mut dyn ReplicaTx,
     collections: &BTreeMap<CollectionId, Collection>,
     pending: Vec<OutboxEntry>,
+    most: usize,
 ) -> Result<Vec<OutboxEntry>> {
     let mut ordered = Vec::with_capacity(pending.len());
     let mut placed = BTreeSet::new();
@@ -108,7 +121,7 @@ fn in_order(
         (entry.deleted, usize::MAX - depth)
     });
     // Parents that came along may exceed the limit; what is cut off stays pending. A prefix keeps parents first.
-    ordered.truncate(MAX_BATCH);
+    ordered.truncate(most);
     Ok(ordered)
 }
 
@@ -342,7 +355,7 @@ pub(super) fn remove_confirmed(
     tx.store_version(collection, id, None)
 }
 
-/// Gives up all unanswered batches: their edits are pending again, on the bases that they had. Nobody knows whether
+/// Gives up all unanswered batches; what was answered is settled first. Their edits are pending again, on the bases that they had. Nobody knows whether
 /// the server has stored them.
 pub fn thaw(tx: &mut dyn ReplicaTx) -> Result<()> {
     let collections = tx.collections()?;
@@ -438,6 +451,7 @@ fn thaw_each(
     tx: &mut dyn ReplicaTx,
     prepare: impl Fn(&mut dyn ReplicaTx, &mut OutboxEntry) -> Result<()>,
 ) -> Result<Option<BatchNumber>> {
+    settle_answered(tx)?;
     let mut first = None;
     while let Some(batch) = tx.unanswered_batch()? {
         for mut entry in tx.in_batch(batch.number)? {

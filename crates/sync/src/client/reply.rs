@@ -16,6 +16,35 @@ use super::freeze::{parents, put_confirmed, remove_confirmed, unsent_parent};
 use crate::merge::{take_fields, whole, widen};
 use crate::states::{self, Event, Step};
 
+/// Keeps the answer to a batch, which [`settle_answered`] or [`apply_reply`] settles: the next batch can be sent then, since
+/// the server, which remembers its last answer alone, is not asked for this one again.
+///
+/// # Errors
+/// [`Error::Corrupt`] if the answer does not fit the batch.
+pub(super) fn keep_answer(
+    tx: &mut dyn ReplicaTx,
+    batch: &FrozenBatch,
+    reply: &BatchReply,
+) -> Result<()> {
+    check_receipts(batch, reply)?;
+    tx.store_answer(batch.number, reply)
+}
+
+/// Settles the batches whose answers were kept when a sync was cut; gives those answers.
+pub(super) fn settle_answered(tx: &mut dyn ReplicaTx) -> Result<Vec<BatchReply>> {
+    let mut settled = Vec::new();
+    while let Some((number, reply)) = tx.answered_batch()? {
+        let batch = tx.batch(number)?.ok_or_else(|| {
+            Error::Corrupt(format!(
+                "there is an answer to batch {number}, which is gone"
+            ))
+        })?;
+        settle(tx, &batch, &reply)?;
+        settled.push(reply);
+    }
+    Ok(settled)
+}
+
 /// Stores the answer to a batch: gives the outcomes, in the batch's order. An answer to a batch that does not wait
 /// for one (a repeat) changes nothing and gives none.
 ///
@@ -29,13 +58,30 @@ pub fn apply_reply(
 ) -> Result<Vec<Outcome>> {
     // Times are for display, and the conflicts bring theirs from the server.
     let _ = now;
-    let Some(batch) = tx
-        .unanswered_batch()?
-        .filter(|batch| batch.number == number)
-    else {
+    let Some(batch) = tx.batch(number)? else {
         return Ok(Vec::new());
     };
-    check_receipts(&batch, reply)?;
+    settle(tx, &batch, reply)?;
+    let outcomes = reply.receipts.iter().map(|receipt| &receipt.outcome);
+    Ok(outcomes.cloned().collect())
+}
+
+/// As [`apply_reply`], for a batch that this sync has sent; gives whether it waited for the answer.
+pub(super) fn settle_sent(
+    tx: &mut dyn ReplicaTx,
+    batch: &FrozenBatch,
+    reply: &BatchReply,
+) -> Result<bool> {
+    let waits = tx.has_batch(batch)?;
+    if waits {
+        settle(tx, batch, reply)?;
+    }
+    Ok(waits)
+}
+
+fn settle(tx: &mut dyn ReplicaTx, batch: &FrozenBatch, reply: &BatchReply) -> Result<()> {
+    let number = batch.number;
+    check_receipts(batch, reply)?;
     let mut header = tx.header()?;
     let cursor = header.cursor;
     let mut has_more_ahead = false;
@@ -46,9 +92,7 @@ pub fn apply_reply(
         tx.store_conflict(&complete(conflict.clone(), entry.as_ref()))?;
     }
     let mut released = false;
-    let mut outcomes = Vec::with_capacity(reply.receipts.len());
     for ((_, edit), receipt) in batch.edits.iter().zip(&reply.receipts) {
-        outcomes.push(receipt.outcome.clone());
         let Some(mut entry) = tx.entry(receipt.collection, &receipt.global_id)? else {
             continue;
         };
@@ -86,7 +130,7 @@ pub fn apply_reply(
             Truth::Row(..) => None,
             Truth::Gone(_) => common(&entry, &receipt.outcome, &reply.conflicts, &collections),
         };
-        settle(tx, entry, truth, common)?;
+        settle_entry(tx, entry, truth, common)?;
         // Not what was merely sent, and not of a server that knows no versions.
         let after = receipt.after.as_ref().map(|after| after.track.revision);
         let named = receipt.version.map(|version| version.revision).or(after);
@@ -106,9 +150,9 @@ pub fn apply_reply(
         tx.store_header(&header)?;
     }
     if released {
-        release_children(tx, &collections, &batch)?;
+        release_children(tx, &collections, batch)?;
     }
-    Ok(outcomes)
+    Ok(())
 }
 
 fn unsee(tx: &mut dyn ReplicaTx, receipt: &Receipt) -> Result<()> {
@@ -333,7 +377,7 @@ fn common(
     }
 }
 
-fn settle(
+fn settle_entry(
     tx: &mut dyn ReplicaTx,
     mut entry: OutboxEntry,
     truth: Truth,
@@ -348,7 +392,7 @@ fn settle(
             // Not edited since: the row is what was sent.
             Truth::Row(record, version) if matches!(&sent, Some(Some(sent)) if sent.same_content(&record)) =>
             {
-                tx.store_version(collection, &id, Some(version))?;
+                tx.confirm(collection, &id, version)?;
             }
             Truth::Row(record, version) => put_confirmed(tx, collection, &record, version)?,
             Truth::Gone(_) => remove_confirmed(tx, collection, &id)?,

@@ -1,17 +1,19 @@
 //! The loop of a sync: upload, download, and the ways out of a past that cannot be continued.
 
 use haversack_model::local::{FrozenBatch, LocalReplica, ReplicaHeader};
-use haversack_model::remote::{Page, RemoteChange};
+use haversack_model::remote::{BatchReply, Page, RemoteChange};
 use haversack_model::schema::attachment_field;
 use haversack_model::{
     BlobHash, Direction, Edit, Error, Outcome, Remote, ReplicaTx, Result, Timestamp, Value,
 };
 
 use super::echo::Sent;
-use super::{Step, Summary};
+use super::freeze::{freeze_at_most, freeze_next};
+use super::reply::{keep_answer, settle_answered, settle_sent};
+use super::{MAX_BATCH, Step, Summary};
 use super::{
-    apply_decisions, apply_page, apply_reply, freeze, renewed, start_new_history, start_resync,
-    thaw_refused, to_exchange,
+    apply_decisions, apply_page, renewed, start_new_history, start_resync, thaw_refused,
+    to_exchange,
 };
 
 /// How often one sync may begin anew because identity or history changed under it.
@@ -31,10 +33,24 @@ pub fn synchronise(
     clock: &dyn Fn() -> Timestamp,
     progress: &mut dyn FnMut(Step),
 ) -> Result<Summary> {
+    synchronise_in_batches(local, remote, MAX_BATCH, clock, progress)
+}
+
+/// As [`synchronise`], with at most so many edits in a batch.
+///
+/// # Errors
+/// As [`synchronise`].
+pub fn synchronise_in_batches(
+    local: &mut dyn LocalReplica,
+    remote: &mut dyn Remote,
+    most: usize,
+    clock: &dyn Fn() -> Timestamp,
+    progress: &mut dyn FnMut(Step),
+) -> Result<Summary> {
     let mut run = Run {
         local,
         remote,
-        clock,
+        most,
         progress,
         summary: Summary::default(),
         sent: Sent::default(),
@@ -56,10 +72,54 @@ pub fn synchronise(
     Ok(run.summary)
 }
 
+fn write<T>(
+    local: &mut dyn LocalReplica,
+    work: impl FnOnce(&mut dyn ReplicaTx) -> Result<T>,
+) -> Result<T> {
+    let mut tx = local.begin()?;
+    let result = work(&mut *tx)?;
+    tx.commit()?;
+    Ok(result)
+}
+
+/// What is done in the file while the server works on a batch.
+struct Meanwhile {
+    /// The batch before it, with its answer.
+    settle: Option<(FrozenBatch, BatchReply)>,
+    /// Most edits of the batch after it, if there may be one.
+    freeze: Option<usize>,
+}
+
+/// What was done meanwhile.
+#[derive(Default)]
+struct Done {
+    /// The answer that was settled.
+    settled: Option<BatchReply>,
+    /// The batch that was frozen.
+    frozen: Option<(ReplicaHeader, FrozenBatch)>,
+}
+
+impl Meanwhile {
+    fn run(self, tx: &mut dyn ReplicaTx) -> Result<Done> {
+        let mut done = Done::default();
+        if let Some((batch, reply)) = self.settle
+            && settle_sent(tx, &batch, &reply)?
+        {
+            done.settled = Some(reply);
+        }
+        if let Some(most) = self.freeze
+            && let Some(batch) = freeze_next(tx, most)?
+        {
+            done.frozen = Some((tx.header()?, batch));
+        }
+        Ok(done)
+    }
+}
+
 struct Run<'a> {
     local: &'a mut dyn LocalReplica,
     remote: &'a mut dyn Remote,
-    clock: &'a dyn Fn() -> Timestamp,
+    most: usize,
     progress: &'a mut dyn FnMut(Step),
     summary: Summary,
     sent: Sent,
@@ -68,36 +128,61 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn write<T>(&mut self, work: impl FnOnce(&mut dyn ReplicaTx) -> Result<T>) -> Result<T> {
-        let mut tx = self.local.begin()?;
-        let result = work(&mut *tx)?;
-        tx.commit()?;
-        Ok(result)
+        write(self.local, work)
     }
 
     /// Sends all that is pending. `false`: something has changed that must be downloaded before more is sent.
+    ///
+    /// While the server works on a full batch, the answer to the one before it is settled and the next one is frozen. The
+    /// server remembers one answer, so each is kept in the file before the next batch goes.
     fn upload(&mut self) -> Result<bool> {
         let mut settled = 0;
+        let (answered, header) = self.write(|tx| Ok((settle_answered(tx)?, tx.header()?)))?;
+        for reply in &answered {
+            settled += self.count(reply);
+        }
         // A full resync that was cut is finished first: its cursor may lie below what the server remembers.
-        if self.write(|tx| tx.header())?.resyncing {
+        if header.resyncing {
             return Ok(false);
         }
+        let mut next = None;
+        let mut kept = None;
         loop {
-            let now = (self.clock)();
-            let (header, batch) = self.write(|tx| {
-                let batch = freeze(tx, now)?;
-                Ok((tx.header()?, batch))
-            })?;
-            let Some(batch) = batch else {
-                return Ok(true);
+            let most = self.most;
+            let (header, batch) = match next.take() {
+                Some(next) => next,
+                None => {
+                    let found = self.write(|tx| {
+                        let batch = freeze_at_most(tx, most)?;
+                        Ok((tx.header()?, batch))
+                    })?;
+                    let (header, Some(batch)) = found else {
+                        return Ok(true);
+                    };
+                    (header, batch)
+                }
             };
             self.push_blobs(&header, &batch)?;
             (self.progress)(Step::Uploading(batch.edits.len()));
-            match self.remote.push(&header, &batch) {
+            let meanwhile = Meanwhile {
+                settle: kept.take(),
+                freeze: (batch.edits.len() >= most).then_some(most),
+            };
+            let (reply, done) = self.push(&header, &batch, meanwhile)?;
+            if let Some(reply) = &done.settled {
+                settled += self.count(reply);
+                (self.progress)(Step::Uploaded(settled));
+            }
+            match reply {
+                Ok(reply) if done.frozen.is_some() => {
+                    self.write(|tx| keep_answer(tx, &batch, &reply))?;
+                    kept = Some((batch, reply));
+                    next = done.frozen;
+                }
                 Ok(reply) => {
-                    let now = (self.clock)();
-                    let outcomes = self.write(|tx| apply_reply(tx, batch.number, &reply, now))?;
-                    settled += outcomes.len() as u64;
-                    self.count(&batch, outcomes);
+                    if self.write(|tx| settle_sent(tx, &batch, &reply))? {
+                        settled += self.count(&reply);
+                    }
                     (self.progress)(Step::Uploaded(settled));
                 }
                 Err(Error::Resync { .. }) if batch.cursor != header.cursor => {
@@ -222,19 +307,46 @@ impl Run<'_> {
         (self.progress)(Step::Resync);
     }
 
-    fn count(&mut self, batch: &FrozenBatch, outcomes: Vec<Outcome>) {
-        self.sent.note(batch, &outcomes);
-        for ((collection, edit), outcome) in batch.edits.iter().zip(outcomes) {
-            match outcome {
+    /// Sends a batch. What can be done meanwhile has been done afterwards, whatever became of the batch.
+    fn push(
+        &mut self,
+        header: &ReplicaHeader,
+        batch: &FrozenBatch,
+        meanwhile: Meanwhile,
+    ) -> Result<(Result<BatchReply>, Done)> {
+        if meanwhile.settle.is_none() && meanwhile.freeze.is_none() {
+            return Ok((self.remote.push(header, batch), Done::default()));
+        }
+        let local = &mut *self.local;
+        let mut meanwhile = Some(meanwhile);
+        let mut done = None;
+        let mut work = || {
+            if let Some(meanwhile) = meanwhile.take() {
+                done = Some(write(local, |tx| meanwhile.run(tx)));
+            }
+        };
+        let reply = self.remote.push_while(header, batch, &mut work);
+        work();
+        let done = done.transpose()?.unwrap_or_default();
+        Ok((reply, done))
+    }
+
+    /// Counts what an answer says; gives how many edits it is about.
+    fn count(&mut self, reply: &BatchReply) -> u64 {
+        self.sent.note(reply);
+        for receipt in &reply.receipts {
+            match &receipt.outcome {
                 Outcome::Applied => self.summary.applied += 1,
                 Outcome::Merged => self.summary.merged += 1,
                 Outcome::Conflict { .. } => self.summary.conflicts += 1,
                 Outcome::Rejected { reason, .. } => {
-                    let rejected = (*collection, edit.global_id().clone(), reason);
+                    let (collection, id) = (receipt.collection, receipt.global_id.clone());
+                    let rejected = (collection, id, reason.clone());
                     self.summary.rejected.push(rejected);
                 }
             }
         }
+        reply.receipts.len() as u64
     }
 
     /// Content of attachments goes ahead of the batch that names it. What the server refuses fails that attachment.

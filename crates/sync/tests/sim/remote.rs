@@ -8,7 +8,7 @@ use haversack_model::remote::{BatchReply, Page, Renewed};
 use haversack_model::{
     BlobHash, CollectionId, ConflictId, Error, GlobalId, Remote, Result, Timestamp,
 };
-use haversack_sync::client::{Step, synchronise};
+use haversack_sync::client::{Step, synchronise_in_batches};
 
 use crate::client::{refused_in, told};
 use crate::message::{Party, Refusal, Reply, Request};
@@ -88,6 +88,22 @@ impl Remote for Line<'_, '_> {
             }
             _ => Err(cut()),
         }
+    }
+
+    fn push_while(
+        &mut self,
+        header: &ReplicaHeader,
+        batch: &FrozenBatch,
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<BatchReply> {
+        self.world.seen.saw(Rare::WorkMeanwhile);
+        if self.world.chance.percent(50) {
+            meanwhile();
+            return self.push(header, batch);
+        }
+        let reply = self.push(header, batch);
+        meanwhile();
+        reply
     }
 
     fn pull(&mut self, header: &ReplicaHeader) -> Result<Page> {
@@ -186,8 +202,10 @@ impl World<'_> {
             Timestamp(clock.get())
         };
         let mut resyncs = 0;
+        // Small ones, so that there are several.
+        let most = 1 + self.chance.below(4);
         let mut line = Line { world: self, at };
-        let done = synchronise(&mut file, &mut line, &now, &mut |step| {
+        let done = synchronise_in_batches(&mut file, &mut line, most, &now, &mut |step| {
             resyncs += u32::from(step == Step::Resync);
         });
         file.crash_in(None);

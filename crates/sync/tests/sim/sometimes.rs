@@ -42,6 +42,7 @@ pub enum Rare {
     DecidedTwice,
     Discarded,
     ConcurrentSync,
+    WorkMeanwhile,
 }
 
 /// All of them.
@@ -83,6 +84,7 @@ pub const ALL: &[Rare] = &[
     Rare::DecidedTwice,
     Rare::Discarded,
     Rare::ConcurrentSync,
+    Rare::WorkMeanwhile,
 ];
 
 /// How often each occurred.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use haversack_model::conflict::ConflictId;
 use haversack_model::local::{FrozenBatch, LocalReplica, ReplicaHeader};
+use haversack_model::remote::BatchReply;
 use haversack_model::{
     BatchNumber, BlobHash, Changes, Collection, CollectionId, Conflict, Edit, Error, Generation,
     GlobalId, OutboxEntry, Receipt, Record, ReplicaTx, Result, RowVersion, SyncState, Theirs,
@@ -27,6 +28,7 @@ pub struct File {
     pub versions: Cheap<BTreeMap<Key, RowVersion>>,
     pub outbox: Cheap<BTreeMap<Key, OutboxEntry>>,
     pub batches: Cheap<BTreeMap<BatchNumber, Arc<FrozenBatch>>>,
+    pub answers: Cheap<BTreeMap<BatchNumber, Arc<BatchReply>>>,
     pub receipts: Cheap<Vec<(Generation, CollectionId, Edit)>>,
     pub conflicts: Cheap<BTreeMap<ConflictId, Conflict>>,
     pub blobs: Cheap<BTreeMap<BlobHash, Arc<[u8]>>>,
@@ -67,6 +69,7 @@ impl MemoryReplica {
             versions: Cheap::default(),
             outbox: Cheap::default(),
             batches: Cheap::default(),
+            answers: Cheap::default(),
             receipts: Cheap::default(),
             conflicts: Cheap::default(),
             blobs: Cheap::default(),
@@ -457,13 +460,27 @@ impl ReplicaTx for Transaction<'_> {
         Ok(entries)
     }
 
+    fn batch(&self, number: BatchNumber) -> Result<Option<FrozenBatch>> {
+        let found = self.work.batches.get(&number);
+        Ok(found.map(|batch| (**batch).clone()))
+    }
+
     fn unanswered_batch(&self) -> Result<Option<FrozenBatch>> {
-        Ok(self
-            .work
-            .batches
-            .values()
-            .next()
-            .map(|batch| (**batch).clone()))
+        let mut batches = self.work.batches.values();
+        let found = batches.find(|batch| !self.work.answers.contains_key(&batch.number));
+        Ok(found.map(|batch| (**batch).clone()))
+    }
+
+    fn answered_batch(&self) -> Result<Option<(BatchNumber, BatchReply)>> {
+        let first = self.work.answers.iter().next();
+        Ok(first.map(|(number, answer)| (*number, (**answer).clone())))
+    }
+
+    fn store_answer(&mut self, number: BatchNumber, answer: &BatchReply) -> Result<()> {
+        if self.work.batches.contains_key(&number) {
+            self.work.answers.insert(number, Arc::new(answer.clone()));
+        }
+        Ok(())
     }
 
     fn store_batch(&mut self, batch: &FrozenBatch) -> Result<()> {
@@ -475,6 +492,7 @@ impl ReplicaTx for Transaction<'_> {
 
     fn remove_batch(&mut self, number: BatchNumber) -> Result<()> {
         self.work.batches.remove(&number);
+        self.work.answers.remove(&number);
         Ok(())
     }
 
