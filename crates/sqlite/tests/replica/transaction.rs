@@ -3,7 +3,7 @@
 use haversack_model::local::{FrozenBatch, LocalReplica, Removal};
 use haversack_model::{
     BatchNumber, Changes, Edit, FieldType, Generation, OutboxEntry, Outcome, Receipt, Record,
-    SyncState, Theirs, Value,
+    Revision, RowVersion, SyncState, Theirs, Value,
 };
 use haversack_sqlite::replica::{Options, ReplicaFile};
 
@@ -379,4 +379,35 @@ fn a_new_column_of_the_server_takes_the_place_of_one_that_was_added_here() {
     assert_eq!(kept, "mine");
     fixture.plain_sql("UPDATE City_parks SET colour = 'red' WHERE OBJECTID = 2");
     assert_eq!(fixture.entries().len(), 1);
+}
+
+#[test]
+fn an_edit_of_a_row_that_an_answer_confirmed_stands_on_the_answered_version() {
+    let at = |number| RowVersion {
+        revision: Revision(number),
+        generation: Generation(number),
+    };
+    let fixture = Fixture::new(1);
+    let mut file = fixture.open();
+    let mut tx = file.begin().unwrap();
+    let before = tx.version(PARKS, &gid(1)).unwrap().unwrap();
+    tx.confirm(PARKS, &gid(1), at(70)).unwrap();
+    tx.confirm(PARKS, &gid(1), at(71)).unwrap();
+    tx.confirm(PARKS, &gid(9), at(71)).unwrap();
+    assert_ne!(before, at(71));
+    assert_eq!(tx.version(PARKS, &gid(1)).unwrap(), Some(at(71)));
+    assert_eq!(tx.version(PARKS, &gid(9)).unwrap(), Some(at(71)));
+    tx.commit().unwrap();
+    fixture.plain_sql("UPDATE City_parks SET trees = trees + 1");
+    let mut tx = file.begin().unwrap();
+    let entry = tx.entry(PARKS, &gid(1)).unwrap().unwrap();
+    assert_eq!(entry.base.unwrap().1, at(71));
+    assert_eq!(tx.pending(9).unwrap()[0].base.as_ref().unwrap().1, at(71));
+    // What a page brings goes into the table of versions; the base of the edit stays.
+    tx.store_version(PARKS, &gid(1), Some(at(80))).unwrap();
+    assert_eq!(tx.version(PARKS, &gid(1)).unwrap(), Some(at(80)));
+    let entry = tx.entry(PARKS, &gid(1)).unwrap().unwrap();
+    assert_eq!(entry.base.unwrap().1, at(71));
+    tx.store_version(PARKS, &gid(1), None).unwrap();
+    assert_eq!(tx.version(PARKS, &gid(1)).unwrap(), None);
 }

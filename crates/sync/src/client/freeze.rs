@@ -36,9 +36,20 @@ pub(super) fn freeze_at_most(tx: &mut dyn ReplicaTx, most: usize) -> Result<Opti
     }
 }
 
-/// Freezes pending edits as the next batch, also while another one waits for its answer: what is in that one is not
-/// pending.
-pub(super) fn freeze_next(tx: &mut dyn ReplicaTx, most: usize) -> Result<Option<FrozenBatch>> {
+/// The batch after one that is under way: the one that a sync which was cut has frozen, or a new one of what is pending. What
+/// is under way is not pending.
+pub(super) fn freeze_after(
+    tx: &mut dyn ReplicaTx,
+    under_way: BatchNumber,
+    most: usize,
+) -> Result<Option<FrozenBatch>> {
+    match tx.batch(BatchNumber(under_way.0 + 1))? {
+        Some(batch) => Ok(Some(batch)),
+        None => freeze_next(tx, most),
+    }
+}
+
+fn freeze_next(tx: &mut dyn ReplicaTx, most: usize) -> Result<Option<FrozenBatch>> {
     let mut header = tx.header()?;
     if header.direction == Direction::Download {
         return Ok(None);

@@ -4,11 +4,12 @@ use haversack_model::local::{FrozenBatch, LocalReplica, ReplicaHeader};
 use haversack_model::remote::{BatchReply, Page, RemoteChange};
 use haversack_model::schema::attachment_field;
 use haversack_model::{
-    BlobHash, Direction, Edit, Error, Outcome, Remote, ReplicaTx, Result, Timestamp, Value,
+    BatchNumber, BlobHash, Direction, Edit, Error, Outcome, Remote, ReplicaTx, Result, Timestamp,
+    Value,
 };
 
 use super::echo::Sent;
-use super::freeze::{freeze_at_most, freeze_next};
+use super::freeze::{freeze_after, freeze_at_most};
 use super::reply::{keep_answer, settle_answered, settle_sent};
 use super::{MAX_BATCH, Step, Summary};
 use super::{
@@ -86,8 +87,8 @@ fn write<T>(
 struct Meanwhile {
     /// The batch before it, with its answer.
     settle: Option<(FrozenBatch, BatchReply)>,
-    /// Most edits of the batch after it, if there may be one.
-    freeze: Option<usize>,
+    /// The number of the batch under way, and most edits of the one after it, if there may be one.
+    freeze: Option<(BatchNumber, usize)>,
 }
 
 /// What was done meanwhile.
@@ -107,8 +108,8 @@ impl Meanwhile {
         {
             done.settled = Some(reply);
         }
-        if let Some(most) = self.freeze
-            && let Some(batch) = freeze_next(tx, most)?
+        if let Some((under_way, most)) = self.freeze
+            && let Some(batch) = freeze_after(tx, under_way, most)?
         {
             done.frozen = Some((tx.header()?, batch));
         }
@@ -166,7 +167,7 @@ impl Run<'_> {
             (self.progress)(Step::Uploading(batch.edits.len()));
             let meanwhile = Meanwhile {
                 settle: kept.take(),
-                freeze: (batch.edits.len() >= most).then_some(most),
+                freeze: (batch.edits.len() >= most).then_some((batch.number, most)),
             };
             let (reply, done) = self.push(&header, &batch, meanwhile)?;
             if let Some(reply) = &done.settled {

@@ -19,6 +19,7 @@ mod foreign_clients;
 mod ground;
 mod loopback;
 mod native_pages;
+mod overlapping;
 mod races;
 mod restored;
 mod resync;
