@@ -150,18 +150,17 @@ impl Run<'_> {
         let mut kept = None;
         loop {
             let most = self.most;
-            let (header, batch) = match next.take() {
-                Some(next) => next,
-                None => {
-                    let found = self.write(|tx| {
-                        let batch = freeze_at_most(tx, most)?;
-                        Ok((tx.header()?, batch))
-                    })?;
-                    let (header, Some(batch)) = found else {
-                        return Ok(true);
-                    };
-                    (header, batch)
-                }
+            let (header, batch) = if let Some(next) = next.take() {
+                next
+            } else {
+                let found = self.write(|tx| {
+                    let batch = freeze_at_most(tx, most)?;
+                    Ok((tx.header()?, batch))
+                })?;
+                let (header, Some(batch)) = found else {
+                    return Ok(true);
+                };
+                (header, batch)
             };
             self.push_blobs(&header, &batch)?;
             (self.progress)(Step::Uploading(batch.edits.len()));
