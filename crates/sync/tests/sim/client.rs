@@ -332,6 +332,12 @@ impl World<'_> {
         }
     }
 
+    /// The program that got an answer has had the time to keep it.
+    pub fn forget_answers(&mut self, at: usize) {
+        let native = &mut self.natives[at];
+        native.local.forget_answers(&native.file.file());
+    }
+
     /// What was sent without an answer may take effect again in a new history, and, where the server does not know the
     /// former one, all that was ever sent.
     pub fn forget_sent(&mut self, at: usize, fork: Generation) {
@@ -359,7 +365,12 @@ impl World<'_> {
         if native.file.file().header.id != replica {
             return Ok(());
         }
-        let waiting = native.file.file().batches.keys().next().copied();
+        // A batch whose answer is kept may wait in front of it to be settled.
+        let waiting = if native.file.file().batches.contains_key(&number) {
+            Some(number)
+        } else {
+            native.file.file().batches.keys().next().copied()
+        };
         if waiting != Some(number) {
             self.seen.saw(Rare::LateReply);
             if self.bug == Some(Bug::ReceiptWithoutBatchCheck)
@@ -404,7 +415,7 @@ impl World<'_> {
             native.local.answered(number, refused_in(reply));
         }
         let outcomes = self.step(at, |tx, now| client::apply_reply(tx, number, reply, now))?;
-        self.natives[at].local.forget_answers();
+        self.forget_answers(at);
         if let Stepped::Done(outcomes) = outcomes {
             self.saw_outcomes(&outcomes);
             let file = self.natives[at].file.file();

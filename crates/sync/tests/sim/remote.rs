@@ -48,7 +48,7 @@ impl Line<'_, '_> {
     fn try_ask(&mut self, request: &Request) -> Check<Option<Reply>> {
         let world = &mut *self.world;
         world.observe(self.at)?;
-        world.natives[self.at].local.forget_answers();
+        world.forget_answers(self.at);
         if !world.calm {
             while world.chance.percent(25) {
                 world.native_edit(self.at)?;
@@ -217,7 +217,7 @@ impl World<'_> {
             return Err(failure);
         }
         self.observe(at)?;
-        self.natives[at].local.forget_answers();
+        self.forget_answers(at);
         match done {
             Ok(_) => Ok(()),
             Err(Error::Network(_) | Error::Store { .. }) if !self.calm || self.bug.is_some() => {

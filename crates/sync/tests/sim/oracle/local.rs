@@ -103,10 +103,11 @@ impl Local {
         self.answered.insert(number, refused);
     }
 
-    /// What was answered and is not stored by now never will be: the program was killed. What becomes of the batch later
-    /// is another matter.
-    pub fn forget_answers(&mut self) {
-        self.answered.clear();
+    /// An answer that is neither settled nor kept in the file by now never will be: the program was killed. What becomes of
+    /// the batch later is another matter.
+    pub fn forget_answers(&mut self, file: &File) {
+        self.answered
+            .retain(|number, _| file.answers.contains_key(number));
     }
 
     /// Tokens of work that is not settled.
