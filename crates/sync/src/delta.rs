@@ -81,6 +81,7 @@ pub fn delta(
         had: since,
         since,
         upto,
+        is_forgotten: false,
     };
     changed(tx, layer, &range, sent, &mut |_, change| {
         let flow = visit(change)?;
@@ -134,6 +135,8 @@ pub(crate) struct Range {
     pub(crate) had: Generation,
     pub(crate) since: Generation,
     pub(crate) upto: Generation,
+    /// Whether versions that an earlier page of this download may have named are forgotten.
+    pub(crate) is_forgotten: bool,
 }
 
 /// Rule (a): the records changed in the range, each with its generation.
@@ -181,9 +184,8 @@ fn may_be_held(
         }
     }
     let history = tx.history(collection, id)?;
-    Ok(history
-        .iter()
-        .any(|version| version.track.generation > range.had))
+    let mut versions = history.iter();
+    Ok(range.is_forgotten || versions.any(|version| version.track.generation > range.had))
 }
 
 /// Rule (b): older records that match exactly one of the filter as of the cursor and the present one. A scan.

@@ -270,6 +270,7 @@ impl Span<'_> {
             had: self.from,
             since: self.since,
             upto: self.head.generation,
+            is_forgotten: false,
         };
         changed(tx, layer, &range, &Sent::default(), visit)
     }
@@ -308,6 +309,7 @@ impl Span<'_> {
             had: Generation::ZERO,
             since: self.since.max(self.head.floor),
             upto: self.head.generation,
+            is_forgotten: self.begun < self.head.floor,
         };
         changed(tx, layer, &range, &Sent::default(), visit)
     }

@@ -7,7 +7,7 @@ use haversack_model::remote::Page;
 use haversack_model::{
     Error, FieldType, Filter, Generation, GlobalId, Policy, Remote, Store, Value,
 };
-use haversack_sync::client;
+use haversack_sync::{client, native};
 
 use crate::ground::{BRANCHES, Ground, TREES, all_rights, equals, field, id, set, tree};
 use crate::loopback::Loopback;
@@ -173,6 +173,46 @@ fn a_row_that_came_with_one_page_and_left_before_the_next_is_removed() {
     ground.add(&tree(2, "elm", 2));
     sync(&ground, &mut remote, &mut file);
     assert_eq!(trees(&file), [id(1)]);
+}
+
+/// It went and came back between two pages, so that no tombstone tells of it, nor its history.
+#[test]
+fn a_row_that_came_back_outside_the_filter_is_removed_though_history_is_forgotten() {
+    let ground = Ground::new();
+    for number in 1..=4 {
+        ground.add(&tree(number, "oak", 1));
+    }
+    let replies = RefCell::default();
+    let mut remote = remote(&ground, &replies, 1);
+    let mut file = remote.checkout("ann", Policy::Merge, equals("height", 1));
+    let fetch = |remote: &mut Loopback<'_>, file: &mut MemoryReplica| {
+        let asked = file.header().clone();
+        let page = remote.pull(&asked).expect("a page");
+        assert!(page.more && store(file, &asked, &page));
+    };
+    fetch(&mut remote, &mut file);
+    assert_eq!(trees(&file), [id(1)]);
+    ground.delete(1);
+    ground.add(&tree(5, "oak", 1));
+    ground.add(&tree(6, "oak", 1));
+    ground.add(&tree(1, "oak", 2));
+    for _ in 2..=5 {
+        fetch(&mut remote, &mut file);
+    }
+    let mut tx = ground
+        .store
+        .begin_write(ground.now())
+        .expect("a transaction");
+    let header = file.header();
+    let mut replica = tx.replica(header.id).expect("read").expect("a replica");
+    native::note_cursor(&mut replica, header.cursor.generation);
+    tx.store_replica(&replica).expect("stored");
+    tx.prune_history(header.cursor.generation).expect("pruned");
+    tx.commit().expect("a commit");
+
+    sync(&ground, &mut remote, &mut file);
+
+    assert_eq!(trees(&file), [2, 3, 4, 5, 6].map(id));
 }
 
 #[test]
