@@ -8,7 +8,7 @@ use crate::command::{cargo, step};
 ///
 /// # Errors
 /// If a measurement cannot be made or misses its target.
-pub fn run(only: Option<&str>) -> Result<()> {
+pub fn run(only: &[String]) -> Result<()> {
     step(
         "building the command",
         cargo().args(["build", "--release", "--locked"]),
@@ -25,8 +25,6 @@ pub fn run(only: Option<&str>) -> Result<()> {
         "bench",
         "--",
     ]);
-    if let Some(name) = only {
-        command.arg(name);
-    }
+    command.args(only);
     step("measuring", &mut command)
 }

@@ -18,7 +18,8 @@ cargo xtask <recipe>
   sim              the simulator of the sync core: fixed seeds (--seconds N: then fresh ones for so long, --cases N: so many,
                    --from N: from this one on, --seed N: replays one case and prints its events, --sqlite: on the real store,
                    --collections: copies of collections instead of replicas)
-  bench [NAME]     measures, prints a table and writes docs/benchmarks.md (NAME: only that measurement, nothing written)
+  bench [NAME]     measures, prints a table and writes docs/benchmarks.md (NAME: only that measurement, nothing written;
+                   collections [N]: with N documents; the full number writes its section)
   bless            accepts changed snapshots of protocol answers
   prepare          only installs what the tests need";
 
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(),
         Some("e2e") => e2e::run_only(rest),
         Some("sim") => test::Simulation::parse(rest).and_then(test::simulate),
-        Some("bench") => bench::run(rest.first().map(String::as_str)),
+        Some("bench") => bench::run(rest),
         Some("bless") => test::bless(),
         Some("prepare") => prepare::run().map(|_tools| ()),
         Some("help" | "--help" | "-h") => {

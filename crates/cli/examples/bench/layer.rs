@@ -1,6 +1,7 @@
 //! The rows that are measured with: points with ten attributes, made from their number, and the server that has them.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -29,8 +30,8 @@ pub(crate) const LAYER: CollectionId = CollectionId(0);
 /// Its table on the server.
 pub(crate) const TABLE: &str = "points";
 const BATCH: u64 = 10_000;
-const USER: &str = "bench";
-const PASSWORD: &str = "bench-bench";
+pub(crate) const USER: &str = "bench";
+pub(crate) const PASSWORD: &str = "bench-bench";
 
 /// The definition of the layer.
 pub(crate) fn collection() -> Collection {
@@ -152,10 +153,16 @@ pub(crate) struct Child {
 impl Child {
     /// Starts it on a free port.
     pub(crate) fn start(data: &Path) -> Result<Self> {
+        Self::start_with(data, &[])
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn start_with(data: &Path, more: &[&str]) -> Result<Self> {
         let mut process = Command::new(program()?)
             .args(["--json", "serve"])
             .arg(data)
             .args(["--port", "0", "--user", USER, "--password", PASSWORD])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -190,7 +197,33 @@ impl Child {
         format!("{}/arcgis/rest/services/{service}/FeatureServer", self.url)
     }
 
-    /// The most memory that it ever had, in bytes.
+    /// Where it listens.
+    pub(crate) fn address(&self) -> Result<SocketAddr> {
+        let (_scheme, address) = self.url.split_once("://").context("it is a URL")?;
+        Ok(address.trim_end_matches('/').parse()?)
+    }
+
+    /// CPU seconds that it used, of the kernel as well.
+    pub(crate) fn cpu(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        let (_name, after) = stat.rsplit_once(')').context("Linux tells the CPU time")?;
+        let fields: Vec<&str> = after.split_whitespace().collect();
+        let ticks = |at: usize| -> Result<f64> {
+            let field = fields.get(at).context("Linux tells the CPU time")?;
+            Ok(field.parse()?)
+        };
+        Ok((ticks(11)? + ticks(12)?) / 100.0)
+    }
+
+    /// Lets the peak of its memory begin anew.
+    pub(crate) fn reset_peak(&self) -> Result<()> {
+        Ok(std::fs::write(
+            format!("/proc/{}/clear_refs", self.process.id()),
+            "5",
+        )?)
+    }
+
+    /// The most memory that it had since that began, in bytes.
     pub(crate) fn peak_memory(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status

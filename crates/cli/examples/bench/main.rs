@@ -8,6 +8,7 @@
 )]
 
 mod checkout;
+mod collections;
 mod layer;
 mod phases;
 mod report;
@@ -58,8 +59,21 @@ fn main() -> Result<()> {
             notes = phases;
         }
     }
-    if figures.is_empty() {
-        bail!("there are the measurements checkout, download, upload and tracking");
+    let mut missed = Vec::new();
+    if wanted("collections") {
+        let documents = std::env::args()
+            .nth(2)
+            .map(|text| text.parse())
+            .transpose()?;
+        let documents = documents.unwrap_or(collections::DOCUMENTS);
+        let measured = collections::measure(folder.path(), documents)?;
+        println!("\n{}", measured.section);
+        if documents == collections::DOCUMENTS {
+            report::write_section(&measured.section)?;
+        }
+        missed = measured.missed;
+    } else if figures.is_empty() {
+        bail!("there are the measurements checkout, collections, download, upload and tracking");
     }
 
     let table = report::table(&figures);
@@ -67,11 +81,8 @@ fn main() -> Result<()> {
     if only.is_none() {
         report::write(&table, &notes)?;
     }
-    let missed: Vec<&str> = figures
-        .iter()
-        .filter(|f| !f.is_met())
-        .map(|f| f.name)
-        .collect();
+    let figures = figures.iter().filter(|f| !f.is_met());
+    missed.extend(figures.map(|f| f.name.to_owned()));
     ensure!(missed.is_empty(), "missed: {}", missed.join(", "));
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The table of figures, and the file in which it is kept.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -51,9 +51,50 @@ pub(crate) fn table(figures: &[Figure]) -> String {
     text
 }
 
-/// Replaces `docs/benchmarks.md`.
+fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks.md")
+}
+
+/// Replaces a section of `docs/benchmarks.md`, or adds it at the end. The others stay as they are.
+pub(crate) fn write_section(section: &str) -> Result<()> {
+    let path = path();
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let heading = section.lines().next().unwrap_or_default();
+    let mut kept: Vec<&str> = split(&text);
+    let section = format!("{section}\nMachine: {}\n\n", machine());
+    match kept
+        .iter()
+        .position(|old| old.lines().next() == Some(heading))
+    {
+        Some(at) => kept[at] = &section,
+        None => kept.push(&section),
+    }
+    let text = kept.iter().map(|part| format!("{}\n", part.trim_end()));
+    let text = text.collect::<Vec<_>>().join("\n");
+    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// What stands before the first `## ` and each section from there on.
+fn split(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut begins = 0;
+    for (at, _) in text.match_indices("\n## ") {
+        parts.push(&text[begins..=at]);
+        begins = at + 1;
+    }
+    parts.push(&text[begins..]);
+    parts
+}
+
+/// Replaces `docs/benchmarks.md` but for the sections that other measurements wrote.
 pub(crate) fn write(table: &str, notes: &str) -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks.md");
+    let path = path();
+    let old = std::fs::read_to_string(&path).unwrap_or_default();
+    let sections = split(&old);
+    let kept = sections
+        .iter()
+        .find(|part| part.starts_with("## Collections kept equal"))
+        .map_or_else(String::new, |part| format!("\n{}\n", part.trim_end()));
     let text = format!(
         "# Benchmarks\n\n\
          Written by `cargo xtask bench`; run it on your machine. Each figure is a ratio of two things measured in the same run on the\n\
@@ -61,7 +102,7 @@ pub(crate) fn write(table: &str, notes: &str) -> Result<()> {
          cached; everything that is called durable was written with `synchronous=FULL`. Medians of several rounds.\n\n\
          {table}\n\
          {notes}\n\
-         Machine: {}\n",
+         Machine: {}\n{kept}",
         machine()
     );
     std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))

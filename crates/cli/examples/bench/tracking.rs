@@ -96,7 +96,7 @@ fn without(path: &Path) -> Result<f64> {
 }
 
 /// CPU time of this process so far, user and system.
-fn cpu_seconds() -> Result<f64> {
+pub(crate) fn cpu_seconds() -> Result<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let after_name = stat
         .rsplit_once(')')

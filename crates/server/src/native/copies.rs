@@ -65,6 +65,7 @@ impl Copies for Server {
             },
             max_wait: Some(wanted.max_wait),
             stop: Some(wanted.stop.clone()),
+            copy: String::new(),
         };
         let fetched = client.fetch_collection(
             wanted.service,

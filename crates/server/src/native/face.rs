@@ -11,7 +11,9 @@ use tower_http::limit::RequestBodyLimitLayer;
 use uuid::Uuid;
 
 use super::call::{Incoming, answer, body};
-use super::{admin, conflicts, files, openapi, prepare, pull, replicas, services, sync};
+use super::{
+    admin, collection_file, conflicts, files, openapi, prepare, pull, replicas, services, sync,
+};
 use crate::Server;
 
 type Shared = State<Arc<Server>>;
@@ -75,10 +77,12 @@ routes! {
     put "/v1/services/{service}/replicas/{replica}/blobs/{sha256}" put_blob, "Stores the content of an attachment ahead of its batch.";
     get "/v1/services/{service}/replicas/{replica}/blobs/{sha256}" get_blob, "Content of an attachment that the replica may see.";
     post "/v1/services/{service}/collections/{collection}/reconcile" reconcile, "Answers one question of a copy of the collection, in binary frames; see the module `reconcile` of the crate `sync`.";
+    post "/v1/services/{service}/collections/{collection}/file" prepare_collection, "Writes the collection into a file for a first copy of it; gives a job, or 204 if it is small.";
     post "/v1/services/{service}/collections/{collection}/pull" pull_collection, "Makes the collection a copy of another server's; gives a job.";
     get "/v1/services/{service}/conflicts" list_conflicts, "Conflicts of the caller's uploads; all of them for administrators.";
     post "/v1/services/{service}/conflicts/{conflict}" resolve, "Closes a conflict with a decision.";
     get "/v1/files/{file}" fetch_file, "A prepared file; supports ranges, and Want-Repr-Digest: sha-256.";
+    delete "/v1/files/{file}" remove_file, "Removes a prepared file that was fetched.";
     get "/v1/files/{file}/bytes" fetch_bytes, "Bytes from..upto of a prepared file, 4 MiB at most, compressed if the client takes zstd; heeds If-Match.";
     get "/v1/jobs" list_jobs, "The caller's jobs, newest first.";
     get "/v1/jobs/{job}" show_job, "Where a job stands.";
@@ -98,6 +102,7 @@ routes! {
 /// The native API of a server, and the runners of its jobs.
 pub(crate) fn router(server: &Arc<Server>) -> Router {
     prepare::register_runner(server);
+    collection_file::register_runner(server);
     pull::register_runner(server);
     services::register_runner(server);
     let limit =
@@ -191,6 +196,8 @@ without_body! {
     show_replica(Path((service, id)) => OfReplica) |call| replicas::show(call, &service, id);
     release(Path((service, id)) => OfReplica) |call| replicas::release(call, &service, id);
     prepare_again(Path((service, id)) => OfReplica) |call| prepare::again(call, &service, id);
+    prepare_collection(Path((service, collection)) => Path<(String, String)>) |call| collection_file::start(call, &service, &collection);
+    remove_file(Path(id) => Path<Uuid>) |call| collection_file::remove(call, id);
     digest(Path((service, id)) => OfReplica) |call| sync::digest(call, &service, id);
     get_blob(Path((service, id, hash)) => Path<(String, Uuid, String)>, Query(query) => Query<BlobQuery>) |call| sync::get_blob(call, &service, id, &hash, (query.collection, &query.attachment));
     list_conflicts(Path(service) => Named, Query(query) => Query<ConflictQuery>) |call| conflicts::list(call, &service, !query.all);

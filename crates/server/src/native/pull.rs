@@ -20,12 +20,13 @@ use haversack_model::{
     Collection, CollectionId, CollectionKind, Host as _, Job, Right, Service, Store as _,
 };
 use haversack_sqlite::SqliteStore;
-use haversack_sqlite::service::Difference;
-use haversack_sync::reconcile::{self, Base, Limits, Options, Secondary as _};
+use haversack_sqlite::service::{Difference, SqliteSecondary};
+use haversack_sync::reconcile::{self, Base, Limits, Method, Options, Secondary as _};
 
 use super::admin::job_info;
 use super::answer::{json, parse, unpack};
 use super::call::Call;
+use super::first_copy::{self, FirstCopy};
 use super::problem::{Problem, Result as Answer};
 use super::pull_arangodb;
 use super::reconcile_client::Fetching;
@@ -300,21 +301,69 @@ pub fn run(
     progress: &mut dyn FnMut(&str, u64, Option<u64>),
 ) -> Result<Report> {
     progress("asking the other server", 0, None);
-    let Some(there) = There::find(server, service, name, request, login)? else {
+    if let Some(here) = known(server, service, name)? {
+        let there = There::new(server, service, name, request, login)?;
+        match fetch(server, &there, here, request, progress) {
+            // Whoever has nothing of the kind, or is gone, is asked what is the matter.
+            Err(Error::Model(
+                haversack_model::Error::Network(_)
+                | haversack_model::Error::Refused { code: 404, .. },
+            )) => {}
+            done => return done,
+        }
+    }
+    let there = There::new(server, service, name, request, login)?;
+    let Some((id, definition)) = there.find(&request.from)? else {
         return pull_arangodb::run(server, service, name, request, login, progress);
     };
-    if there.server == Some(server.server_id())
-        && there.service.eq_ignore_ascii_case(service)
-        && there.definition.name == name
-    {
+    let is_same = there.service.eq_ignore_ascii_case(service) && definition.name == name;
+    if id == Some(server.server_id()) && is_same {
         return Err(Error::invalid(
             request.from.as_str(),
             format!("it is this server: {name:?} cannot be a copy of itself"),
         ));
     }
-    let (store, id, created) = here(server, service, name, request.dry_run, &there.definition)?;
-    let _running = server.pulls.begin(service, id)?;
-    let mut copy = store.secondary(id, clock::now())?;
+    let here = here(server, service, name, request.dry_run, &definition)?;
+    fetch(server, &there, here, request, progress)
+}
+
+/// A collection here that was a copy of another server's before.
+fn known(server: &Server, service: &str, name: &str) -> Result<Option<Here>> {
+    let Some(store) = server.services.store(service) else {
+        return Ok(None);
+    };
+    let definition = store.begin_read()?.service()?;
+    let found = definition
+        .collection_named(name)
+        .filter(|c| c.is_documents());
+    let Some(id) = found.map(|found| found.id) else {
+        return Ok(None);
+    };
+    let is_copy = store.is_copy(id)?;
+    Ok(is_copy.then(|| Here {
+        service: service.to_owned(),
+        name: name.to_owned(),
+        store,
+        id,
+        created: false,
+    }))
+}
+
+/// Makes the copy equal, or says what that would change. Of an equal one it costs a single question.
+fn fetch(
+    server: &Server,
+    there: &There,
+    here: Here,
+    request: &Request,
+    progress: &mut dyn FnMut(&str, u64, Option<u64>),
+) -> Result<Report> {
+    let _running = server.pulls.begin(&here.service, here.id)?;
+    let mut copy = here.store.secondary(here.id, clock::now())?;
+    let first = if request.dry_run {
+        None
+    } else {
+        there.first_copy(&here.store, &mut copy, progress)?
+    };
     let how = Fetching {
         options: Options {
             dry_run: request.dry_run,
@@ -326,10 +375,11 @@ pub fn run(
         },
         max_wait: request.max_wait_s.map(Duration::from_secs),
         stop: Some(Arc::clone(server.pulls.stopping())),
+        copy: there.copy.clone(),
     };
-    let walk = there.client.fetch_collection(
+    let mut walk = there.client.fetch_collection(
         &there.service,
-        &there.definition.name,
+        &there.name,
         &mut copy,
         &how,
         &mut |walk| {
@@ -338,6 +388,12 @@ pub fn run(
             progress(&text, documents, None);
         },
     )?;
+    if let Some(first) = first {
+        walk.method = Method::FullCopy;
+        walk.inserted += first.items;
+        walk.bytes_received += first.bytes;
+        walk.bytes_of_records += first.bytes;
+    }
     let (mut differences, mut more) = (Vec::new(), false);
     if request.dry_run {
         let most = request.list.unwrap_or(LISTED);
@@ -347,9 +403,9 @@ pub fn run(
         copy.begin(Base::Kept)?;
     }
     Ok(Report {
-        service: service.to_owned(),
-        collection: name.to_owned(),
-        created,
+        service: here.service,
+        collection: here.name,
+        created: here.created,
         dry_run: request.dry_run,
         walk,
         differences,
@@ -358,23 +414,34 @@ pub fn run(
     })
 }
 
+/// The collection here.
+struct Here {
+    service: String,
+    name: String,
+    store: Arc<SqliteStore>,
+    id: CollectionId,
+    /// Whether it was made for this.
+    created: bool,
+}
+
 /// The collection at the other server.
 struct There {
     client: Client,
-    server: Option<Uuid>,
     service: String,
-    definition: Collection,
+    name: String,
+    /// Server, service and collection here, so that nothing becomes a copy of itself.
+    copy: String,
 }
 
 impl There {
-    /// `None` if no Haversack answers there.
-    fn find(
+    /// Nothing is asked yet.
+    fn new(
         server: &Server,
         service: &str,
         name: &str,
         request: &Request,
         login: &Login,
-    ) -> Result<Option<Self>> {
+    ) -> Result<Self> {
         let trust = Trust {
             ca: server.endpoint_ca(),
             insecure: request.insecure,
@@ -384,33 +451,52 @@ impl There {
         if let Some(seconds) = request.max_wait_s {
             client = client.with_patience(Duration::from_secs(seconds));
         }
-        let found = client.discover().map_err(|error| match error {
-            haversack_model::Error::Network(cause) => Error::invalid(
-                request.from.as_str(),
-                format!("it cannot be reached ({cause})"),
-            ),
+        let or = |given: &str, same: &str| if given.is_empty() { same } else { given }.to_owned();
+        Ok(Self {
+            client,
+            service: or(&request.database, service),
+            name: or(&request.collection, name),
+            copy: format!("{}/{service}/{name}", server.server_id().simple()),
+        })
+    }
+
+    /// The id of the server, and what the collection is; `None` if no Haversack answers there.
+    fn find(&self, from: &str) -> Result<Option<(Option<Uuid>, Collection)>> {
+        let found = self.client.discover().map_err(|error| match error {
+            haversack_model::Error::Network(cause) => {
+                Error::invalid(from, format!("it cannot be reached ({cause})"))
+            }
             other => other.into(),
         })?;
         let Some(discovered) = found else {
             return Ok(None);
         };
-        let or = |given: &str, same: &str| if given.is_empty() { same } else { given }.to_owned();
-        let service = or(&request.database, service);
-        let wanted = or(&request.collection, name);
-        let definition = client.service(&service)?.service;
-        let found = definition.collection_named(&wanted).cloned();
+        let definition = self.client.service(&self.service)?.service;
+        let found = definition.collection_named(&self.name).cloned();
         let definition = found.ok_or_else(|| {
+            let (service, name) = (&self.service, &self.name);
             Error::invalid(
-                request.from.as_str(),
-                format!("its service {service:?} has no collection {wanted:?}"),
+                from,
+                format!("its service {service:?} has no collection {name:?}"),
             )
         })?;
-        Ok(Some(Self {
-            client,
-            server: discovered.server,
-            service,
-            definition,
-        }))
+        Ok(Some((discovered.server, definition)))
+    }
+
+    fn first_copy(
+        &self,
+        store: &SqliteStore,
+        copy: &mut SqliteSecondary<'_>,
+        progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    ) -> haversack_model::Result<Option<FirstCopy>> {
+        let beside = store.path().with_extension(format!("copy-{}", copy.id().0));
+        if !copy.is_new()? {
+            first_copy::forget(&beside);
+            return Ok(None);
+        }
+        let (service, name) = (&self.service, &self.name);
+        self.client
+            .first_copy(service, name, copy, &beside, progress)
     }
 }
 
@@ -436,7 +522,7 @@ fn here(
     name: &str,
     dry_run: bool,
     there: &Collection,
-) -> Result<(Arc<SqliteStore>, CollectionId, bool)> {
+) -> Result<Here> {
     let store = match server.services.store(service) {
         Some(store) => store,
         None if dry_run => return Err(missing("service", service)),
@@ -444,12 +530,19 @@ fn here(
             .services
             .create(&Service::of_documents(service), |_store| Ok(()))?,
     };
+    let of = |store, id, created| Here {
+        service: service.to_owned(),
+        name: name.to_owned(),
+        store,
+        id,
+        created,
+    };
     let mut tx = store.begin_write(clock::now())?;
     let mut definition = tx.service()?;
     if let Some(found) = definition.collection_named(name) {
         let id = found.id;
         drop(tx);
-        return Ok((store, id, false));
+        return Ok(of(store, id, false));
     }
     if dry_run {
         return Err(missing("collection", name));
@@ -464,7 +557,7 @@ fn here(
     definition.collections.push(made);
     tx.store_service(&definition)?;
     tx.commit()?;
-    Ok((store, id, true))
+    Ok(of(store, id, true))
 }
 
 pub(super) fn missing(what: &'static str, name: &str) -> Error {

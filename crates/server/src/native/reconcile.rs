@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use tokio::sync::{mpsc, oneshot};
 
-use haversack_model::{CollectionId, Filter, Right, Store as _};
+use haversack_model::{Access, CollectionId, Filter, Host as _, Right, Store as _};
 use haversack_sqlite::SqliteStore;
 use haversack_sync::reconcile::{self, Error, Limits};
 
@@ -21,6 +21,8 @@ use crate::{Server, clock};
 
 /// Media type of questions and answers.
 pub(super) const FRAMES: &str = "application/vnd.haversack.frames";
+/// Names the copy that asks: server, service, collection.
+pub(super) const COPY: &str = "haversack-copy";
 /// Bytes of a page of records: what a connection that is cut again and again must carry to bring the copy nearer.
 const PAGE_BYTES: usize = 64 << 10;
 /// Pieces of an answer that wait for a slow reader.
@@ -108,6 +110,10 @@ fn tell(
     answering: &mut Answering,
 ) -> Result<()> {
     let (store, id) = open(call, service, collection)?;
+    if is_of_itself(call, service, collection) {
+        let problem = format!("it is this server: {collection:?} cannot be a copy of itself");
+        return Err(Problem::bad("from", problem));
+    }
     if is_asked_again(question) && !store.check_summaries(id, clock::now())? {
         tracing::error!(
             service,
@@ -135,25 +141,46 @@ fn tell(
     })
 }
 
+fn is_of_itself(call: &Call, service: &str, collection: &str) -> bool {
+    let asks = call.headers.get(COPY).map(HeaderValue::as_bytes);
+    let asks = asks.and_then(|asks| std::str::from_utf8(asks).ok());
+    let Some((server, rest)) = asks.and_then(|asks| asks.split_once('/')) else {
+        return false;
+    };
+    let same = rest
+        .split_once('/')
+        .is_some_and(|(of, name)| of.eq_ignore_ascii_case(service) && name == collection);
+    same && server == call.server.server_id().simple().to_string()
+}
+
 /// Whether a proof failed at the other end: then this side looks for damage before it answers.
 fn is_asked_again(question: &[u8]) -> bool {
     let asked = reconcile::decode_request(question);
     matches!(asked, Ok(reconcile::Request::Open(open)) if open.attempt > 0)
 }
 
+/// Whether a grant lets its holder copy a collection: the whole of it.
+pub(super) fn may_copy(access: &Access, id: CollectionId) -> bool {
+    let is_partial = access
+        .filters
+        .iter()
+        .any(|(of, filter)| *of == id && *filter != Filter::All);
+    access.allows(Right::Sync) && !is_partial
+}
+
 /// A collection that the caller may copy whole.
-fn open(call: &Call, service: &str, collection: &str) -> Result<(Arc<SqliteStore>, CollectionId)> {
+pub(super) fn open(
+    call: &Call,
+    service: &str,
+    collection: &str,
+) -> Result<(Arc<SqliteStore>, CollectionId)> {
     let (_, access) = call.service(service, Right::Sync)?;
     let store = call.server.services.store(service);
     let store = store.ok_or_else(|| Problem::missing("service"))?;
     let definition = store.begin_read()?.service()?;
     let found = definition.collection_named(collection);
     let id = found.ok_or_else(|| Problem::missing("collection"))?.id;
-    let is_partial = access
-        .filters
-        .iter()
-        .any(|(of, filter)| *of == id && *filter != Filter::All);
-    if is_partial {
+    if !may_copy(&access, id) {
         return Err(Problem::forbidden(
             "your grant shows a part of this collection; it can only be copied whole",
         ));

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use reqwest::Method as Verb;
 use reqwest::blocking::RequestBuilder;
 
@@ -16,7 +17,7 @@ use haversack_model::{Error, Result};
 use haversack_sqlite::service::SqliteSecondary;
 use haversack_sync::reconcile::{self, Base, Options, Report, Secondary as _, Step, Walk};
 
-use super::reconcile::FRAMES;
+use super::reconcile::{COPY, FRAMES};
 use super::remote::{Client, LONG, answered};
 
 /// Staged records after which the stage and the walk are written.
@@ -38,6 +39,8 @@ pub struct Fetching {
     pub max_wait: Option<Duration>,
     /// Set when it must stop.
     pub stop: Option<Arc<AtomicBool>>,
+    /// Server, service and collection of the copy, with `/` between: the primary refuses if that is itself.
+    pub copy: String,
 }
 
 impl Fetching {
@@ -149,8 +152,11 @@ impl Client {
         told: Told<'_>,
         heard: &mut Instant,
     ) -> Result<Step> {
-        let request = self
-            .request(Verb::POST, path)?
+        let mut request = self.request(Verb::POST, path)?;
+        if let Ok(copy) = HeaderValue::from_bytes(how.copy.as_bytes()) {
+            request = request.header(COPY, copy);
+        }
+        let request = request
             .timeout(LONG)
             .header("content-type", FRAMES)
             .body(question.to_vec());

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::{RequestBuilder, Response};
@@ -90,32 +91,12 @@ impl Client {
     /// [`Error::Invalid`] for a URL or certificate file that does not do.
     pub fn new(url: &str, credentials: Credentials, trust: &Trust) -> Result<Self> {
         let origin = origin_of(url)?;
-        // Another part of the program may have been first; all use the same one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::blocking::Client::builder()
-            .connect_timeout(CONNECT)
-            .timeout(None)
-            // A connection whose other end has gone without a word is noticed within a minute.
-            .tcp_keepalive(Duration::from_secs(30))
-            .tcp_keepalive_interval(Duration::from_secs(10))
-            .tcp_keepalive_retries(3)
-            .redirect(reqwest::redirect::Policy::none())
-            .tls_danger_accept_invalid_certs(trust.insecure);
-        if let Some((host, addresses)) = &trust.pinned {
-            builder = builder.no_proxy().resolve_to_addrs(host, addresses);
-        }
-        if let Some(path) = &trust.ca {
-            let refused = |e: String| invalid(&format!("certificate file {}", path.display()), e);
-            let pem = std::fs::read(path).map_err(|e| refused(e.kind().to_string()))?;
-            let certificates =
-                reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| refused(e.to_string()))?;
-            if certificates.is_empty() {
-                return Err(refused("it holds no certificate in PEM form".to_owned()));
-            }
-            builder = builder.tls_certs_merge(certificates);
-        }
+        let http = match (&trust.ca, &trust.pinned, trust.insecure) {
+            (None, None, false) => shared()?,
+            _ => http(trust)?,
+        };
         Ok(Self {
-            http: builder.build().map_err(network)?,
+            http,
             origin,
             credentials,
             compression: Compression::default(),
@@ -279,7 +260,7 @@ impl Client {
                 JobStatus::Running => progress(&info.phase, info.done, info.total),
             }
             std::thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST);
+            pause = (pause * 5 / 4).min(LONGEST);
         }
     }
 
@@ -347,6 +328,46 @@ pub fn wait_until_healthy(client: &Client, patience: Duration) -> Result<()> {
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
+}
+
+/// A way to servers whose certificates are trusted so, with its connections.
+fn http(trust: &Trust) -> Result<reqwest::blocking::Client> {
+    // Another part of the program may have been first; all use the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::blocking::Client::builder()
+        .connect_timeout(CONNECT)
+        .timeout(None)
+        // A connection whose other end has gone without a word is noticed within a minute.
+        .tcp_keepalive(Duration::from_secs(30))
+        .tcp_keepalive_interval(Duration::from_secs(10))
+        .tcp_keepalive_retries(3)
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_danger_accept_invalid_certs(trust.insecure);
+    if let Some((host, addresses)) = &trust.pinned {
+        builder = builder.no_proxy().resolve_to_addrs(host, addresses);
+    }
+    if let Some(path) = &trust.ca {
+        let refused = |e: String| invalid(&format!("certificate file {}", path.display()), e);
+        let pem = std::fs::read(path).map_err(|e| refused(e.kind().to_string()))?;
+        let certificates =
+            reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| refused(e.to_string()))?;
+        if certificates.is_empty() {
+            return Err(refused("it holds no certificate in PEM form".to_owned()));
+        }
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder.build().map_err(network)
+}
+
+/// The way to servers that anybody trusts. Making one reads all certificates of the system, so there is one, and connections
+/// that are open are used again.
+fn shared() -> Result<reqwest::blocking::Client> {
+    static SHARED: OnceLock<reqwest::blocking::Client> = OnceLock::new();
+    if let Some(made) = SHARED.get() {
+        return Ok(made.clone());
+    }
+    let made = http(&Trust::default())?;
+    Ok(SHARED.get_or_init(|| made).clone())
 }
 
 fn origin_of(url: &str) -> Result<Url> {

@@ -17,6 +17,8 @@ use crate::gpkg::functions;
 const BUSY: Duration = Duration::from_secs(10);
 /// Statements kept prepared per connection.
 const STATEMENTS: usize = 200;
+/// Page cache of a connection that reads, in KiB (negative, as SQLite wants it). There are many, and the system caches pages, too.
+const READ_CACHE: i64 = -2_000;
 /// Virtual machine steps between two looks at the clock.
 const STEPS: i32 = 20_000;
 
@@ -85,7 +87,8 @@ pub(super) struct Linked {
 }
 
 fn link(path: &Path, flags: OpenFlags) -> rusqlite::Result<Linked> {
-    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // Names of files are paths, unless they begin with `file:`, as those of attached ones may.
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -127,7 +130,7 @@ pub(super) fn reader(path: &Path) -> Result<Linked> {
     let linked = link(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(&failed)?;
     linked
         .connection
-        .pragma_update(None, "cache_size", -8_000)
+        .pragma_update(None, "cache_size", READ_CACHE)
         .map_err(&failed)?;
     Ok(linked)
 }

@@ -155,7 +155,7 @@ impl SqliteWrite<'_> {
         self.empty_stage(id)
     }
 
-    fn has_records(&self, id: CollectionId) -> Result<bool> {
+    pub(super) fn has_records(&self, id: CollectionId) -> Result<bool> {
         let doing = "looking for records of a copy";
         self.view()
             .prepare("SELECT 1 FROM haversack_track WHERE collection = ?1", doing)?

@@ -16,6 +16,7 @@ mod indexes;
 mod journal;
 mod merge;
 mod migrate;
+mod prepared;
 mod primary;
 mod query;
 mod read;
@@ -44,9 +45,10 @@ pub use self::primary::SqlitePrimary;
 pub use self::secondary::{Change, Difference, SqliteSecondary};
 
 use self::checkpoint::Checkpoints;
-use self::connection::Linked;
+use self::connection::{Deadline, Linked};
 use self::read::SqliteRead;
 use self::schema::Schema;
+use self::view::View;
 use self::write::SqliteWrite;
 use crate::error::{corrupt, invalid, while_doing};
 use crate::gpkg::{core, layer};
@@ -191,8 +193,10 @@ impl SqliteStore {
     /// The database's.
     pub fn snapshot_into(&self, target: &Path) -> Result<ServiceSnapshot> {
         let failed = while_doing("opening a snapshot for an export");
-        let linked = connection::exporter(&self.path)?;
-        let connection = linked.connection;
+        let Linked {
+            connection,
+            deadline,
+        } = connection::exporter(&self.path)?;
         connection
             .execute(
                 "ATTACH DATABASE ?1 AS target",
@@ -209,8 +213,10 @@ impl SqliteStore {
         let schema = self.schema_of(&connection, version)?;
         Ok(ServiceSnapshot {
             connection,
+            deadline,
             head,
             schema,
+            limit: self.query_limit(),
         })
     }
 
@@ -312,14 +318,26 @@ impl DocumentStore for SqliteStore {
 #[derive(Debug)]
 pub struct ServiceSnapshot {
     connection: Connection,
+    deadline: Deadline,
     head: Head,
     schema: Arc<Schema>,
+    limit: Duration,
 }
 
 impl ServiceSnapshot {
     /// The connection, in a transaction: tables of the service in `main`, the target in `target`.
     pub fn connection(&self) -> &Connection {
         &self.connection
+    }
+    fn view(&self) -> View<'_> {
+        View {
+            connection: &self.connection,
+            deadline: &self.deadline,
+            schema: &self.schema,
+            head: self.head,
+            limit: self.limit,
+            memory: None,
+        }
     }
     /// Where the history stands in the snapshot.
     pub fn head(&self) -> Head {

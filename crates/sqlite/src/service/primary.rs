@@ -58,7 +58,7 @@ impl SqliteStore {
     }
 
     /// Makes the summary of a collection ready, if it is not.
-    fn ready(&self, id: CollectionId, now: Timestamp, looked: bool) -> Result<()> {
+    pub(super) fn ready(&self, id: CollectionId, now: Timestamp, looked: bool) -> Result<()> {
         let side = Side::Here;
         let is_ready = {
             let read = self.read()?;

@@ -4,6 +4,7 @@
 //! after a crash. The merge is in `merge.rs`.
 
 pub(super) mod difference;
+mod upstream;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -20,6 +21,7 @@ use haversack_sync::reconcile::{
 use rusqlite::{OptionalExtension, params};
 
 pub use self::difference::{Change, Difference};
+use self::upstream::{Upstream, base_number, upstream};
 use super::SqliteStore;
 use super::primary::content_of;
 use super::read::SqliteRead;
@@ -62,24 +64,6 @@ struct Staged {
     generation: Generation,
     revision: Revision,
     body: Option<String>,
-}
-
-/// A row of `haversack_upstreams`.
-#[derive(Debug)]
-struct Upstream {
-    history: Option<HistoryId>,
-    since: Generation,
-    proven: Option<Sum>,
-    unnumbered: bool,
-    base: Base,
-}
-
-fn base_number(base: Base) -> i64 {
-    match base {
-        Base::Kept => 0,
-        Base::Unnumbered => 1,
-        Base::Void => 2,
-    }
 }
 
 impl SqliteStore {
@@ -127,9 +111,20 @@ impl<'a> SqliteSecondary<'a> {
         self.merging = Some(merging);
         self
     }
-}
-
-impl SqliteSecondary<'_> {
+    pub(super) fn store(&self) -> &'a SqliteStore {
+        self.store
+    }
+    /// Which collection it is.
+    pub fn id(&self) -> CollectionId {
+        self.id
+    }
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+    /// Ends the snapshot that reads share.
+    pub(super) fn let_go(&self) {
+        *self.read.borrow_mut() = None;
+    }
     /// How much is staged and not written yet.
     pub fn unwritten(&self) -> usize {
         self.waiting.borrow().len()
@@ -181,7 +176,7 @@ impl SqliteSecondary<'_> {
         &self,
         work: impl FnOnce(&mut SqliteWrite<'_>, CollectionId) -> Result<()>,
     ) -> Result<()> {
-        *self.read.borrow_mut() = None;
+        self.let_go();
         let mut tx = self.store.write(self.now)?;
         let doing = "staging records";
         let waiting = self.waiting.borrow();
@@ -241,50 +236,6 @@ impl SqliteSecondary<'_> {
         self.know(&key);
         self.waiting.borrow_mut().insert(key, staged);
     }
-}
-
-fn upstream(view: &View<'_>, id: CollectionId) -> Result<Upstream> {
-    let doing = "reading where a copy stands";
-    let (history, since, items, high, low, unnumbered, base) = view
-        .prepare(
-            "SELECT history, since, proven_items, proven_high, proven_low, unnumbered, base \
-             FROM haversack_upstreams WHERE collection = ?1",
-            doing,
-        )?
-        .query_row([id.0], |row| {
-            Ok((
-                row.get::<_, Option<String>>(0)?,
-                row.get::<_, i64>(1)?,
-                row.get::<_, Option<i64>>(2)?,
-                row.get::<_, Option<i64>>(3)?,
-                row.get::<_, Option<i64>>(4)?,
-                row.get(5)?,
-                row.get::<_, i64>(6)?,
-            ))
-        })
-        .map_err(while_doing(doing))?;
-    let history = history
-        .map(|text| {
-            text.parse()
-                .map_err(|_not_an_id| corrupt(format!("history id {text:?}")))
-        })
-        .transpose()?;
-    let proven = items.zip(high).zip(low).map(|((count, high), low)| Sum {
-        count: count as u64,
-        high: high as u64,
-        low: low as u64,
-    });
-    Ok(Upstream {
-        history,
-        since: Generation(since as u64),
-        proven,
-        unnumbered,
-        base: match base {
-            0 => Base::Kept,
-            1 => Base::Unnumbered,
-            _ => Base::Void,
-        },
-    })
 }
 
 fn place(place: u64) -> i64 {
@@ -521,7 +472,8 @@ impl Secondary for SqliteSecondary<'_> {
             let doing = "beginning a stage";
             tx.view()
                 .prepare(
-                    "UPDATE haversack_upstreams SET base = ?2, walk = NULL WHERE collection = ?1",
+                    "UPDATE haversack_upstreams SET base = ?2, walk = NULL \
+                     WHERE collection = ?1 AND (base <> ?2 OR walk IS NOT NULL)",
                     doing,
                 )?
                 .execute(params![id.0, base_number(base)])

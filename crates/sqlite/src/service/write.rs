@@ -118,6 +118,14 @@ impl<'a> SqliteWrite<'a> {
         head.generation
     }
 
+    /// Takes so many generations at once: those after the last one.
+    pub(super) fn next_generations(&mut self, count: u64) {
+        if count > 0 {
+            let first = self.next_generation();
+            self.state.head.generation = Generation(first.0 + count - 1);
+        }
+    }
+
     pub(super) fn next_revision(&mut self, own: Revision) -> Revision {
         let revision = Revision::next(self.now, self.state.head.revision, own);
         self.state.head.revision = revision;

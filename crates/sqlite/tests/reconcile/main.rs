@@ -9,4 +9,5 @@ mod copies;
 mod ground;
 mod interrupted;
 mod others;
+mod prepared;
 mod random;

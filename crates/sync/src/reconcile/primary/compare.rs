@@ -15,8 +15,9 @@ use crate::reconcile::tree::{FAN_BITS, LEVELS};
 
 use super::{Answering, PrimaryState, Shape, Snapshot, Told};
 
-/// The tree begins at the coarsest level with so many nodes.
-const TOP_NODES: usize = 64;
+/// The tree begins at the coarsest level with so many nodes. A level has 64 times the nodes of the one above it, so that the
+/// first answer has between 64 bytes and 4 KB of prints.
+const TOP_NODES: usize = 16;
 /// Levels below are told unasked while the answer is shorter than this.
 const UNASKED_BYTES: usize = 4096;
 /// Prints of one part.
@@ -101,7 +102,7 @@ impl Answering<'_, '_> {
         let shape = Shape::new(&ask.scope, snapshot.as_ref(), &state)?;
         let (mut level, mut parents, mut bytes) = (ask.level, ask.nodes.clone(), 0);
         while level == ask.level
-            || (level > 0 && bytes + parents.len() * (9 + 4 * TOP_NODES) < UNASKED_BYTES)
+            || (level > 0 && bytes + parents.len() * (9 + 4 * FAMILY as usize) < UNASKED_BYTES)
         {
             level -= 1;
             let mut children = BTreeMap::new();
