@@ -239,7 +239,7 @@ impl<'a> Primary<'a> {
     ) -> Result<()> {
         let what = "a dump";
         let (mut from, mut size, mut bytes) = (0_u64, self.chunk_size, 0_u64);
-        loop {
+        let ask = |from: u64, size: u64| {
             let chunk = if size > 0 {
                 format!("&chunkSize={size}")
             } else {
@@ -251,7 +251,10 @@ impl<'a> Primary<'a> {
                 self.batch,
                 self.server
             );
-            let reply = self.get(what, &path)?;
+            self.get(what, &path)
+        };
+        let mut reply = ask(from, size)?;
+        loop {
             let more = match reply.header("x-arango-replication-checkmore") {
                 Some("true") => true,
                 Some("false") => false,
@@ -261,30 +264,29 @@ impl<'a> Primary<'a> {
             let last: u64 = last
                 .and_then(|last| last.parse().ok())
                 .ok_or_else(|| Error::invalid("a dump does not say how far it went"))?;
-            if reply.status != 204 {
-                let mut bare = None;
-                for line in reply
-                    .body
-                    .split(|&byte| byte == b'\n')
-                    .filter(|line| !line.is_empty())
-                {
-                    visit(dump::read(line, &mut bare).map_err(|error| {
-                        Error::invalid(format!("a line of the dump: {error}"))
-                    })?)?;
-                }
-                bytes += reply.body.len() as u64;
-                progress(bytes);
-            }
-            if !more || last <= from {
-                return Ok(());
-            }
+            let goes_on = more && last > from;
             from = last;
-            if size > 0 {
-                size = (size + size / 4).min(MAX_ASKED_CHUNK);
+            size = if size > 0 {
+                (size + size / 4).min(MAX_ASKED_CHUNK)
             } else {
                 // The primary chose the first; what follows grows from its default.
-                size = dump::DEFAULT_CHUNK + dump::DEFAULT_CHUNK / 4;
-            }
+                dump::DEFAULT_CHUNK + dump::DEFAULT_CHUNK / 4
+            };
+            // The primary reads the next chunk while this one is taken.
+            let (taken, next) = std::thread::scope(|scope| {
+                let next = goes_on.then(|| scope.spawn(|| ask(from, size)));
+                (take(&reply, &mut visit), next.map(|next| next.join()))
+            });
+            taken?;
+            bytes += reply.body.len() as u64;
+            progress(bytes);
+            reply = match next {
+                None => return Ok(()),
+                Some(Ok(next)) => next?,
+                Some(Err(_it_panicked)) => {
+                    return Err(Error::NoResponse("a dump was not read".to_owned()));
+                }
+            };
         }
     }
 
@@ -497,6 +499,21 @@ impl Drop for Primary<'_> {
             tracing::warn!("the batch could not be released; it runs out at the primary");
         }
     }
+}
+
+/// Visits the lines of a chunk.
+fn take(reply: &Reply, visit: &mut impl FnMut(Line) -> Result<()>) -> Result<()> {
+    if reply.status == 204 {
+        return Ok(());
+    }
+    let mut bare = None;
+    let lines = reply.body.split(|&byte| byte == b'\n');
+    for line in lines.filter(|line| !line.is_empty()) {
+        let line = dump::read(line, &mut bare)
+            .map_err(|error| Error::invalid(format!("a line of the dump: {error}")))?;
+        visit(line)?;
+    }
+    Ok(())
 }
 
 fn parse(what: &str, reply: &Reply) -> Result<Value> {

@@ -9,7 +9,7 @@ use crate::wire::document;
 use haversack_model::CollectionId;
 
 /// Changes in one transaction.
-const PART: usize = 2000;
+const PART: usize = 20_000;
 /// Bytes in one transaction.
 const PART_BYTES: usize = 8 << 20;
 

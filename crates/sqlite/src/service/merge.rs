@@ -20,7 +20,7 @@ pub(super) struct Numbered {
     pub(super) object_id: i64,
     pub(super) deleted: bool,
     /// The generation here.
-    generation: Generation,
+    pub(super) generation: Generation,
     /// The primary's.
     pub(super) up: Option<Generation>,
 }

@@ -6,6 +6,8 @@
 
 mod alter;
 mod books;
+mod build;
+mod bulk;
 mod capture;
 mod changes;
 mod checkpoint;
@@ -66,6 +68,8 @@ pub struct SqliteStore {
     checkpoints: Checkpoints,
     writer: Mutex<Linked>,
     readers: Mutex<Vec<Linked>>,
+    /// Held by whoever builds sums.
+    building: Mutex<()>,
     schema: Mutex<Arc<Schema>>,
     reserve: Reserve,
     query_limit_ms: AtomicU64,
@@ -163,6 +167,7 @@ impl SqliteStore {
             checkpoints: Checkpoints::of(path),
             writer: Mutex::new(writer),
             readers: Mutex::default(),
+            building: Mutex::default(),
             schema: Mutex::new(schema),
             reserve,
             query_limit_ms: AtomicU64::new(DEFAULT_QUERY_LIMIT.as_millis() as u64),

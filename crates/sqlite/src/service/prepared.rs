@@ -15,7 +15,7 @@ use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::schema::Layer;
+use super::bulk::Source;
 use super::secondary::SqliteSecondary;
 use super::summary::{Side, fresh_key};
 use super::write::SqliteWrite;
@@ -45,6 +45,16 @@ const USUAL_CACHE_KIB: i64 = 32_000;
 const WRITING: &str = "preparing a collection";
 const READING: &str = "reading a prepared collection";
 const TAKING: &str = "taking a prepared collection over";
+
+/// Its rows.
+const ROWS: Source<'_> = Source {
+    from: "prepared.documents ORDER BY rowid",
+    place: "rowid",
+    key: "key",
+    body: "body",
+    deleted: "(body IS NULL)",
+    up: "generation",
+};
 
 /// What a prepared file says of itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -399,7 +409,7 @@ impl SqliteWrite<'_> {
         // The keys are read on a connection of their own while this one writes.
         let sums = std::thread::scope(|scope| {
             let reading = scope.spawn(|| read_sums(file, about, (&key, bits, before)));
-            let written = self.change(id, |tx, layer| tx.insert_prepared(layer, before));
+            let written = self.change(id, |tx, layer| tx.insert_all(layer, before, &ROWS));
             let read = reading
                 .join()
                 .map_err(|_it_panicked| corrupt("a prepared file was not read"));
@@ -419,50 +429,6 @@ impl SqliteWrite<'_> {
             return Err(corrupt("the copy is not what was prepared"));
         }
         self.note_proof(id, &about.proof)
-    }
-
-    fn insert_prepared(&mut self, layer: &Layer, before: u64) -> Result<()> {
-        let failed = while_doing(TAKING);
-        let connection = &self.linked.connection;
-        let offset: i64 = connection
-            .query_row(
-                "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?1",
-                [&layer.collection.table],
-                |row| row.get(0),
-            )
-            .map_err(&failed)?;
-        let has_indexes = !layer.collection.indexes.is_empty();
-        if has_indexes {
-            self.drop_indexes(layer)?;
-        }
-        connection
-            .execute(
-                &format!(
-                    "INSERT INTO main.{} ({}, {}, document) SELECT ?1 + rowid, key, body \
-                     FROM prepared.documents WHERE body IS NOT NULL ORDER BY rowid",
-                    layer.table, layer.object_id, layer.key_column
-                ),
-                [offset],
-            )
-            .map_err(&failed)?;
-        connection
-            .execute(
-                "INSERT INTO main.haversack_track (collection, object_id, global_id, generation, \
-                 content_generation, stamp, revision, deleted, up_generation) \
-                 SELECT ?1, CASE WHEN body IS NULL THEN -(?2 + rowid) ELSE ?3 + rowid END, key, ?2 + rowid, \
-                 ?2 + rowid, ?4, revision, body IS NULL, generation FROM prepared.documents ORDER BY rowid",
-                params![
-                    layer.collection.id.0,
-                    before as i64,
-                    offset,
-                    self.state.head.stamp.0
-                ],
-            )
-            .map_err(&failed)?;
-        if has_indexes {
-            self.create_indexes(layer)?;
-        }
-        Ok(())
     }
 
     /// No key is a document and a tombstone at once.

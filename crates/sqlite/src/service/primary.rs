@@ -41,40 +41,55 @@ impl SqliteStore {
     /// # Errors
     /// The database's.
     pub fn check_summaries(&self, id: CollectionId, now: Timestamp) -> Result<bool> {
-        let mut tx = self.write(now)?;
+        self.ready(id, now, false)?;
         let mut all_hold = true;
         for side in [Side::Here, Side::Up] {
-            tx.prepare_summary(id, side)?;
-            let Some(summary) = tx.view().summary(id, side)? else {
-                continue;
+            let held = {
+                let read = self.read()?;
+                let view = read.view();
+                view.summary(id, side)?.is_none_or(|summary| summary.stale)
+                    || view.has_unfolded(id)?
+                    || view.summary_holds(id, side)?
             };
-            if !tx.view().summary_holds(id, side)? {
-                all_hold = false;
-                tx.rebuild(id, side, &summary.key, summary.bits)?;
+            if held && side == Side::Here {
+                continue;
+            }
+            all_hold &= held;
+            let mut tx = self.write(now)?;
+            if !held {
+                tx.mark_stale(id, side)?;
+            }
+            if side == Side::Up {
+                tx.prepare_summary(id, side)?;
+            }
+            haversack_model::WriteTx::commit(Box::new(tx))?;
+            if side == Side::Here {
+                self.build_aside(id, now)?;
             }
         }
-        haversack_model::WriteTx::commit(Box::new(tx))?;
         Ok(all_hold)
     }
 
     /// Makes the summary of a collection ready, if it is not.
     pub(super) fn ready(&self, id: CollectionId, now: Timestamp, looked: bool) -> Result<()> {
         let side = Side::Here;
-        let is_ready = {
+        let (is_built, is_folded) = {
             let read = self.read()?;
             let view = read.view();
             view.layer(id)?;
             let summary = view.summary(id, side)?;
-            summary.is_some_and(|summary| !summary.stale)
-                && !view.has_unfolded(id)?
-                && (looked || view.drifted(id, side)?.is_none())
+            let is_built = summary.is_some_and(|summary| !summary.stale)
+                && (looked || view.drifted(id, side)?.is_none());
+            (is_built, !view.has_unfolded(id)?)
         };
-        if is_ready {
-            return Ok(());
+        if !is_built {
+            self.build_aside(id, now)?;
+        } else if !is_folded {
+            let mut tx = self.write(now)?;
+            tx.fold_notes(id)?;
+            haversack_model::WriteTx::commit(Box::new(tx))?;
         }
-        let mut tx = self.write(now)?;
-        tx.prepare_summary(id, side)?;
-        haversack_model::WriteTx::commit(Box::new(tx)).map(|_head| ())
+        Ok(())
     }
 }
 

@@ -69,6 +69,13 @@ impl SqliteWrite<'_> {
     }
 
     pub(super) fn merge_documents(&mut self, id: CollectionId, whole: bool) -> Result<Merged> {
+        if let Some(inserted) = self.take_stage(id)? {
+            self.empty_stage(id)?;
+            return Ok(Merged {
+                inserted,
+                ..Merged::default()
+            });
+        }
         let mut merged = Merged::default();
         if whole {
             merged.removed += self.remove_unstaged(id)?;

@@ -159,24 +159,31 @@ impl NodeRows for Rows<'_> {
         self.view.node(self.id, self.side, node)
     }
     fn store_node(&mut self, node: Node, sum: Sum) -> Result<()> {
+        self.view.store_sum(self.id, self.side, node, sum)
+    }
+}
+
+impl View<'_> {
+    /// Writes a row of a summary; one that is zero is removed.
+    fn store_sum(&self, id: CollectionId, side: Side, node: Node, sum: Sum) -> Result<()> {
         let doing = "keeping a summary";
         let (level, index) = (node.level, node.index as i64);
         if sum.is_zero() {
-            self.view
+            self
                 .prepare(
                     "DELETE FROM haversack_sums WHERE collection = ?1 AND side = ?2 AND level = ?3 AND idx = ?4",
                     doing,
                 )?
-                .execute(params![self.id.0, self.side as i64, level, index])
+                .execute(params![id.0, side as i64, level, index])
         } else {
-            self.view
+            self
                 .prepare(
                     "INSERT OR REPLACE INTO haversack_sums VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                     doing,
                 )?
                 .execute(params![
-                    self.id.0,
-                    self.side as i64,
+                    id.0,
+                    side as i64,
                     level,
                     index,
                     sum.count as i64,
@@ -274,6 +281,43 @@ impl View<'_> {
             visit(index as u64, sum_at(row, 1).map_err(while_doing(doing))?)?;
             Ok(std::ops::ControlFlow::Continue(()))
         })
+    }
+
+    /// The sums of everything, of one scan.
+    pub(super) fn scan_items(
+        &self,
+        layer: &Layer,
+        side: Side,
+        key: &FpKey,
+        bits: LeafBits,
+    ) -> Result<Deltas> {
+        let doing = "building a summary";
+        let sql = match side {
+            Side::Here => {
+                "SELECT global_id, generation, deleted FROM haversack_track \
+                 WHERE collection = ?1 AND (deleted = 0 OR generation > ?2)"
+            }
+            Side::Up => {
+                "SELECT global_id, up_generation, deleted FROM haversack_track \
+                 WHERE collection = ?1 AND up_generation IS NOT NULL AND ?2 >= 0"
+            }
+        };
+        let mut all = Deltas::new(bits);
+        let mut statement = self.prepare(sql, doing)?;
+        let floor = self.head.floor.0 as i64;
+        let rows = statement
+            .query(params![layer.collection.id.0, floor])
+            .map_err(while_doing(doing))?;
+        each_row(rows, doing, |row| {
+            let read = || -> rusqlite::Result<(String, i64, bool)> {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            };
+            let (text, generation, deleted) = read().map_err(while_doing(doing))?;
+            let item = item(layer, &text, Generation(generation as u64), deleted);
+            all.add(item.generation.0, key.numbered(&item));
+            Ok(std::ops::ControlFlow::Continue(()))
+        })?;
+        Ok(all)
     }
 
     /// Whether edits of other programs are not folded yet.
@@ -456,40 +500,19 @@ impl SqliteWrite<'_> {
                 .map_err(while_doing(doing))?;
         }
         define(&self.linked.connection, id, side, key, bits)?;
-        let all = self.scan_items(layer, side, key, bits)?;
+        let all = self.view().scan_items(layer, side, key, bits)?;
         self.journal.forget(id);
         self.fold(id, side, &all)
     }
 
-    fn scan_items(&self, layer: &Layer, side: Side, key: &FpKey, bits: LeafBits) -> Result<Deltas> {
-        let doing = "building a summary";
-        let sql = match side {
-            Side::Here => {
-                "SELECT global_id, generation, deleted FROM haversack_track \
-                 WHERE collection = ?1 AND (deleted = 0 OR generation > ?2)"
-            }
-            Side::Up => {
-                "SELECT global_id, up_generation, deleted FROM haversack_track \
-                 WHERE collection = ?1 AND up_generation IS NOT NULL AND ?2 >= 0"
-            }
-        };
-        let mut all = Deltas::new(bits);
-        let view = self.view();
-        let mut statement = view.prepare(sql, doing)?;
-        let floor = self.state.head.floor.0 as i64;
-        let rows = statement
-            .query(params![layer.collection.id.0, floor])
-            .map_err(while_doing(doing))?;
-        each_row(rows, doing, |row| {
-            let read = || -> rusqlite::Result<(String, i64, bool)> {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            };
-            let (text, generation, deleted) = read().map_err(while_doing(doing))?;
-            let item = item(layer, &text, Generation(generation as u64), deleted);
-            all.add(item.generation.0, key.numbered(&item));
-            Ok(std::ops::ControlFlow::Continue(()))
-        })?;
-        Ok(all)
+    pub(super) fn store_sum(
+        &self,
+        id: CollectionId,
+        side: Side,
+        node: Node,
+        sum: Sum,
+    ) -> Result<()> {
+        self.view().store_sum(id, side, node, sum)
     }
 
     /// Brings a summary to what it must be: there, folded, with leaves of the right width.

@@ -89,7 +89,8 @@ fn put_head(out: &mut Writer, head: &Head) {
 fn put_records(out: &mut Writer, tag: u8, records: &[Delivered]) {
     out.byte(tag);
     out.number(records.len() as u64);
-    let mut before = 0;
+    // Written one after the other, they have revisions close to each other, too.
+    let (mut before, mut revision) = (0, 0_u64);
     for record in records {
         let is_uuid = matches!(record.global_id, GlobalId::Uuid(_));
         let uuid = if is_uuid { IS_UUID } else { 0 };
@@ -98,7 +99,8 @@ fn put_records(out: &mut Writer, tag: u8, records: &[Delivered]) {
         out.number(record.generation.0.wrapping_sub(before));
         before = record.generation.0;
         out.global_id(&record.global_id);
-        out.fixed_64(record.revision.0);
+        out.signed(record.revision.0.wrapping_sub(revision) as i64);
+        revision = record.revision.0;
         if let Some(body) = &record.body {
             out.bytes(body);
         }
@@ -197,9 +199,9 @@ fn take_head(from: &mut Reader<'_>) -> Result<Head> {
 }
 
 fn take_records(from: &mut Reader<'_>) -> Result<Vec<Delivered>> {
-    let count = from.some(11)?;
+    let count = from.some(4)?;
     let mut records = Vec::with_capacity(count.min(4096));
-    let mut before = 0u64;
+    let (mut before, mut revision) = (0_u64, 0_u64);
     for _ in 0..count {
         let flags = from.byte()?;
         if flags & !(IS_UUID | IS_DELETED) != 0 {
@@ -208,10 +210,12 @@ fn take_records(from: &mut Reader<'_>) -> Result<Vec<Delivered>> {
         let generation = before.checked_add(from.number()?);
         let generation = generation.filter(|generation| *generation > before);
         before = generation.ok_or(Error::Malformed("records are not in order"))?;
+        let global_id = from.global_id(flags & IS_UUID != 0)?;
+        revision = revision.wrapping_add(from.signed()? as u64);
         records.push(Delivered {
             generation: Generation(before),
-            global_id: from.global_id(flags & IS_UUID != 0)?,
-            revision: Revision(from.fixed_64()?),
+            global_id,
+            revision: Revision(revision),
             body: if flags & IS_DELETED == 0 {
                 Some(from.bytes()?.into())
             } else {
