@@ -17,7 +17,7 @@ use super::summary::{Side, define, fresh_key, item};
 use super::view::{View, each_row};
 use super::write::SqliteWrite;
 use super::{SqliteStore, lock};
-use crate::error::while_doing;
+use crate::error::{invalid, while_doing};
 
 /// Rows of sums in one transaction: some milliseconds.
 const SLICE: usize = 1000;
@@ -45,16 +45,21 @@ impl SqliteStore {
             let built = self.scan(id)?;
             self.write_slices(id, &built.all, now)?;
             let mut tx = self.write(now)?;
-            let behind = tx.began.generation.0 - built.read.view().head.generation.0;
-            let same_history = tx.began.history == built.read.view().head.history;
-            if !same_history || (behind > CATCH_UP && attempt < TRIES) {
+            let then = built.read.view().head;
+            let behind = tx.began.generation.0 - then.generation.0;
+            // What was deleted and purged since the snapshot stands nowhere any more.
+            let is_lost = tx.began.history != then.history || tx.began.floor > then.generation;
+            if is_lost || (behind > CATCH_UP && attempt < TRIES) {
                 continue;
             }
             tx.catch_up(id, &built)?;
             Box::new(tx).commit()?;
             return Ok(());
         }
-        Ok(())
+        Err(invalid(
+            "the collection",
+            "it changes too fast to be summed up; try again",
+        ))
     }
 
     /// The leaves that the sums should have, if they must be built.
@@ -285,8 +290,8 @@ mod tests {
         );
         edit(&store, &[(10, Some(2)), (12, Some(1)), (5000, None)]);
         let mut tx = store.write(NOW).unwrap();
-        let head = tx.state.head.generation;
-        tx.prune_history(Generation(head.0 - 1)).unwrap();
+        tx.prune_history(built.read.view().head.generation).unwrap();
+        assert!(tx.state.head.floor > Generation::ZERO);
         Box::new(tx).commit().unwrap();
         edit(&store, &[(12, None), (13, Some(3))]);
         store.write_slices(NOTES, &built.all, NOW).unwrap();

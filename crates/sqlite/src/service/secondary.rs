@@ -12,9 +12,7 @@ use std::hash::{Hash as _, Hasher as _};
 use std::ops::ControlFlow;
 
 use haversack_model::copies::Merging;
-use haversack_model::{
-    CollectionId, Generation, GlobalId, HistoryId, Result, Revision, Timestamp, WriteTx,
-};
+use haversack_model::{CollectionId, Generation, GlobalId, Result, Revision, Timestamp, WriteTx};
 use haversack_sync::reconcile::{
     Base, Delivered, FpKey, Item, LeafBits, Proof, Secondary, SecondaryState, Span, Sum,
 };
