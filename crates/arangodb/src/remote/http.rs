@@ -4,9 +4,9 @@
 //! `requestTimeout` bounds a whole request. So a long copy that keeps arriving is healthy, and a primary that falls silent is given up
 //! in time. Source: `spec/arangodb.md` 3 and 17; `GUARANTEES.md` 4.2, 2.
 
-use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Client, Method, redirect};
@@ -37,7 +37,7 @@ pub(super) struct Http<'a> {
     /// Where the primary is.
     pub(super) addresses: Vec<SocketAddr>,
     /// Requests that were answered, and bytes of the answers.
-    pub(super) cost: Cell<(u32, u64)>,
+    pub(super) cost: Mutex<(u32, u64)>,
 }
 
 /// What makes requests; the timer has one, too.
@@ -129,7 +129,7 @@ impl<'a> Http<'a> {
             request_timeout: config.request_timeout,
             stop: &order.stop,
             addresses,
-            cost: Cell::default(),
+            cost: Mutex::default(),
         })
     }
 
@@ -259,8 +259,9 @@ impl<'a> Http<'a> {
                 Ok(Ok(Some(part))) => body.extend_from_slice(&part),
             }
         }
-        let (requests, bytes) = self.cost.get();
-        self.cost.set((requests + 1, bytes + body.len() as u64));
+        let mut cost = self.cost.lock().unwrap_or_else(PoisonError::into_inner);
+        *cost = (cost.0 + 1, cost.1 + body.len() as u64);
+        drop(cost);
         Ok(Reply {
             status,
             headers,

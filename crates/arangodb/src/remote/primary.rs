@@ -165,7 +165,8 @@ impl<'a> Primary<'a> {
     }
     /// Requests that it answered, and bytes of the answers.
     pub(super) fn cost(&self) -> (u32, u64) {
-        self.http.cost.get()
+        let cost = self.http.cost.lock();
+        *cost.unwrap_or_else(std::sync::PoisonError::into_inner)
     }
     /// The generation of its snapshot; a tick of another kind of server is none.
     pub(super) fn generation(&self) -> Generation {
