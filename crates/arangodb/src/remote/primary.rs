@@ -276,7 +276,10 @@ impl<'a> Primary<'a> {
             // The primary reads the next chunk while this one is taken.
             let (taken, next) = std::thread::scope(|scope| {
                 let next = goes_on.then(|| scope.spawn(|| ask(from, size)));
-                (take(&reply, &mut visit), next.map(|next| next.join()))
+                (
+                    take(&reply, &mut visit),
+                    next.map(std::thread::ScopedJoinHandle::join),
+                )
             });
             taken?;
             bytes += reply.body.len() as u64;

@@ -184,7 +184,7 @@ impl SqliteWrite<'_> {
         let schema = self.schema();
         let layer = schema.layer(id)?;
         let (then, now) = (built.read.view(), self.state.head);
-        let mut changes = Deltas::new(built.all.bits());
+        let mut deltas = Deltas::new(built.all.bits());
         let hash = |tracked: &Tracked| {
             let item = item(layer, &tracked.key, tracked.generation, tracked.deleted);
             (item.generation.0, built.key.numbered(&item))
@@ -196,7 +196,7 @@ impl SqliteWrite<'_> {
         {
             if !present.deleted || present.generation > now.floor {
                 let (place, hash) = hash(&present);
-                changes.add(place, hash);
+                deltas.add(place, hash);
             }
             let before = then.numbered(id, &present.key)?;
             let before = before.map(|before| Tracked {
@@ -206,7 +206,7 @@ impl SqliteWrite<'_> {
             });
             if let Some(before) = before.filter(|b| !b.deleted || b.generation > then.head.floor) {
                 let (place, hash) = hash(&before);
-                changes.remove(place, hash);
+                deltas.remove(place, hash);
             }
             changed.insert(present.key);
         }
@@ -214,10 +214,10 @@ impl SqliteWrite<'_> {
         for gone in then.tracked(id, (then.head.floor, now.floor), "deleted = 1")? {
             if !changed.contains(&gone.key) {
                 let (place, hash) = hash(&gone);
-                changes.remove(place, hash);
+                deltas.remove(place, hash);
             }
         }
-        self.fold(id, Side::Here, &changes)?;
+        self.fold(id, Side::Here, &deltas)?;
         let doing = "letting a summary count";
         for sql in [
             "DELETE FROM haversack_unfolded WHERE collection = ?1 AND side = 0",
