@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,7 +28,7 @@ const NOTES: CollectionId = CollectionId(0);
 struct Pair {
     primary: Handle,
     secondary: Handle,
-    _folders: [tempfile::TempDir; 2],
+    folders: [tempfile::TempDir; 2],
 }
 
 fn start(dir: &tempfile::TempDir, allowed: &[&str]) -> Handle {
@@ -55,7 +56,7 @@ fn pair(n: u64) -> Pair {
     let pair = Pair {
         primary,
         secondary,
-        _folders: folders,
+        folders,
     };
     edit(
         &pair.primary,
@@ -550,7 +551,8 @@ fn a_first_copy_goes_on_after_the_secondary_lost_its_power() {
     assert_eq!(left.len(), 2, "what arrived, and what it is of: {left:?}");
     // Only the length has reached the disk.
     let store = pair.secondary.server.services.store("_system").unwrap();
-    let part = left.iter().find(|name| name.ends_with(".part")).unwrap();
+    let is_part = |name: &&String| Path::new(name.as_str()).extension() == Some("part".as_ref());
+    let part = left.iter().find(is_part).unwrap();
     let part = store.path().with_file_name(part);
     drop(store);
     let arrived = std::fs::metadata(&part).unwrap().len();
@@ -560,7 +562,7 @@ fn a_first_copy_goes_on_after_the_secondary_lost_its_power() {
     let first = std::mem::replace(&mut pair.secondary, start(&folder, &[]));
     first.stop();
     pair.secondary.stop();
-    pair.secondary = start(&pair._folders[1], &["tcp://127.0.0.1:*"]);
+    pair.secondary = start(&pair.folders[1], &["tcp://127.0.0.1:*"]);
     mended.store(true, Ordering::SeqCst);
     let report = run(&pair, &request(proxy.address)).unwrap();
     assert_eq!(report.walk.inserted, MANY);

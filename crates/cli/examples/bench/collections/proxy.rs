@@ -139,14 +139,14 @@ fn carry(
                     answered.store(true, Ordering::Relaxed);
                 }
                 let due = Instant::now() + delay;
-                let mut sent = piece[..count].to_vec();
+                let mut bytes = piece[..count].to_vec();
                 if is_up
                     && counters.only_arangodb.load(Ordering::Relaxed)
-                    && sent.starts_with(NATIVE.0)
+                    && bytes.starts_with(NATIVE.0)
                 {
-                    sent[..NATIVE.1.len()].copy_from_slice(NATIVE.1);
+                    bytes[..NATIVE.1.len()].copy_from_slice(NATIVE.1);
                 }
-                if send.send((due, sent)).is_err() {
+                if send.send((due, bytes)).is_err() {
                     return;
                 }
             }

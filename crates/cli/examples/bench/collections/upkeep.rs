@@ -30,10 +30,10 @@ pub(crate) fn measure(folder: &Path, documents: u64) -> Result<(f64, f64)> {
                 rusqlite::Connection::open(&path)?
                     .execute("DELETE FROM haversack_summaries", [])?;
             }
-            let inserted = cpu_of(|| put(&store, (0..documents).map(|n| (n, 0))))?;
+            let by_inserts = cpu_of(|| put(&store, (0..documents).map(|n| (n, 0))))?;
             let edits = (0..documents).map(|at| (at * 7919 % documents, 1));
-            let updated = cpu_of(|| put(&store, edits))?;
-            spent.push((inserted, updated));
+            let by_updates = cpu_of(|| put(&store, edits))?;
+            spent.push((by_inserts, by_updates));
             drop(store);
             std::fs::remove_file(&path)?;
         }
