@@ -97,7 +97,7 @@ impl SqliteStore {
     /// Writes a document collection into a new file, all of one snapshot. No writer waits for it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is none of documents; the database's.
+    /// [`Error::Invalid`](haversack_model::Error::Invalid) if it is none of documents; the database's.
     pub fn prepare_collection(
         &self,
         id: CollectionId,
@@ -182,7 +182,7 @@ impl SqliteSecondary<'_> {
     /// Takes a prepared file over, in one transaction: afterwards the copy is what the primary was when it wrote the file.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] and [`Error::Invalid`] if the file is not one, or does not hold what it says; [`Error::Invalid`] if
+    /// [`Error::Corrupt`](haversack_model::Error::Corrupt) and [`Error::Invalid`](haversack_model::Error::Invalid) if the file is not one, or does not hold what it says; [`Error::Invalid`](haversack_model::Error::Invalid) if
     /// the copy is not empty. Nothing has changed then.
     pub fn take_prepared(&mut self, file: &Path) -> Result<Proof> {
         let about = check(file)?;
