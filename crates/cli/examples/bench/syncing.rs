@@ -19,7 +19,7 @@ use crate::{figure, median, timed};
 
 const CHANGES: u64 = 100;
 const EDITS: u64 = 10_000;
-const ROUNDS: u64 = 7;
+const ROUNDS: u64 = 25;
 const UPLOAD_ROUNDS: u64 = 5;
 
 fn now() -> Timestamp {
