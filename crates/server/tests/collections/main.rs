@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod first_copy;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use haversack_model::documents::{DocumentStore as _, document, key_of};
 use haversack_model::{CollectionId, Error, GlobalId, Host as _, Revision, Service, Store as _};
@@ -470,155 +470,6 @@ fn a_collection_is_no_copy_of_itself_but_may_be_one_of_another_of_its_server() {
         &mut |_, _, _| {},
     );
     assert_eq!(report.unwrap().walk.inserted, 20);
-}
-
-/// So many documents that a first copy of them travels as a file.
-const MANY: u64 = 25_000;
-
-#[test]
-fn a_large_first_copy_is_a_file_that_is_thrown_away_afterwards() {
-    let pair = pair(MANY);
-    let first = pull(&pair);
-    assert!(first.created);
-    assert_eq!(
-        (first.walk.method, first.walk.inserted),
-        (Method::FullCopy, MANY)
-    );
-    assert_eq!(first.walk.rounds, 1, "the proof: {:?}", first.walk);
-    assert!(files(&pair.primary, "files").is_empty());
-    assert!(parts(&pair).is_empty());
-    assert_eq!(pull(&pair).walk.method, Method::Equal);
-}
-
-/// Names of the files in a folder of a server's data.
-fn files(handle: &Handle, folder: &str) -> Vec<String> {
-    let store = handle.server.services.store("_system").unwrap();
-    let data = store.path().parent().unwrap().parent().unwrap();
-    let found = std::fs::read_dir(data.join(folder)).unwrap();
-    found
-        .map(|one| one.unwrap().file_name().into_string().unwrap())
-        .collect()
-}
-
-fn parts(pair: &Pair) -> Vec<String> {
-    let mut names = files(&pair.secondary, "services");
-    names.retain(|name| name.contains(".copy-"));
-    names
-}
-
-#[test]
-fn a_first_copy_over_a_way_that_breaks_goes_on_with_what_arrived() {
-    let pair = pair(MANY);
-    let rule: Arc<Rule> = Arc::new(|n| {
-        if n < 14 {
-            Fault::CutResponse(400_000)
-        } else {
-            Fault::None
-        }
-    });
-    let proxy = Proxy::start(pair.primary.address, rule);
-    let asked = request(proxy.address);
-    let mut cut = 0;
-    while run(&pair, &asked).is_err() {
-        cut += 1;
-        assert!(cut < 20, "it never comes to an end");
-        assert!(contents(&pair.secondary).is_empty());
-    }
-    assert_eq!(contents(&pair.primary), contents(&pair.secondary));
-    assert!(parts(&pair).is_empty());
-    let sent = proxy.sent_by_server();
-    assert!(proxy.connections() > 1 && sent < 8_000_000, "{sent} bytes");
-}
-
-/// A way that breaks in the middle of the first file, until it is mended.
-fn broken(pair: &Pair) -> (Proxy, Arc<AtomicBool>) {
-    let mended = Arc::new(AtomicBool::new(false));
-    let is_mended = Arc::clone(&mended);
-    let rule: Arc<Rule> = Arc::new(move |n| match n {
-        _ if is_mended.load(Ordering::SeqCst) => Fault::None,
-        0 => Fault::CutResponse(700_000),
-        _ => Fault::CutRequest(0),
-    });
-    (Proxy::start(pair.primary.address, rule), mended)
-}
-
-#[test]
-fn a_first_copy_goes_on_after_the_secondary_lost_its_power() {
-    let mut pair = pair(MANY);
-    let (proxy, mended) = broken(&pair);
-    assert!(run(&pair, &request(proxy.address)).is_err());
-    let left = parts(&pair);
-    assert_eq!(left.len(), 2, "what arrived, and what it is of: {left:?}");
-    // Only the length has reached the disk.
-    let store = pair.secondary.server.services.store("_system").unwrap();
-    let is_part = |name: &&String| Path::new(name.as_str()).extension() == Some("part".as_ref());
-    let part = left.iter().find(is_part).unwrap();
-    let part = store.path().with_file_name(part);
-    drop(store);
-    let arrived = std::fs::metadata(&part).unwrap().len();
-    assert!(arrived > 500_000, "{arrived}");
-    std::fs::write(&part, vec![0; arrived as usize]).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let first = std::mem::replace(&mut pair.secondary, start(&folder, &[]));
-    first.stop();
-    pair.secondary.stop();
-    pair.secondary = start(&pair.folders[1], &["tcp://127.0.0.1:*"]);
-    mended.store(true, Ordering::SeqCst);
-    let report = run(&pair, &request(proxy.address)).unwrap();
-    assert_eq!(report.walk.inserted, MANY);
-    assert_eq!(contents(&pair.primary), contents(&pair.secondary));
-    assert!(parts(&pair).is_empty());
-}
-
-#[test]
-fn a_first_copy_begins_anew_when_its_file_has_expired() {
-    let pair = pair(MANY);
-    let (proxy, mended) = broken(&pair);
-    assert!(run(&pair, &request(proxy.address)).is_err());
-    let files_of_primary = prepared(&pair);
-    std::fs::remove_file(&files_of_primary[0]).unwrap();
-    edit(&pair.primary, [("k5".to_owned(), None)]);
-    mended.store(true, Ordering::SeqCst);
-    run(&pair, &request(proxy.address)).unwrap();
-    assert_eq!(contents(&pair.primary), contents(&pair.secondary));
-    assert!(parts(&pair).is_empty());
-}
-
-/// The prepared files at the primary.
-fn prepared(pair: &Pair) -> Vec<std::path::PathBuf> {
-    let store = pair.primary.server.services.store("_system").unwrap();
-    let folder = store
-        .path()
-        .parent()
-        .unwrap()
-        .parent()
-        .unwrap()
-        .join("files");
-    let mut names = files(&pair.primary, "files");
-    names.retain(|name| name.ends_with(".sqlite"));
-    names.iter().map(|name| folder.join(name)).collect()
-}
-
-#[test]
-fn a_prepared_file_that_was_altered_at_the_primary_is_refused_and_the_next_one_taken() {
-    let pair = pair(MANY);
-    let (proxy, mended) = broken(&pair);
-    assert!(run(&pair, &request(proxy.address)).is_err());
-    let found = prepared(&pair);
-    assert_eq!(found.len(), 1);
-    let file = rusqlite::Connection::open(&found[0]).unwrap();
-    file.execute(
-        "UPDATE documents SET key = 'foreign' WHERE rowid = 20000",
-        [],
-    )
-    .unwrap();
-    drop(file);
-    mended.store(true, Ordering::SeqCst);
-    let refused = run(&pair, &request(proxy.address)).unwrap_err().to_string();
-    assert!(refused.contains("prepared file"), "{refused}");
-    assert!(contents(&pair.secondary).is_empty() && parts(&pair).is_empty());
-    run(&pair, &request(proxy.address)).unwrap();
-    assert_eq!(contents(&pair.primary), contents(&pair.secondary));
 }
 
 #[test]
