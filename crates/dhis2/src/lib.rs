@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
 
 pub mod face;
+pub mod remote;
 pub mod wire;

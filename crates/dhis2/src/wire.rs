@@ -4,6 +4,7 @@
 
 pub mod conflict_text;
 pub mod date;
+pub mod geojson;
 pub mod json;
 pub mod page;
 pub mod pattern;

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{Index, Properties};
-use crate::{CollectionId, Value};
+use crate::id::InvalidId;
+use crate::{CollectionId, GlobalId, Value};
 
 /// A named set of collections: the unit of commit order, access, placement and file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,12 +74,34 @@ pub struct Collection {
     /// Indexes of a document collection. A store enforces those that are unique.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<Index>,
-    /// What a face keeps with a document collection; nobody else reads it.
+    /// What a face keeps with a document collection, and a remote with the collections of a copy; nobody else reads it, but for
+    /// [`Self::IDS`].
     #[serde(default, skip_serializing_if = "Properties::is_empty")]
     pub properties: Properties,
 }
 
 impl Collection {
+    /// Name of the property that says what the global ids of a layer or table look like.
+    pub const IDS: &'static str = "ids";
+    /// Value of [`Self::IDS`] where they are uids: a letter and ten letters or digits. Everywhere else features have UUIDs.
+    pub const UIDS: &'static str = "uid";
+
+    /// Whether the records of this layer or table are named by texts, new ones by uids.
+    pub fn has_uids(&self) -> bool {
+        let ids = self.properties.get(Self::IDS);
+        ids.and_then(serde_json::Value::as_str) == Some(Self::UIDS)
+    }
+    /// The global id that a text names in this collection.
+    ///
+    /// # Errors
+    /// [`InvalidId`] if it is none.
+    pub fn parse_id(&self, text: &str) -> Result<GlobalId, InvalidId> {
+        if self.has_uids() {
+            return Ok(GlobalId::Text(text.into()));
+        }
+        GlobalId::parse_uuid(text)
+    }
+
     /// Position of a field in [`Record::values`](crate::Record::values), by name, ignoring ASCII case.
     pub fn field_index(&self, name: &str) -> Option<usize> {
         self.fields
@@ -300,4 +323,22 @@ pub struct EditorFields {
     pub edited_at: String,
     /// Last editor's user name.
     pub editor: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collection_says_what_its_ids_look_like() {
+        let mut collection = Collection::documents(CollectionId(1), "People", "people", false);
+        let uuid = "9f1c33b2-0000-4000-8000-0123456789ab";
+        assert!(collection.parse_id("hvTe0000001").is_err());
+        let key = (Collection::IDS.to_owned(), Collection::UIDS.into());
+        collection.properties.extend([key]);
+        assert_eq!(
+            collection.parse_id(uuid).unwrap(),
+            GlobalId::Text(uuid.into())
+        );
+    }
 }
