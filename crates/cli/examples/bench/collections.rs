@@ -74,23 +74,62 @@ fn method(cost: &Cost) -> String {
     walk.map_or_else(String::new, |walk| format!(", by {:?}", walk.method))
 }
 
-/// Measures everything with so many documents.
-pub(crate) fn measure(folder: &Path, documents: u64) -> Result<Measured> {
-    println!("making {documents} documents ..");
-    let pair = Pair::start(folder, documents)?;
+/// Measures everything with so many documents, or one part alone: `copies`, `differences`, `writers`, `far` or `upkeep`.
+pub(crate) fn measure(folder: &Path, documents: u64, only: Option<&str>) -> Result<Measured> {
+    let wanted = |part: &str| only.is_none_or(|only| only == part);
     let mut table = Table::default();
-    let mut differences = Differences {
+    let is_of_servers = ["copies", "differences", "writers", "far"].map(wanted);
+    if is_of_servers.contains(&true) {
+        println!("making {documents} documents ..");
+        let pair = Pair::start(folder, documents)?;
+        servers(&pair, documents, &wanted, &mut table)?;
+    }
+    if wanted("upkeep") {
+        upkeep(folder, documents, &mut table)?;
+    }
+    Ok(Measured {
+        section: section(documents, &table.text),
+        missed: table.missed,
+    })
+}
+
+/// What is measured between two servers.
+fn servers(
+    pair: &Pair,
+    documents: u64,
+    wanted: &dyn Fn(&str) -> bool,
+    table: &mut Table,
+) -> Result<()> {
+    let mut edits = Differences {
         documents,
         version: 0,
     };
-    full_copies(&pair, documents, &mut table)?;
-    nothing(&pair, &mut table)?;
+    if wanted("copies") {
+        full_copies(pair, documents, table)?;
+    }
+    pair.sync(&pair.near)?;
+    if wanted("differences") {
+        nothing(pair, table)?;
+        differences(pair, &mut edits, table)?;
+        lost_cursor(pair, &mut edits, table)?;
+    }
+    if wanted("writers") {
+        writers(pair, &mut edits, table)?;
+    }
+    if wanted("far") {
+        far_away(pair, &mut edits, table)?;
+    }
+    ensure!(pair.is_equal()?, "the copies are not equal in the end");
+    Ok(())
+}
+
+fn differences(pair: &Pair, edits: &mut Differences, table: &mut Table) -> Result<()> {
     for (d, most) in [(10, 15_000), (1_000, 300_000), (100_000, 30_000_000)] {
-        let d = d.min(documents / 10);
-        pair::edit(&pair.primary, &differences.next(d))?;
+        let d = d.min(edits.documents / 10);
+        pair::edit(&pair.primary, &edits.next(d))?;
         let cost = pair.sync(&pair.near)?;
         table.sync(&format!("{d} edits of the primary since"), &cost, most);
-        pair::edit(&pair.secondary, &differences.next(d))?;
+        pair::edit(&pair.secondary, &edits.next(d))?;
         let cost = pair.sync(&pair.near)?;
         table.sync(
             &format!("{d} differences, no cursor tells of them"),
@@ -98,16 +137,7 @@ pub(crate) fn measure(folder: &Path, documents: u64) -> Result<Measured> {
             most,
         );
     }
-    lost_cursor(&pair, &mut differences, &mut table)?;
-    writers(&pair, &mut differences, &mut table)?;
-    far_away(&pair, &mut differences, &mut table)?;
-    ensure!(pair.is_equal()?, "the copies are not equal in the end");
-    drop(pair);
-    upkeep(folder, documents, &mut table)?;
-    Ok(Measured {
-        section: section(documents, &table.text),
-        missed: table.missed,
-    })
+    Ok(())
 }
 
 /// Edits that were not made yet.
@@ -173,7 +203,6 @@ fn full_copies(pair: &Pair, documents: u64, table: &mut Table) -> Result<()> {
 }
 
 fn nothing(pair: &Pair, table: &mut Table) -> Result<()> {
-    pair.sync(&pair.near)?;
     let cost = pair.sync_often(&pair.near, TIMES)?;
     let each = |all: f64| all / f64::from(TIMES);
     let (bytes, cpu) = (

@@ -66,9 +66,10 @@ fn main() -> Result<()> {
             .map(|text| text.parse())
             .transpose()?;
         let documents = documents.unwrap_or(collections::DOCUMENTS);
-        let measured = collections::measure(folder.path(), documents)?;
+        let part = std::env::args().nth(3);
+        let measured = collections::measure(folder.path(), documents, part.as_deref())?;
         println!("\n{}", measured.section);
-        if documents == collections::DOCUMENTS {
+        if documents == collections::DOCUMENTS && part.is_none() {
             report::write_section(&measured.section)?;
         }
         missed = measured.missed;

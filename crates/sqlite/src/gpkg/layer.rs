@@ -103,6 +103,40 @@ pub fn check_names(collection: &Collection) -> Result<()> {
     Ok(())
 }
 
+fn key_index(collection: &Collection) -> String {
+    quote_ident(&format!("{}_global_id", collection.table))
+}
+
+/// Creates the index by global id.
+///
+/// # Errors
+/// The database's, also if an id is there twice and must not be.
+pub fn create_key_index(
+    connection: &Connection,
+    collection: &Collection,
+    is_unique: bool,
+) -> Result<()> {
+    connection
+        .execute_batch(&format!(
+            "CREATE {}INDEX {} ON {} ({})",
+            if is_unique { "UNIQUE " } else { "" },
+            key_index(collection),
+            quote_ident(&collection.table),
+            quote_ident(&collection.global_id_field),
+        ))
+        .map_err(while_doing("creating the index by global id"))
+}
+
+/// Removes the index by global id.
+///
+/// # Errors
+/// The database's.
+pub fn drop_key_index(connection: &Connection, collection: &Collection) -> Result<()> {
+    connection
+        .execute_batch(&format!("DROP INDEX {}", key_index(collection)))
+        .map_err(while_doing("dropping the index by global id"))
+}
+
 /// Creates the table of a collection with everything that belongs to it.
 ///
 /// # Errors
@@ -145,19 +179,10 @@ pub fn create(
             definition
         }
     }));
-    let unique = if options.unique_global_id {
-        "UNIQUE "
-    } else {
-        ""
-    };
     connection
-        .execute_batch(&format!(
-            "CREATE TABLE {table} ({});\nCREATE {unique}INDEX {} ON {table} ({});",
-            columns.join(", "),
-            quote_ident(&format!("{}_global_id", collection.table)),
-            quote_ident(&collection.global_id_field),
-        ))
+        .execute_batch(&format!("CREATE TABLE {table} ({})", columns.join(", ")))
         .map_err(&failed)?;
+    create_key_index(connection, collection, options.unique_global_id)?;
     if let Some(geometry) = &collection.geometry {
         core::register_srs(connection, geometry.srid).map_err(&failed)?;
     }

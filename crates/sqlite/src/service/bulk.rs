@@ -4,11 +4,16 @@ use haversack_model::{CollectionId, Generation, GlobalId, Result};
 use haversack_sync::reconcile::{Deltas, Item};
 use rusqlite::params;
 
+use super::connection::USUAL_CACHE_KIB;
 use super::schema::Layer;
 use super::stage::kind;
 use super::summary::Side;
 use super::write::SqliteWrite;
 use crate::error::while_doing;
+use crate::gpkg::layer::{create_key_index, drop_key_index};
+
+/// Page cache meanwhile: rows are appended, and building an index takes as much again.
+const CACHE_KIB: i64 = 16_000;
 
 /// Where rows come from, as SQL. Their places are 1, 2, 3 and so on.
 pub(super) struct Source<'a> {
@@ -22,9 +27,21 @@ pub(super) struct Source<'a> {
 }
 
 impl SqliteWrite<'_> {
-    /// Inserts all rows; the one at place 1 gets the generation after `before`. Indexes are built at the end, so that only the whole
-    /// must be unique.
+    /// Inserts all rows; the one at place 1 gets the generation after `before`. Indexes are built at the end: keys, which come in no order,
+    /// are sorted first, and only the whole must be unique.
     pub(super) fn insert_all(&self, layer: &Layer, before: u64, source: &Source<'_>) -> Result<()> {
+        let cache = |kib: i64| {
+            let connection = &self.linked.connection;
+            let set = connection.pragma_update(Some("main"), "cache_size", -kib);
+            set.map_err(while_doing("inserting many documents"))
+        };
+        cache(CACHE_KIB)?;
+        let done = self.insert_rows(layer, before, source);
+        cache(USUAL_CACHE_KIB)?;
+        done
+    }
+
+    fn insert_rows(&self, layer: &Layer, before: u64, source: &Source<'_>) -> Result<()> {
         let failed = while_doing("inserting many documents");
         let connection = &self.linked.connection;
         let offset: i64 = connection
@@ -38,6 +55,7 @@ impl SqliteWrite<'_> {
         if has_indexes {
             self.drop_indexes(layer)?;
         }
+        drop_key_index(connection, &layer.collection)?;
         let Source {
             from,
             place,
@@ -56,6 +74,7 @@ impl SqliteWrite<'_> {
                 [offset],
             )
             .map_err(&failed)?;
+        create_key_index(connection, &layer.collection, true)?;
         connection
             .execute(
                 &format!(

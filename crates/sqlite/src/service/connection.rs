@@ -19,6 +19,8 @@ const BUSY: Duration = Duration::from_secs(10);
 const STATEMENTS: usize = 200;
 /// Page cache of a connection that reads, in KiB (negative, as SQLite wants it). There are many, and the system caches pages, too.
 const READ_CACHE: i64 = -2_000;
+/// Page cache of the connection that writes, in KiB.
+pub(super) const USUAL_CACHE_KIB: i64 = 32_000;
 /// Virtual machine steps between two looks at the clock.
 const STEPS: i32 = 20_000;
 
@@ -116,7 +118,7 @@ pub(super) fn writer(path: &Path, create: bool) -> Result<Linked> {
     connection
         .pragma_update(None, "journal_mode", "WAL")
         .and_then(|()| connection.pragma_update(None, "synchronous", "FULL"))
-        .and_then(|()| connection.pragma_update(None, "cache_size", -32_000))
+        .and_then(|()| connection.pragma_update(None, "cache_size", -USUAL_CACHE_KIB))
         .and_then(|()| connection.pragma_update(None, "wal_autocheckpoint", checkpoint::MOST))
         .and_then(|()| connection.pragma_update(None, "journal_size_limit", 64 << 20))
         .and_then(|()| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false))

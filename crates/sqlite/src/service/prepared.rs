@@ -19,7 +19,7 @@ use super::bulk::Source;
 use super::secondary::SqliteSecondary;
 use super::summary::{Side, fresh_key};
 use super::write::SqliteWrite;
-use super::{SqliteStore, lock};
+use super::{SqliteStore, checkpoint, lock};
 use crate::error::{corrupt, invalid, while_doing};
 use crate::gpkg::column;
 
@@ -39,9 +39,6 @@ const TABLES: [(&str, &str); 2] = [
 const TRIES: u32 = 8;
 /// Longest document that is taken.
 const MAX_VALUE_BYTES: i32 = 64 << 20;
-/// Page cache of the one transaction that takes a file over, in KiB: the index of keys is filled in no order.
-const CACHE_KIB: i64 = 64_000;
-const USUAL_CACHE_KIB: i64 = 32_000;
 const WRITING: &str = "preparing a collection";
 const READING: &str = "reading a prepared collection";
 const TAKING: &str = "taking a prepared collection over";
@@ -196,7 +193,8 @@ impl SqliteSecondary<'_> {
     }
 }
 
-/// A prepared file on the connection that writes, as `prepared`.
+/// A prepared file on the connection that writes, as `prepared`. The log, as long as the collection, is moved into the file aside from
+/// the commit.
 struct Attached<'a> {
     store: &'a SqliteStore,
 }
@@ -207,7 +205,7 @@ impl<'a> Attached<'a> {
         let connection = &linked.connection;
         connection
             .execute("ATTACH DATABASE ?1 AS prepared", [uri(file)?])
-            .and_then(|_| connection.pragma_update(None, "cache_size", -CACHE_KIB))
+            .and_then(|_| connection.pragma_update(None, "wal_autocheckpoint", 0))
             .map_err(while_doing(TAKING))?;
         Ok(Self { store })
     }
@@ -223,7 +221,7 @@ impl Drop for Attached<'_> {
             .and_then(|()| {
                 linked
                     .connection
-                    .pragma_update(None, "cache_size", -USUAL_CACHE_KIB)
+                    .pragma_update(None, "wal_autocheckpoint", checkpoint::MOST)
             });
         if let Err(error) = done {
             tracing::error!(%error, "a prepared file could not be let go");

@@ -45,6 +45,30 @@ fn a_copy_filled_from_a_prepared_file_is_proven_equal_in_one_round_trip() {
 }
 
 #[test]
+fn a_file_that_was_taken_over_leaves_every_index_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_primary, path) = prepared(folder.path());
+    let copy = file();
+    let indexes = || -> Vec<String> {
+        let connection = Connection::open(copy.store.path()).unwrap();
+        let mut statement = connection
+            .prepare("SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY sql")
+            .unwrap();
+        let found = statement.query_map([], |row| row.get(0)).unwrap();
+        found.map(|sql| sql.unwrap()).collect()
+    };
+    let before = indexes();
+    assert!(
+        before
+            .iter()
+            .any(|sql| sql.starts_with("CREATE UNIQUE INDEX \"notes_global_id\"")),
+        "{before:#?}"
+    );
+    take(&copy, &path).unwrap();
+    assert_eq!(indexes(), before);
+}
+
+#[test]
 fn what_the_primary_wrote_after_the_file_comes_with_the_next_question() {
     let folder = tempfile::tempdir().unwrap();
     let (primary, path) = prepared(folder.path());
