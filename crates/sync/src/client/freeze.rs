@@ -6,9 +6,9 @@ use haversack_model::edit::Base;
 use haversack_model::local::{FrozenBatch, Removal};
 use haversack_model::schema::attachment_field;
 use haversack_model::{
-    BatchNumber, Changes, Collection, CollectionId, CollectionKind, Direction, Edit, GlobalId,
-    OutboxEntry, Outcome, Receipt, Record, ReplicaTx, Result, Revision, RowVersion, SyncState,
-    Theirs, Timestamp, Value,
+    BatchNumber, Changes, Collection, CollectionId, CollectionKind, Direction, Edit, Generation,
+    GlobalId, OutboxEntry, Outcome, Receipt, Record, ReplicaTx, Result, Revision, RowVersion,
+    SyncState, Theirs, Timestamp, Value,
 };
 
 use super::reply::settle_answered;
@@ -264,14 +264,23 @@ fn freeze_one(
             let mut content = whole(base);
             if mine.is_empty() {
                 let is_gone = matches!(entry.theirs, Theirs::Removed(_));
-                if *version != RowVersion::UNKNOWN || !is_gone {
-                    install_theirs(tx, &entry)?;
-                    return Ok(None);
+                match &entry.sent {
+                    // It was sent once, nobody knows with what effect, and then taken back: that is to be told.
+                    Some(Some(sent)) if !sent.same_content(row) => {
+                        mine = Changes::between(sent, row);
+                        content = whole(sent);
+                    }
+                    // An add that may never have arrived, of a record that is gone: the server is told all of it and keeps
+                    // it, if it is news, in a conflict.
+                    _ if *version == RowVersion::UNKNOWN && is_gone => {
+                        mine = whole(row);
+                        content = Changes::default();
+                    }
+                    _ => {
+                        install_theirs(tx, &entry)?;
+                        return Ok(None);
+                    }
                 }
-                // An add that may never have arrived, of a record that is gone: the server is told all of it and keeps
-                // it, if it is news, in a conflict.
-                mine = whole(row);
-                content = Changes::default();
             }
             // Of a row that is gone there, the server may have nothing to complete the losing version from.
             if !matches!(entry.theirs, Theirs::Removed(_)) {
@@ -296,19 +305,24 @@ fn freeze_one(
                 content: whole(base),
             }),
         },
-        (None, None) => match (&entry.sent, entry.frozen_no) {
-            // Never sent: the server need not hear of it. It may have a record of that id by others.
-            (_, None) => {
-                install_theirs(tx, &entry)?;
-                return Ok(None);
-            }
-            (sent, Some(_)) => Edit::Delete {
-                global_id,
-                base: sent.as_ref().and_then(Option::as_ref).map(|sent| Base {
+        // Never sent, and the server has shown nothing of it: it need not hear of it.
+        (None, None)
+            if entry.frozen_no.is_none() && !matches!(entry.theirs, Theirs::Row { .. }) =>
+        {
+            install_theirs(tx, &entry)?;
+            return Ok(None);
+        }
+        // Never sent as far as this file knows, a server that shows the record has it from a former life of the file.
+        (None, None) => Edit::Delete {
+            global_id,
+            base: entry
+                .sent
+                .as_ref()
+                .and_then(Option::as_ref)
+                .map(|sent| Base {
                     revision: Revision(0),
                     content: whole(sent),
                 }),
-            },
         },
     };
     if let Step::To(state) = states::step(Event::Freeze, Some(entry.state)) {
@@ -371,20 +385,22 @@ pub(super) fn remove_confirmed(
 pub fn thaw(tx: &mut dyn ReplicaTx) -> Result<()> {
     let collections = tx.collections()?;
     thaw_each(tx, |tx, entry| {
-        let (None, Some(Some(sent))) = (&entry.base, &entry.sent) else {
+        let Some(Some(sent)) = &entry.sent else {
             return Ok(());
         };
         match entry.theirs.clone() {
-            // What was sent has come back: it did arrive. What a server showed that may have been put back since is no
-            // proof of that.
+            // What was sent has come back: it did arrive. What was seen before a resync, or by a server that may have been
+            // put back since, is no proof of that: it has no generation.
             Theirs::Row { record, version }
-                if version != RowVersion::UNKNOWN
+                if version.generation != Generation::ZERO
                     && is_stored(&collections, entry.collection, sent, &record) =>
             {
                 has_arrived(tx, entry, &record, version)?;
             }
             // Deleted since, or in an earlier life: neither is undone without being asked for.
-            Theirs::Removed(_) => entry.base = Some((sent.clone(), RowVersion::UNKNOWN)),
+            Theirs::Removed(_) if entry.base.is_none() => {
+                entry.base = Some((sent.clone(), RowVersion::UNKNOWN));
+            }
             _ => {}
         }
         Ok(())
@@ -392,21 +408,36 @@ pub fn thaw(tx: &mut dyn ReplicaTx) -> Result<()> {
     Ok(())
 }
 
-/// An add that was sent, and whose answer was not stored, is on the server: it is the base of what was edited since.
+/// What was sent, and whose answer was not stored, is on the server: it is the base of what was edited since.
 pub(super) fn has_arrived(
     tx: &mut dyn ReplicaTx,
     entry: &mut OutboxEntry,
     record: &Record,
     version: RowVersion,
 ) -> Result<()> {
-    let sent = Edit::Add {
-        record: record.clone(),
-        undelete: false,
-    };
+    let sent = made_here(entry, record.clone());
     keep_seen(tx, entry.collection, &sent, version)?;
     entry.base = Some((record.clone(), version));
     entry.theirs = Theirs::Unchanged;
     Ok(())
+}
+
+/// The edit that an entry with a row amounts to, with all of its base.
+pub(super) fn made_here(entry: &OutboxEntry, mine: Record) -> Edit {
+    match &entry.base {
+        None => Edit::Add {
+            record: mine,
+            undelete: false,
+        },
+        Some((base, version)) => Edit::Update {
+            global_id: entry.global_id.clone(),
+            mine: Changes::between(base, &mine),
+            base: Some(Base {
+                revision: version.revision,
+                content: whole(base),
+            }),
+        },
+    }
 }
 
 /// Keeps an edit that a download has shown to be on the server, as the answer to it would have been kept: a server that

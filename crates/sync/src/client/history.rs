@@ -101,10 +101,12 @@ pub fn start_new_history(
     start_resync(tx, history)
 }
 
-/// What was seen in a history that is no more is no proof that something arrived.
+/// What was seen in a history that is no more is no proof that something arrived; nor is what was seen before a resync,
+/// at a generation that nobody knows any more.
 fn forget_theirs(tx: &mut dyn ReplicaTx, fork: Generation) -> Result<()> {
+    let is_lost = |seen: Generation| seen > fork || seen == Generation::ZERO;
     for mut entry in tx.entries()? {
-        if matches!(&entry.theirs, Theirs::Row { version, .. } if version.generation > fork) {
+        if matches!(&entry.theirs, Theirs::Row { version, .. } if is_lost(version.generation)) {
             entry.theirs = Theirs::Unchanged;
             tx.store_entry(&entry)?;
         }
@@ -213,7 +215,8 @@ fn requeue(
     tx.store_entry(&entry)
 }
 
-/// The record has later local edits: what is here stays, and its base goes back to before what was lost.
+/// The record has later local edits: they stay, on a base that goes back to before what was lost. What others have set since
+/// over what was lost is theirs, and not sent in their place.
 fn requeue_edited(
     tx: &mut dyn ReplicaTx,
     mut entry: OutboxEntry,
@@ -222,6 +225,16 @@ fn requeue_edited(
     sent: Option<&Changes>,
     shape: Option<&Collection>,
 ) -> Result<()> {
+    if let (Some((known, _)), Some(sent)) = (&entry.base, sent)
+        && let Some(mut mine) = tx.row(entry.collection, &entry.global_id)?
+    {
+        let since = Changes::between(known, &mine);
+        let mut again = sent.clone();
+        again.values.retain(|at, _| !since.values.contains_key(at));
+        again.geometry = again.geometry.filter(|_| since.geometry.is_none());
+        again.apply_to(&mut mine);
+        tx.put_row(entry.collection, &mine)?;
+    }
     if was_added && entry.deleted {
         // Others may have brought the record into the new history: the deletion is to be told.
     } else if was_added {

@@ -6,11 +6,13 @@ use haversack_model::edit::Base;
 use haversack_model::local::{Removal, ReplicaHeader};
 use haversack_model::remote::{Page, RemoteChange};
 use haversack_model::{
-    Changes, CollectionId, Edit, Generation, GlobalId, OutboxEntry, Record, ReplicaTx, Result,
-    Revision, RowVersion, Service, SyncState, Theirs,
+    CollectionId, Edit, Generation, GlobalId, OutboxEntry, Record, ReplicaTx, Result, Revision,
+    RowVersion, Service, SyncState, Theirs,
 };
 
-use super::freeze::{has_arrived, is_stored, keep_seen, put_confirmed, remove_confirmed};
+use super::freeze::{
+    has_arrived, is_stored, keep_seen, made_here, put_confirmed, remove_confirmed,
+};
 use crate::merge::{whole, widen};
 use crate::states::{self, Event, Step};
 
@@ -282,24 +284,6 @@ fn put_beside(
         version,
     };
     tx.store_entry(&entry)
-}
-
-/// The edit that an entry with a row amounts to, with all of its base.
-fn made_here(entry: &OutboxEntry, mine: Record) -> Edit {
-    match &entry.base {
-        None => Edit::Add {
-            record: mine,
-            undelete: false,
-        },
-        Some((base, version)) => Edit::Update {
-            global_id: entry.global_id.clone(),
-            mine: Changes::between(base, &mine),
-            base: Some(Base {
-                revision: version.revision,
-                content: whole(base),
-            }),
-        },
-    }
 }
 
 /// An answer to an upload brings its versions ahead of the pages, which may be older or tell the same again. The

@@ -163,3 +163,23 @@ fn a_copy_in_the_middle_of_a_comparison_misses_no_deletion() {
 
     assert_eq!(scene.name(), None);
 }
+
+/// Others have set the field since, and the file has seen it; that is theirs to send again.
+#[test]
+fn a_forgotten_edit_is_sent_again_without_what_others_set_over_it() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    let backup = ground.store.backup();
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    scene.sync();
+    ground.update(7, set(0, "fir"));
+    scene.sync();
+    scene.file.edit_update(TREES, &id(7), &set(1, 5));
+    ground.store.restore(backup);
+    start_history(&ground);
+
+    scene.sync();
+
+    let stored = ground.record(TREES, &id(7)).expect("a record").record;
+    assert_eq!(stored.values[..2], ["elm".into(), 5.into()]);
+}

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use haversack_model::remote::Renewed;
-use haversack_model::{Filter, HistoryId, Policy, Remote, Store};
+use haversack_model::{Changes, Filter, HistoryId, Policy, Remote, Store};
 use haversack_sync::client;
 
 use crate::ground::{Ground, TREES, id, set, tree};
@@ -158,4 +158,104 @@ fn an_add_that_comes_back_is_the_base_of_what_was_edited_since() {
     assert_eq!(stored.values[0], "elm".into());
     let conflicts = scene.write(|tx| tx.conflicts(false));
     assert_eq!(conflicts, [], "it is in conflict with nobody");
+}
+
+#[test]
+fn an_update_that_came_back_is_the_base_of_what_was_edited_since_under_a_new_identity() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    scene.push(&batch);
+    scene.file.edit_update(TREES, &id(7), &set(0, "yew"));
+    let page = scene.pull();
+    scene.store_page(&page);
+    renew(&mut scene);
+
+    scene.sync();
+
+    let stored = ground.record(TREES, &id(7)).expect("a record").record;
+    assert_eq!(stored.values[0], "yew".into());
+    let conflicts = scene.write(|tx| tx.conflicts(false));
+    assert_eq!(conflicts, [], "it is in conflict with nobody");
+}
+
+/// After the resync nobody knows at which generation it was seen, so that it is not among what the fork has undone.
+fn seen_before_a_resync_and_forgotten(edit: impl Fn(&mut Scene<'_>)) -> Ground {
+    let ground = Ground::new();
+    {
+        let replies = RefCell::default();
+        let mut scene = Scene::new(&ground, &replies);
+        let backup = ground.store.backup();
+        edit(&mut scene);
+        let batch = scene.freeze();
+        scene.push(&batch);
+        let page = scene.pull();
+        scene.store_page(&page);
+        let history = scene.file.header().cursor.history;
+        scene.write(|tx| client::start_resync(tx, history));
+        ground.store.restore(backup);
+        start_history(&ground);
+
+        scene.sync();
+    }
+    ground
+}
+
+#[test]
+fn an_add_seen_before_a_resync_is_sent_to_a_server_that_forgot_it() {
+    let ground = seen_before_a_resync_and_forgotten(|scene| {
+        scene.file.edit_insert(TREES, tree(9, "yew", 9));
+    });
+    assert!(ground.record(TREES, &id(9)).is_some());
+}
+
+#[test]
+fn an_update_seen_before_a_resync_is_sent_to_a_server_that_forgot_it() {
+    let ground = seen_before_a_resync_and_forgotten(|scene| {
+        scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    });
+    let stored = ground.record(TREES, &id(7)).expect("a record").record;
+    assert_eq!(stored.values[0], "elm".into());
+}
+
+/// The batch arrives without an answer, and is given up; by then its edit has been taken back.
+#[test]
+fn an_edit_that_was_taken_back_after_it_was_sent_is_taken_back_on_the_server() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    let before = ground.record(TREES, &id(7)).expect("a record").record;
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    scene.push(&batch);
+    renew(&mut scene);
+    let back = Changes {
+        values: [(0, before.values[0].clone())].into(),
+        geometry: None,
+    };
+    scene.file.edit_update(TREES, &id(7), &back);
+
+    scene.sync();
+
+    let stored = ground.record(TREES, &id(7)).expect("a record").record;
+    assert_eq!(stored.values[0], before.values[0]);
+    let conflicts = scene.write(|tx| tx.conflicts(false));
+    assert_eq!(conflicts, [], "it is in conflict with nobody");
+}
+
+/// The file was put back to before it sent the record, and the server shows it.
+#[test]
+fn the_deletion_of_an_add_that_the_server_shows_is_told() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_insert(TREES, tree(9, "yew", 9));
+    ground.add(&tree(9, "fir", 1));
+    let page = scene.pull();
+    scene.store_page(&page);
+    scene.file.edit_delete(TREES, &id(9));
+
+    scene.sync();
+
+    let conflicts = scene.write(|tx| tx.conflicts(true));
+    assert_eq!(conflicts.len(), 1, "it meets the tree that is there");
 }

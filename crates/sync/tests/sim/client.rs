@@ -325,7 +325,10 @@ impl World<'_> {
             })
         });
         let unsent = unsent.map(|(_, token)| token);
-        let pending: Vec<u64> = native.local.pending().chain(unsent).collect();
+        // What was edited again since it was frozen is in no row any more, and yet in the batch that both copies hold.
+        let frozen = file.batches.values().flat_map(|batch| &batch.edits);
+        let frozen = frozen.flat_map(|(_, edit)| tokens_of(edit));
+        let pending: Vec<u64> = native.local.pending().chain(unsent).chain(frozen).collect();
         drop(file);
         for token in pending {
             self.oracle.change(token, |mark| mark.exempt = true);
