@@ -291,6 +291,13 @@ pub trait ReplicaTx {
     /// Keeps the content of an attachment.
     fn store_blob(&mut self, hash: BlobHash, content: &[u8]) -> Result<()>;
 
+    /// What the client of a server has kept in the file for itself under this name.
+    fn note(&self, topic: &str, name: &str) -> Result<Option<String>>;
+    /// All notes of a topic, by name.
+    fn notes(&self, topic: &str) -> Result<Vec<(String, String)>>;
+    /// Keeps a note, or drops it.
+    fn store_note(&mut self, topic: &str, name: &str, text: Option<&str>) -> Result<()>;
+
     /// Makes it durable.
     fn commit(self: Box<Self>) -> Result<()>;
 }

@@ -168,6 +168,7 @@ fn a_file_that_was_checked_out_before_cursors_were_sealed_goes_on() {
             "UPDATE haversack_header SET value = '1' WHERE name = 'format';
              DROP TABLE haversack_answers;
              DROP TABLE haversack_recent;
+             DROP TABLE haversack_notes;
              DELETE FROM haversack_header WHERE name = 'seal';
              ALTER TABLE haversack_batches DROP COLUMN seal;
              UPDATE inspections SET score = 12 WHERE OBJECTID = 1;",

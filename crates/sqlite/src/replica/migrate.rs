@@ -12,6 +12,7 @@ use crate::gpkg::core;
 const MIGRATIONS: &[(u32, &str)] = &[
     (2, include_str!("migrations/0002_seals.sql")),
     (3, include_str!("migrations/0003_uploads.sql")),
+    (4, include_str!("migrations/0004_notes.sql")),
 ];
 
 /// The oldest layout that can be brought up to date.

@@ -26,6 +26,7 @@ mod header;
 mod json;
 mod layer;
 mod migrate;
+mod notes;
 mod outbox;
 mod prepare;
 mod prune;

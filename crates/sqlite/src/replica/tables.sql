@@ -92,3 +92,10 @@ CREATE TABLE haversack_conflicts (
 CREATE INDEX haversack_conflicts_order ON haversack_conflicts (at_ms, id);
 -- Content of attachments, by hash.
 CREATE TABLE haversack_blobs (sha256 TEXT PRIMARY KEY NOT NULL, content BLOB NOT NULL);
+-- What the client of a server keeps for itself, such as the job that works on an upload.
+CREATE TABLE haversack_notes (
+  topic TEXT NOT NULL,
+  name TEXT NOT NULL,
+  text TEXT NOT NULL,
+  PRIMARY KEY (topic, name)
+) WITHOUT ROWID;

@@ -17,7 +17,8 @@ use super::layer::Layer;
 use super::outbox::{self, Line, Which};
 use super::row::Readable;
 use super::{
-    Known, attachments, batches, check, conflicts, find, header, recent, row, schema_version, shape,
+    Known, attachments, batches, check, conflicts, find, header, notes, recent, row,
+    schema_version, shape,
 };
 
 /// How many numbers of the file's counter a transaction takes at a time.
@@ -477,6 +478,16 @@ impl ReplicaTx for Tx<'_> {
     }
     fn store_blob(&mut self, hash: BlobHash, content: &[u8]) -> Result<()> {
         attachments::store(self.conn, hash, content)
+    }
+
+    fn note(&self, topic: &str, name: &str) -> Result<Option<String>> {
+        notes::one(self.conn, topic, name)
+    }
+    fn notes(&self, topic: &str) -> Result<Vec<(String, String)>> {
+        notes::all(self.conn, topic)
+    }
+    fn store_note(&mut self, topic: &str, name: &str, text: Option<&str>) -> Result<()> {
+        notes::store(self.conn, topic, name, text)
     }
 
     fn commit(mut self: Box<Self>) -> Result<()> {

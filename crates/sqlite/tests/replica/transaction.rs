@@ -411,3 +411,28 @@ fn an_edit_of_a_row_that_an_answer_confirmed_stands_on_the_answered_version() {
     tx.store_version(PARKS, &gid(1), None).unwrap();
     assert_eq!(tx.version(PARKS, &gid(1)).unwrap(), None);
 }
+
+#[test]
+fn notes_are_kept_by_topic_in_files_of_older_layouts_too() {
+    let fixture = Fixture::new(1);
+    rusqlite::Connection::open(&fixture.path)
+        .unwrap()
+        .execute_batch(
+            "DROP TABLE haversack_notes; UPDATE haversack_header SET value = '3' WHERE name = 'format'",
+        )
+        .unwrap();
+    let mut file = fixture.open();
+    let mut tx = file.begin().unwrap();
+    for (topic, name) in [("jobs", "b"), ("jobs", "a"), ("values", "a")] {
+        tx.store_note(topic, name, Some(name)).unwrap();
+    }
+    tx.store_note("values", "a", None).unwrap();
+    tx.store_note("jobs", "b", Some("it's")).unwrap();
+    tx.commit().unwrap();
+    let mut file = fixture.open();
+    let tx = file.begin().unwrap();
+    let kept = [("a", "a"), ("b", "it's")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    assert_eq!(tx.notes("jobs").unwrap(), kept);
+    assert_eq!(tx.note("jobs", "b").unwrap().as_deref(), Some("it's"));
+    assert_eq!(tx.note("values", "a").unwrap(), None);
+}

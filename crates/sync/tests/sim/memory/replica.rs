@@ -32,6 +32,7 @@ pub struct File {
     pub receipts: Cheap<Vec<(Generation, CollectionId, Edit)>>,
     pub conflicts: Cheap<BTreeMap<ConflictId, Conflict>>,
     pub blobs: Cheap<BTreeMap<BlobHash, Arc<[u8]>>>,
+    pub notes: Cheap<BTreeMap<(String, String), String>>,
 }
 
 /// What happened to a file, for the oracle.
@@ -70,6 +71,7 @@ impl MemoryReplica {
             outbox: Cheap::default(),
             batches: Cheap::default(),
             answers: Cheap::default(),
+            notes: Cheap::default(),
             receipts: Cheap::default(),
             conflicts: Cheap::default(),
             blobs: Cheap::default(),
@@ -281,8 +283,8 @@ impl File {
                 reason: None,
             });
         entry.edit_no = self.edit_no;
-        if entry.state != SyncState::ToPost {
-            entry.state = SyncState::ToUpdate;
+        if entry.batch.is_none() {
+            entry.state = haversack_sync::states::pending(entry.base.is_some());
         }
         entry
     }
@@ -537,6 +539,27 @@ impl ReplicaTx for Transaction<'_> {
 
     fn store_blob(&mut self, hash: BlobHash, content: &[u8]) -> Result<()> {
         self.work.blobs.insert(hash, content.into());
+        Ok(())
+    }
+
+    fn note(&self, topic: &str, name: &str) -> Result<Option<String>> {
+        let key = (topic.to_owned(), name.to_owned());
+        Ok(self.work.notes.get(&key).cloned())
+    }
+
+    fn notes(&self, topic: &str) -> Result<Vec<(String, String)>> {
+        let of_topic = self.work.notes.iter().filter(|((of, _), _)| of == topic);
+        Ok(of_topic
+            .map(|((_, name), text)| (name.clone(), text.clone()))
+            .collect())
+    }
+
+    fn store_note(&mut self, topic: &str, name: &str, text: Option<&str>) -> Result<()> {
+        let key = (topic.to_owned(), name.to_owned());
+        match text {
+            Some(text) => drop(self.work.notes.insert(key, text.to_owned())),
+            None => drop(self.work.notes.remove(&key)),
+        }
         Ok(())
     }
 
