@@ -161,4 +161,6 @@ pub enum RejectCode {
     RolledBack,
     /// A schema or batch rule.
     Refused,
+    /// The answer does not say what became of it: it waits, and is sent again.
+    Untold,
 }

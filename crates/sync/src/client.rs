@@ -24,7 +24,7 @@ pub use history::{renewed, start_new_history, start_resync};
 pub use page::apply_page;
 pub use preview::preview;
 pub use reply::apply_reply;
-pub use run::{synchronise, synchronise_in_batches};
+pub use run::{synchronise, synchronise_in_batches, upload};
 
 /// Most edits of one batch.
 pub const MAX_BATCH: usize = 2000;
@@ -65,6 +65,8 @@ pub struct Summary {
     pub conflicts: u64,
     /// Edits that were refused, with the reasons.
     pub rejected: Vec<(CollectionId, GlobalId, String)>,
+    /// Edits of which the server did not say what became: they wait, and the next sync sends them again.
+    pub untold: u64,
     /// Records added or replaced by the download; not what this sync had sent itself, nor what a comparison found equal.
     pub put: u64,
     /// Records removed by the download; not what this sync had removed itself.

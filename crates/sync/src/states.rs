@@ -28,6 +28,8 @@ pub enum Event {
     Rejected,
     /// The batch is given up: the file was cloned, or the server began a new history.
     Thaw,
+    /// The answer to the batch that it carries does not name it.
+    Untold,
     /// Its parent was refused, so it cannot be sent.
     ParentRejected,
     /// Its parent was accepted after all, or someone asked to try again.
@@ -80,6 +82,7 @@ pub const TABLE: &[(Event, &[SyncState], Step)] = &[
     (Event::Rejected, &[Uploading], Step::To(Error)),
     (Event::Rejected, &[ToPost, ToUpdate], Step::Pending),
     (Event::Thaw, &[Uploading, ToPost, ToUpdate], Step::Pending),
+    (Event::Untold, &[Uploading, ToPost, ToUpdate], Step::Pending),
     (Event::ParentRejected, &[ToPost, ToUpdate], Step::To(Error)),
     (Event::Retry, &[Error], Step::Pending),
     (

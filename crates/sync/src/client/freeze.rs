@@ -262,7 +262,11 @@ fn freeze_one(
         (Some(row), Some((base, version))) => {
             let mut mine = Changes::between(base, row);
             let mut content = whole(base);
-            if mine.is_empty() {
+            if *version == RowVersion::UNKNOWN && entry.theirs == Theirs::Unchanged {
+                // The server may have what was sent before instead of the base.
+                mine = whole(row);
+                content = Changes::default();
+            } else if mine.is_empty() {
                 let is_gone = matches!(entry.theirs, Theirs::Removed(_));
                 match &entry.sent {
                     // It was sent once, nobody knows with what effect, and then taken back: that is to be told.

@@ -257,8 +257,9 @@ fn put_beside(
     if states::step(Event::Downloaded, Some(entry.state)) != Step::Beside {
         return Ok(());
     }
+    let is_doubted = base.is_none_or(|base| base == RowVersion::UNKNOWN);
     if entry.batch.is_none()
-        && entry.base.is_none()
+        && is_doubted
         && let Some(Some(sent)) = &entry.sent
         && is_stored(&tx.collections()?, collection, sent, record)
     {

@@ -102,6 +102,10 @@ fn settle(tx: &mut dyn ReplicaTx, batch: &FrozenBatch, reply: &BatchReply) -> Re
         }
         entry.batch = None;
         if let Outcome::Rejected { code, reason } = &receipt.outcome {
+            if *code == RejectCode::Untold {
+                send_again(tx, entry, reason)?;
+                continue;
+            }
             // A child of an add that was refused with it waits until that is mended.
             let waits =
                 *code == RejectCode::NoParent && unsent_parent(tx, &collections, &entry)?.is_some();
@@ -250,6 +254,20 @@ fn reject(tx: &mut dyn ReplicaTx, mut entry: OutboxEntry, reason: &str) -> Resul
         }
     };
     entry.sent = None;
+    entry.reason = Some(reason.to_owned());
+    tx.store_entry(&entry)
+}
+
+/// What became of it is not known: the server has the base or what was sent, so the base is doubted and the next upload
+/// tells all of it. It goes behind all that waits, so that it does not keep others from being sent.
+fn send_again(tx: &mut dyn ReplicaTx, mut entry: OutboxEntry, reason: &str) -> Result<()> {
+    if states::step(Event::Untold, Some(entry.state)) == Step::Pending {
+        entry.state = states::pending(entry.base.is_some());
+    }
+    if let Some((_, version)) = &mut entry.base {
+        *version = RowVersion::UNKNOWN;
+    }
+    entry.edit_no = tx.next_edit_no()?;
     entry.reason = Some(reason.to_owned());
     tx.store_entry(&entry)
 }

@@ -4,8 +4,8 @@ use haversack_model::local::{FrozenBatch, LocalReplica, ReplicaHeader};
 use haversack_model::remote::{BatchReply, Page, RemoteChange};
 use haversack_model::schema::attachment_field;
 use haversack_model::{
-    BatchNumber, BlobHash, Direction, Edit, Error, Outcome, Remote, ReplicaTx, Result, Timestamp,
-    Value,
+    BatchNumber, BlobHash, Direction, Edit, Error, Outcome, RejectCode, Remote, ReplicaTx, Result,
+    Timestamp, Value,
 };
 
 use super::echo::Sent;
@@ -73,6 +73,29 @@ pub fn synchronise_in_batches(
     Ok(run.summary)
 }
 
+/// Sends what is pending, at most so many edits in a batch, and fetches nothing. Safe to interrupt anywhere and to repeat.
+///
+/// # Errors
+/// As [`synchronise`].
+pub fn upload(
+    local: &mut dyn LocalReplica,
+    remote: &mut dyn Remote,
+    most: usize,
+    progress: &mut dyn FnMut(Step),
+) -> Result<Summary> {
+    let mut run = Run {
+        local,
+        remote,
+        most,
+        progress,
+        summary: Summary::default(),
+        sent: Sent::default(),
+        recoveries: 0,
+    };
+    run.upload()?;
+    Ok(run.summary)
+}
+
 fn write<T>(
     local: &mut dyn LocalReplica,
     work: impl FnOnce(&mut dyn ReplicaTx) -> Result<T>,
@@ -117,6 +140,20 @@ impl Meanwhile {
     }
 }
 
+/// Whether an answer says nothing of any edit.
+fn is_untold(reply: &BatchReply) -> bool {
+    let mut outcomes = reply.receipts.iter().map(|receipt| &receipt.outcome);
+    outcomes.all(|outcome| {
+        matches!(
+            outcome,
+            Outcome::Rejected {
+                code: RejectCode::Untold,
+                ..
+            }
+        )
+    })
+}
+
 struct Run<'a> {
     local: &'a mut dyn LocalReplica,
     remote: &'a mut dyn Remote,
@@ -148,10 +185,14 @@ impl Run<'_> {
         }
         let mut next = None;
         let mut kept = None;
+        // Whether a whole batch got no answer: what waits again would get none for ever.
+        let mut is_stuck = false;
         loop {
             let most = self.most;
             let (header, batch) = if let Some(next) = next.take() {
                 next
+            } else if is_stuck {
+                return Ok(true);
             } else {
                 let found = self.write(|tx| {
                     let batch = freeze_at_most(tx, most)?;
@@ -166,9 +207,10 @@ impl Run<'_> {
             (self.progress)(Step::Uploading(batch.edits.len()));
             let meanwhile = Meanwhile {
                 settle: kept.take(),
-                freeze: (batch.edits.len() >= most).then_some((batch.number, most)),
+                freeze: (batch.edits.len() >= most && !is_stuck).then_some((batch.number, most)),
             };
             let (reply, done) = self.push(&header, &batch, meanwhile)?;
+            is_stuck |= reply.as_ref().is_ok_and(is_untold);
             if let Some(reply) = &done.settled {
                 settled += self.count(reply);
                 (self.progress)(Step::Uploaded(settled));
@@ -339,6 +381,10 @@ impl Run<'_> {
                 Outcome::Applied => self.summary.applied += 1,
                 Outcome::Merged => self.summary.merged += 1,
                 Outcome::Conflict { .. } => self.summary.conflicts += 1,
+                Outcome::Rejected {
+                    code: RejectCode::Untold,
+                    ..
+                } => self.summary.untold += 1,
                 Outcome::Rejected { reason, .. } => {
                     let (collection, id) = (receipt.collection, receipt.global_id.clone());
                     let rejected = (collection, id, reason.clone());

@@ -17,6 +17,7 @@ mod conflict_table;
 mod decisions;
 mod foreign_clients;
 mod ground;
+mod importer;
 mod loopback;
 mod native_pages;
 mod overlapping;

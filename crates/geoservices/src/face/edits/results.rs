@@ -205,7 +205,8 @@ fn failure(verb: Verb, outcome: &Outcome) -> Option<(i64, String)> {
         | RejectCode::NotFound
         | RejectCode::Deleted
         | RejectCode::NoBlob
-        | RejectCode::Refused => verb.code(),
+        | RejectCode::Refused
+        | RejectCode::Untold => verb.code(),
     };
     Some((code, reason.clone()))
 }

@@ -283,9 +283,7 @@ impl File {
                 reason: None,
             });
         entry.edit_no = self.edit_no;
-        if entry.batch.is_none() {
-            entry.state = haversack_sync::states::pending(entry.base.is_some());
-        }
+        entry.state = haversack_sync::states::pending(entry.base.is_some());
         entry
     }
 }
