@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::tracker::args::TrackerArgs;
+
 /// Take data into the field, bring it back whole.
 ///
 /// Haversack serves feature layers, checks parts of them out into ordinary GeoPackage files, lets any program edit
@@ -69,6 +71,8 @@ pub(crate) enum Command {
     Release(ReleaseArgs),
     /// Put a replica file right after a program dropped its triggers or replaced its tables.
     Repair(ServerFileArgs),
+    /// Work offline with the tracker data of a DHIS2 server.
+    Tracker(TrackerArgs),
     /// Keep a login for a server, so that later commands need no password.
     Login(LoginArgs),
     /// Show every setting, its value and where it comes from.

@@ -15,5 +15,6 @@ pub(crate) mod replicas;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod sync;
+pub(crate) mod tracker;
 pub(crate) mod user;
 pub(crate) mod verify;

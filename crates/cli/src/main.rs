@@ -54,6 +54,7 @@ fn run(command: &Command, out: Output) -> anyhow::Result<Outcome> {
         Command::Replicas(args) => commands::replicas::list(args, out),
         Command::Release(args) => commands::replicas::release(args, out),
         Command::Repair(args) => commands::repair::run(args, out),
+        Command::Tracker(args) => commands::tracker::run(args, out),
         Command::Login(args) => commands::login::run(args, out),
         Command::Config(args) => commands::config::run(args, out),
     }

@@ -4,9 +4,13 @@
 //! credentials go to the server's own origin only. A copy is an ordinary replica file ([`layout`] says which table holds
 //! what), so capture, states, protection of unsent work and conflicts are those of every replica. Source: `spec/dhis2.md`.
 
+pub mod copy;
 pub mod error;
 pub mod http;
 pub mod layout;
+pub mod metadata;
+pub mod pull;
+pub mod server;
 
 /// What [`ReplicaHeader::protocol`](haversack_model::local::ReplicaHeader::protocol) says of a copy.
 pub const PROTOCOL: &str = "dhis2";

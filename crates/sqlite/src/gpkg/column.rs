@@ -176,6 +176,20 @@ pub fn key(is_documents: bool, stored: ValueRef<'_>) -> Result<GlobalId> {
     }
 }
 
+/// The global id of a row of a layer, which has UUIDs or texts.
+///
+/// # Errors
+/// [`haversack_model::Error::Corrupt`] if it is none.
+pub fn feature_id(has_uids: bool, stored: ValueRef<'_>) -> Result<GlobalId> {
+    match stored {
+        ValueRef::Text(bytes) if has_uids && !bytes.is_empty() => {
+            Ok(GlobalId::Text(text_of(bytes).into()))
+        }
+        _ if has_uids => Err(corrupt("a row has no uid")),
+        _ => global_id(stored),
+    }
+}
+
 /// The global id of a stored text.
 ///
 /// # Errors

@@ -160,7 +160,9 @@ impl Line {
         };
         Ok(OutboxEntry {
             collection: self.collection,
-            global_id: GlobalId::parse_uuid(&self.global_id)
+            global_id: layer
+                .collection
+                .parse_id(&self.global_id)
                 .map_err(|why| damaged("haversack_outbox.global_id", why))?,
             edit_no: self.edit_no as u64,
             state: state_of(&self.state)?,

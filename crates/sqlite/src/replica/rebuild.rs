@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::fault::Doing;
 use super::layer::{Layer, quoted_list};
-use super::{Problem, check, recent, tables};
+use super::{Problem, check, recent, tables, triggers};
 use crate::gpkg::layer::{describe_fields, rtree_name};
 use crate::gpkg::{core, quote_ident};
 use crate::rtree;
@@ -307,6 +307,19 @@ impl Present {
     }
 }
 
+/// An id that nobody has.
+fn fresh(conn: &Connection, layer: &Layer) -> Result<GlobalId> {
+    if !layer.collection.has_uids() {
+        return Ok(GlobalId::Uuid(Uuid::new_v4()));
+    }
+    let uid: String = conn
+        .query_row(&format!("SELECT {}", triggers::fresh_uid()), [], |row| {
+            row.get(0)
+        })
+        .doing("giving rows their global ids")?;
+    Ok(GlobalId::Text(uid.into()))
+}
+
 /// Gives every row a global id of its own, in our form.
 pub(crate) fn give_identities(conn: &Connection, layer: &Layer) -> Result<()> {
     let doing = "giving rows their global ids";
@@ -325,11 +338,12 @@ pub(crate) fn give_identities(conn: &Connection, layer: &Layer) -> Result<()> {
     for (key, text) in rows {
         let own = text
             .as_deref()
-            .and_then(|text| GlobalId::parse_uuid(text).ok());
+            .and_then(|text| layer.collection.parse_id(text).ok())
+            .filter(|id| *id != GlobalId::Text("".into()));
         let id = match own {
             Some(id) if taken.insert(id.clone()) => id,
             _ => {
-                let fresh = GlobalId::Uuid(Uuid::new_v4());
+                let fresh = fresh(conn, layer)?;
                 taken.insert(fresh.clone());
                 fresh
             }

@@ -30,7 +30,7 @@ pub(crate) fn read(layer: &Layer, row: &Row<'_>, at: usize) -> Result<Readable> 
         ValueRef::Integer(fid) => Some(ObjectId(fid)),
         _ => None,
     };
-    let Ok(global_id) = column::global_id(get(at + 1)?) else {
+    let Ok(global_id) = column::feature_id(layer.collection.has_uids(), get(at + 1)?) else {
         return Ok(Readable::No(format!(
             "row {} has no readable {}",
             object_id.unwrap_or_default(),

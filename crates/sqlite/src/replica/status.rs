@@ -158,7 +158,9 @@ impl ReplicaFile {
         if let Some(reason) = line.reason {
             status.troubled.push(Troubled {
                 collection: line.collection,
-                global_id: GlobalId::parse_uuid(&line.global_id)
+                global_id: layer
+                    .collection
+                    .parse_id(&line.global_id)
                     .map_err(|why| damaged("haversack_outbox.global_id", why))?,
                 state,
                 deleted: line.deleted,

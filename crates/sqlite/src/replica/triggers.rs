@@ -110,6 +110,14 @@ pub(crate) fn capture(layer: &Layer) -> [Trigger; COUNT] {
     })
 }
 
+/// A fresh uid as an SQL expression: a letter and ten letters or digits.
+pub(crate) fn fresh_uid() -> String {
+    const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let draw = |of: &str| format!("substr('{of}', 1 + abs(random() % {}), 1)", of.len());
+    let any = draw(&format!("{LETTERS}0123456789"));
+    format!("{} || {}", draw(LETTERS), [any.as_str(); 10].join(" || "))
+}
+
 impl Parts<'_> {
     /// Condition on an outbox line of this layer.
     fn line_of(&self, global_id: &str) -> String {
@@ -223,7 +231,7 @@ impl Parts<'_> {
     }
 
     /// Gives the new row its identity: that of the row it replaces, else its own if it is a UUID that no other row has,
-    /// else a fresh one. A record that was deleted and comes back is an update.
+    /// else a fresh one. In a layer of uids the same holds for those. A record that was deleted and comes back is an update.
     fn insert(&self) -> String {
         let (id, table, fid, gid) = (&self.id, &self.table, &self.fid, &self.gid);
         let bare = format!(
@@ -233,10 +241,19 @@ impl Parts<'_> {
                       || substr(g.u, 17, 4) || '-' || substr(g.u, 21, 12) || '}'";
         let fresh = "'{' || hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-' \
                      || substr('89AB', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)) || '}'";
-        let own = format!(
-            "SELECT {braced} FROM (SELECT {bare} AS u) g WHERE length(g.u) = 32 AND g.u NOT GLOB '*[^0-9A-F]*' \
+        let (own, fresh) = if self.layer.collection.has_uids() {
+            let own = format!(
+                "SELECT NEW.{gid} WHERE length(NEW.{gid}) = 11 AND NEW.{gid} GLOB '[A-Za-z]*' AND NEW.{gid} NOT GLOB '*[^0-9A-Za-z]*' \
+                 AND NOT EXISTS (SELECT 1 FROM {table} o WHERE o.{gid} = NEW.{gid} AND o.{fid} <> NEW.{fid})"
+            );
+            (own, fresh_uid())
+        } else {
+            let own = format!(
+                "SELECT {braced} FROM (SELECT {bare} AS u) g WHERE length(g.u) = 32 AND g.u NOT GLOB '*[^0-9A-F]*' \
              AND NOT EXISTS (SELECT 1 FROM {table} o WHERE o.{gid} = {braced} AND o.{fid} <> NEW.{fid})"
-        );
+            );
+            (own, fresh.to_owned())
+        };
         let source = format!(" JOIN {table} t ON t.{fid} = NEW.{fid}");
         let new_id = format!("(SELECT {gid} FROM {table} WHERE {fid} = NEW.{fid})");
         format!(

@@ -359,10 +359,8 @@ impl ReplicaTx for Tx<'_> {
         row::store_version(self.conn, layer, id, Some(version))
     }
     fn confirmed(&self, collection: CollectionId) -> Result<Vec<GlobalId>> {
-        let sql = format!(
-            "SELECT global_id FROM {}",
-            self.layer(collection)?.version_table()
-        );
+        let layer = self.layer(collection)?;
+        let sql = format!("SELECT global_id FROM {}", layer.version_table());
         let texts: Vec<String> = self
             .conn
             .prepare_cached(&sql)
@@ -370,7 +368,10 @@ impl ReplicaTx for Tx<'_> {
             .doing("reading the confirmed ids")?;
         texts
             .iter()
-            .map(|text| GlobalId::parse_uuid(text).map_err(|why| damaged("a confirmed id", why)))
+            .map(|text| {
+                let parsed = layer.collection.parse_id(text);
+                parsed.map_err(|why| damaged("a confirmed id", why))
+            })
             .collect()
     }
 

@@ -210,12 +210,14 @@ pub(super) fn parents(
     let Some(collection) = collections.get(&of) else {
         return Vec::new();
     };
-    let id_at = |at: usize| match row.values.get(at) {
-        Some(Value::Text(text)) => GlobalId::parse_uuid(text).ok(),
+    let id_at = |at: usize, origin: &Collection| match row.values.get(at) {
+        Some(Value::Text(text)) => origin.parse_id(text).ok(),
         _ => None,
     };
     if let CollectionKind::Attachments { parent } = collection.kind {
-        return id_at(attachment_field::PARENT)
+        let origin = collections.get(&parent);
+        return origin
+            .and_then(|origin| id_at(attachment_field::PARENT, origin))
             .map(|id| (parent, id))
             .into_iter()
             .collect();
@@ -232,7 +234,7 @@ pub(super) fn parents(
             .eq_ignore_ascii_case(&origin.global_id_field);
         let at = collection.field_index(&end.key_field)?;
         by_id
-            .then(|| id_at(at))
+            .then(|| id_at(at, origin))
             .flatten()
             .map(|id| (end.related, id))
     })

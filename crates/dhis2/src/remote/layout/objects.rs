@@ -26,6 +26,10 @@ impl Table {
             entity.potential_duplicate,
         );
         self.put_values(&mut record, attributes(&entity.attributes));
+        // Some clients send the type's attributes with an enrollment alone.
+        for enrollment in entity.enrollments.iter().filter(|e| !e.deleted) {
+            self.put_values(&mut record, attributes(&enrollment.attributes));
+        }
         let children = entity.enrollments.iter().filter(|child| !child.deleted);
         let children = children.map(|child| child.enrollment.as_str());
         self.put(&mut record, "children", &joined(children));

@@ -62,7 +62,7 @@ pub const METADATA: &[MetadataTable] = &[
             ("opening_date", "/openingDate"),
             ("closed_date", "/closedDate"),
             // Of the user, not of the unit: `capture` or `search`.
-            ("scope", ""),
+            ("scope", "/haversackScope"),
         ],
         // The units above the user's roots do not come.
         references: &[],
@@ -166,15 +166,11 @@ pub const METADATA: &[MetadataTable] = &[
         references: &[("/categoryOptions/*", "categoryOptions")],
     },
     plain("categoryOptions"),
-    plain("visualizations"),
-    plain("eventVisualizations"),
     plain("programIndicators"),
     plain("indicators"),
     plain("indicatorTypes"),
     plain("legendSets"),
     plain("attributes"),
-    plain("expressionDimensionItems"),
-    plain("icons"),
 ];
 
 /// The number of a metadata type's table.

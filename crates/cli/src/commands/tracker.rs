@@ -1,0 +1,108 @@
+//! `haversack tracker`: copies of the tracker data of a DHIS2 server.
+
+pub(crate) mod args;
+mod download;
+mod login;
+mod show;
+mod wipe;
+
+use anyhow::{Context as _, Result, bail};
+use haversack_dhis2::remote::PROTOCOL;
+use haversack_dhis2::remote::error::Error;
+use haversack_dhis2::remote::http;
+use haversack_dhis2::remote::server::Server;
+use haversack_server::native::remote::Credentials;
+
+use crate::args::ConnectArgs;
+use crate::connect;
+use crate::exit::{NeedsLogin, Outcome, Unreachable};
+use crate::output::Output;
+use crate::replica::{self, File};
+use args::{TrackerAction, TrackerArgs};
+
+/// Runs the command.
+pub(crate) fn run(args: &TrackerArgs, out: Output) -> Result<Outcome> {
+    match &args.action {
+        TrackerAction::Login(args) => login::login(args, out),
+        TrackerAction::Logout(args) => login::logout(args, out),
+        TrackerAction::Metadata(args) => login::metadata(args, out),
+        TrackerAction::Download(args) => download::run(args, out),
+        TrackerAction::Status(args) => show::status(args, out),
+        TrackerAction::Conflicts(args) => show::conflicts(args, out),
+        TrackerAction::BreakGlass(args) => download::break_glass(args, out),
+        TrackerAction::Wipe(args) => wipe::run(args, out),
+    }
+}
+
+/// Opens a copy in order to write to it.
+fn open(path: &std::path::Path, out: Output) -> Result<File> {
+    let file = replica::open_to_write(path, out)?;
+    let protocol = file.header()?.protocol;
+    if protocol != PROTOCOL {
+        bail!(
+            "{} is no copy of a DHIS2 server; `haversack tracker login` makes one",
+            path.display()
+        );
+    }
+    Ok(file)
+}
+
+/// The server of a URL, asked once.
+fn server(url: &str, args: &ConnectArgs) -> Result<Server> {
+    let credentials = match connect::chosen(url, args)? {
+        Credentials::Anonymous => {
+            return Err(NeedsLogin(format!(
+                "{url} wants to know who you are: add --user NAME, or --token TOKEN"
+            ))
+            .into());
+        }
+        Credentials::Token(token) => http::Credentials::Token(token),
+        Credentials::Basic { user, password } => http::Credentials::Basic { user, password },
+    };
+    let mut options = http::Options {
+        ca: args.ca.clone(),
+        insecure: args.insecure,
+        ..http::Options::default()
+    };
+    if let Some(seconds) = args.patience {
+        options.silence = std::time::Duration::from_secs(seconds);
+    }
+    Server::connect(url, credentials, &options).map_err(|error| explain(error, url))
+}
+
+/// The server of a copy.
+fn server_of(file: &File, args: &ConnectArgs) -> Result<Server> {
+    server(&file.header()?.url, args)
+}
+
+/// The sentence for what a server or the way to it said.
+fn explain(error: Error, url: &str) -> anyhow::Error {
+    match error {
+        Error::BadCredentials | Error::AccountDisabled | Error::AccountLocked => {
+            NeedsLogin(format!("{url}: {error}")).into()
+        }
+        Error::Network { .. } => Unreachable(format!("{url} cannot be reached: {error}")).into(),
+        error => anyhow::Error::new(error),
+    }
+}
+
+/// A file that must not be there yet, in a folder that is.
+fn check_new(path: &std::path::Path) -> Result<()> {
+    if path.exists() {
+        bail!(
+            "{} exists already; choose another name or remove it",
+            path.display()
+        );
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    match folder.filter(|folder| !folder.is_dir()) {
+        Some(folder) => bail!("there is no folder {}", folder.display()),
+        None => Ok(()),
+    }
+}
+
+/// The name of a file without its folder and ending.
+fn stem(path: &std::path::Path) -> Result<String> {
+    let stem = path.file_stem().context("the file needs a name")?;
+    Ok(stem.to_string_lossy().into_owned())
+}

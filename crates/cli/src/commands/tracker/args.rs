@@ -1,0 +1,133 @@
+//! Arguments of `haversack tracker`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::args::ConnectArgs;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  haversack tracker login https://dhis2.example -o clinic.gpkg --user ada
+  haversack tracker download clinic.gpkg --limit 1000
+  haversack tracker status clinic.gpkg
+
+The file is a GeoPackage: each tracked entity type, program and program stage is a layer that QGIS and any SQLite program may edit.")]
+pub(crate) struct TrackerArgs {
+    #[command(subcommand)]
+    pub(crate) action: TrackerAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrackerAction {
+    /// Make a copy of a DHIS2 server's metadata, ready for tracker data.
+    Login(LoginArgs),
+    /// Forget the token that was kept for the server of a copy; the copy stays as it is.
+    Logout(FileArgs),
+    /// Fetch the metadata anew.
+    Metadata(RemoteArgs),
+    /// Fetch tracked entities, enrollments, events and relationships: all at first, then what changed.
+    Download(DownloadArgs),
+    /// Say what a copy holds: objects by kind and state, marks, what waits.
+    Status(FileArgs),
+    /// List what clashed with the server, and what the server refused, with hints.
+    Conflicts(FileArgs),
+    /// Break the glass: let this user see a tracked entity in a protected program for some hours. The server writes it down.
+    BreakGlass(GlassArgs),
+    /// Remove what a copy holds.
+    Wipe(WipeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    /// URL of the server, with or without /api.
+    pub(crate) url: String,
+    /// The file to make.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FileArgs {
+    /// The copy, as made by `haversack tracker login`.
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoteArgs {
+    /// The copy, as made by `haversack tracker login`.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DownloadArgs {
+    /// The copy, as made by `haversack tracker login`.
+    pub(crate) file: PathBuf,
+    /// At most so many tracked entities, and so many events without registration. A download of changes has no limit.
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    pub(crate) limit: usize,
+    /// The limit holds for each program.
+    #[arg(long)]
+    pub(crate) limit_by_program: bool,
+    /// The limit holds for each organisation unit.
+    #[arg(long)]
+    pub(crate) limit_by_orgunit: bool,
+    /// Only this program.
+    #[arg(long, value_name = "UID")]
+    pub(crate) program: Option<String>,
+    /// Only entities with an enrollment of this status, such as ACTIVE.
+    #[arg(long, value_name = "STATUS")]
+    pub(crate) status: Option<String>,
+    /// Only these tracked entities; with --program whole in that program.
+    #[arg(long, value_name = "UID", value_delimiter = ',')]
+    pub(crate) uid: Vec<String>,
+    /// Everything, not only what changed since the last download. Unsent work stays.
+    #[arg(long)]
+    pub(crate) full: bool,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GlassArgs {
+    /// The copy, as made by `haversack tracker login`.
+    pub(crate) file: PathBuf,
+    /// The tracked entity.
+    #[arg(long, value_name = "UID")]
+    pub(crate) entity: String,
+    /// The program.
+    #[arg(long, value_name = "UID")]
+    pub(crate) program: String,
+    /// Why; others will read it.
+    #[arg(long)]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WipeLevel {
+    /// The metadata; tracker data and unsent work stay.
+    Metadata,
+    /// Tracker data, reserved values, conflicts and marks.
+    Data,
+    /// The whole file.
+    Everything,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WipeArgs {
+    /// The copy, as made by `haversack tracker login`.
+    pub(crate) file: PathBuf,
+    /// How much.
+    #[arg(long, value_enum)]
+    pub(crate) level: WipeLevel,
+    /// Also what was never sent. Without it nothing is removed while something waits: upload it, or keep a copy of the file.
+    #[arg(long)]
+    pub(crate) discard_unsent: bool,
+}

@@ -1,0 +1,264 @@
+//! Runs `haversack tracker` against `haversack serve --sample`: login, download, edits by a plain SQLite program, what others do
+//! on the server meanwhile, and the states of it all.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic with its line is what a test wants"
+)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rusqlite::Connection;
+use serde_json::{Value as Json, json};
+
+struct Server {
+    child: Child,
+    address: String,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It has ended, mostly.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_haversack"))
+            .args(["--json", "serve", "data", "--sample", "--port", "0"])
+            .args(["--user", "ada", "--password", "secret"])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        let told: Json = serde_json::from_str(&line).unwrap();
+        let url = told["url"].as_str().unwrap();
+        let address = url.rsplit('/').find(|part| !part.is_empty()).unwrap();
+        Self {
+            address: address.to_owned(),
+            child,
+            folder,
+        }
+    }
+    fn copy(&self) -> PathBuf {
+        self.folder.path().join("copy.gpkg")
+    }
+    fn run(&self, args: &[&str]) -> (i32, Json) {
+        let out = Command::new(env!("CARGO_BIN_EXE_haversack"))
+            .args(["--json", "tracker"])
+            .args(args)
+            .current_dir(self.folder.path())
+            .env("HAVERSACK_USER", "ada")
+            .env("HAVERSACK_PASSWORD", "secret")
+            .env("XDG_CONFIG_HOME", self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let told = serde_json::from_slice(&out.stdout).unwrap_or(Json::Null);
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(!said.contains("panicked"), "{said}");
+        (out.status.code().unwrap(), told)
+    }
+    fn login(&self) -> Json {
+        let url = format!("http://{}", self.address);
+        let (code, told) = self.run(&["login", &url, "-o", "copy.gpkg"]);
+        assert_eq!(code, 0, "{told}");
+        told
+    }
+    fn download(&self, more: &[&str]) -> (i32, Json) {
+        let mut args = vec!["download", "copy.gpkg"];
+        args.extend_from_slice(more);
+        self.run(&args)
+    }
+    /// What another client sends to the server.
+    fn import(&self, strategy: &str, payload: &Json) -> Json {
+        let body = payload.to_string();
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(
+            stream,
+            "POST /api/tracker?async=false&importStrategy={strategy} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Basic YWRhOnNlY3JldA==\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(&body[body.find('{').unwrap()..=body.rfind('}').unwrap()]).unwrap()
+    }
+}
+
+fn number(path: &Path, sql: &str) -> i64 {
+    let db = Connection::open(path).unwrap();
+    db.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+fn edit(path: &Path, sql: &str) {
+    let db = Connection::open(path).unwrap();
+    assert_eq!(db.execute(sql, []).unwrap(), 1, "{sql}");
+}
+
+#[test]
+fn a_copy_is_made_filled_edited_and_brought_up_to_date() {
+    let server = Server::start();
+    let told = server.login();
+    assert_eq!(told["objects"]["programs"], 2, "{told}");
+    assert_eq!(told["missingReferences"], 0, "{told}");
+    let copy = server.copy();
+
+    let (code, told) = server.download(&[]);
+    assert_eq!((code, &told["trackedEntities"]), (0, &json!(300)), "{told}");
+    assert_eq!(number(&copy, "SELECT count(*) FROM Person"), 300);
+    assert_eq!(
+        number(&copy, "SELECT count(*) FROM Follow_up_enrollments"),
+        300
+    );
+    assert_eq!(number(&copy, "SELECT count(*) FROM Follow_up_Visit"), 600);
+    assert_eq!(
+        number(
+            &copy,
+            "SELECT count(*) FROM Person WHERE geom IS NOT NULL AND given_name LIKE '% %'"
+        ),
+        300
+    );
+    assert_eq!(
+        number(
+            &copy,
+            "SELECT count(*) FROM Follow_up_Visit WHERE typeof(weight) = 'real'"
+        ),
+        600
+    );
+
+    // Nothing changed: nothing comes.
+    let (code, told) = server.download(&[]);
+    assert_eq!((code, &told["trackedEntities"]), (0, &json!(0)), "{told}");
+
+    // One edit here, one there, and one of the same record on both sides.
+    edit(
+        &copy,
+        "UPDATE Person SET given_name = 'mine' WHERE uid = 'hvTe0000001'",
+    );
+    let change = |n: u32| {
+        json!({"trackedEntity": format!("hvTe{n:07}"), "trackedEntityType": "hvTeType001", "orgUnit": if n % 3 == 0 { "hvOuFacil02" } else { "hvOuFacil01" },
+        "attributes": [{"attribute": "hvAttrName1", "value": "theirs"}]})
+    };
+    let report = server.import(
+        "CREATE_AND_UPDATE",
+        &json!({"trackedEntities": [change(1), change(2)]}),
+    );
+    assert_eq!(report["stats"]["updated"], 2, "{report}");
+    let (code, told) = server.download(&[]);
+    assert_eq!(code, 0, "{told}");
+    assert_eq!(told["trackedEntities"], 2, "only what changed: {told}");
+    assert_eq!(told["protected"], 1, "{told}");
+    for (uid, name) in [("hvTe0000001", "mine"), ("hvTe0000002", "theirs")] {
+        let sql =
+            format!("SELECT count(*) FROM Person WHERE uid = '{uid}' AND given_name = '{name}'");
+        assert_eq!(number(&copy, &sql), 1, "{uid}");
+    }
+    let (_, told) = server.run(&["status", "copy.gpkg"]);
+    assert_eq!(told["states"], json!({"TO_UPDATE": 1}), "{told}");
+    assert_eq!(told["objects"]["events"]["rows"], 600, "{told}");
+}
+
+#[test]
+fn what_the_server_deletes_goes_and_what_was_edited_here_is_kept_on_both_sides() {
+    let server = Server::start();
+    server.login();
+    server.download(&[]);
+    let copy = server.copy();
+    edit(
+        &copy,
+        "UPDATE Follow_up_Visit SET weight = 71.5 WHERE uid = 'hvEv0000100'",
+    );
+    let gone = json!({"trackedEntities": [{"trackedEntity": "hvTe0000001"}, {"trackedEntity": "hvTe0000002"}]});
+    let report = server.import("DELETE", &gone);
+    assert_eq!(report["stats"]["deleted"], 2, "{report}");
+
+    let (code, told) = server.download(&[]);
+    assert_eq!((code, &told["conflicts"]), (3, &json!(1)), "{told}");
+    assert_eq!(
+        number(
+            &copy,
+            "SELECT count(*) FROM Person WHERE uid IN ('hvTe0000001', 'hvTe0000002')"
+        ),
+        0
+    );
+    assert_eq!(
+        number(
+            &copy,
+            "SELECT count(*) FROM Follow_up_Visit WHERE uid LIKE 'hvEv00002%'"
+        ),
+        0
+    );
+    assert_eq!(
+        number(
+            &copy,
+            "SELECT count(*) FROM Follow_up_Visit WHERE uid = 'hvEv0000100' AND weight = 71.5"
+        ),
+        1
+    );
+    let (_, told) = server.run(&["conflicts", "copy.gpkg"]);
+    assert_eq!(told["conflicts"][0]["object"], "hvEv0000100", "{told}");
+    // Told again, it is no second conflict.
+    let (_, told) = server.download(&["--full"]);
+    assert_eq!(told["conflicts"], 0, "{told}");
+
+    let (code, _) = server.run(&["wipe", "copy.gpkg", "--level", "data"]);
+    assert_eq!(code, 1, "unsent work is not wiped without being asked for");
+    assert_eq!(number(&copy, "SELECT count(*) FROM haversack_outbox"), 1);
+    let (code, _) = server.run(&["wipe", "copy.gpkg", "--level", "data", "--discard-unsent"]);
+    assert_eq!(code, 0);
+    assert_eq!(number(&copy, "SELECT count(*) FROM Person"), 0);
+    assert_eq!(number(&copy, "SELECT count(*) FROM DHIS2_programs"), 2);
+    let (code, told) = server.download(&[]);
+    assert_eq!(
+        (code, &told["trackedEntities"]),
+        (0, &json!(300)),
+        "no mark is left: {told}"
+    );
+    let (code, _) = server.run(&["wipe", "copy.gpkg", "--level", "everything"]);
+    assert_eq!((code, copy.exists()), (0, false));
+}
+
+#[test]
+fn a_row_that_a_plain_program_adds_gets_a_uid() {
+    let server = Server::start();
+    server.login();
+    server.download(&["--limit", "3"]);
+    let copy = server.copy();
+    assert_eq!(number(&copy, "SELECT count(*) FROM Person"), 3);
+    edit(
+        &copy,
+        "INSERT INTO Person (given_name, org_unit) VALUES ('New', 'hvOuFacil01')",
+    );
+    edit(
+        &copy,
+        "INSERT INTO Person (uid, given_name) VALUES ('aBcDeFgHiJ1', 'Named')",
+    );
+    edit(
+        &copy,
+        "INSERT INTO Person (uid, given_name) VALUES ('not a uid', 'Odd')",
+    );
+    let of = "SELECT count(*) FROM Person WHERE length(uid) = 11 AND uid GLOB '[A-Za-z]*' AND uid NOT GLOB '*[^A-Za-z0-9]*'";
+    assert_eq!(number(&copy, of), 6);
+    assert_eq!(
+        number(
+            &copy,
+            "SELECT count(*) FROM Person WHERE uid = 'aBcDeFgHiJ1'"
+        ),
+        1
+    );
+    let (_, told) = server.run(&["status", "copy.gpkg"]);
+    assert_eq!(told["states"], json!({"TO_POST": 3}), "{told}");
+}

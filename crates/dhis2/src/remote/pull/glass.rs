@@ -1,0 +1,131 @@
+//! Downloads by uid, with protected programs and the glass before them. Source: `spec/dhis2.md` 5.4.
+
+use std::collections::BTreeSet;
+
+use haversack_model::Timestamp;
+use haversack_model::local::LocalReplica;
+
+use super::bundle::Known;
+use super::{Downloaded, Kind, Progress, Rest, Run, read, request};
+use crate::remote::error::{Error, Result};
+use crate::remote::server::Server;
+
+/// Why a tracked entity was not downloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The program is protected and another unit owns it: break the glass, with a reason.
+    Ownership,
+    /// The program is closed to who does not own it.
+    Closed,
+    /// There is none of this uid that the user may see.
+    NotFound,
+}
+
+/// Downloads tracked entities by their uids, whole in one program or with what is in all of them. Those that the server does not
+/// give are listed with the reason.
+///
+/// # Errors
+/// The server's and the copy's.
+pub fn by_uid(
+    server: &Server,
+    local: &mut dyn LocalReplica,
+    uids: &[String],
+    program: Option<&str>,
+    now: &dyn Fn() -> Timestamp,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<(Downloaded, Vec<(String, Denied)>)> {
+    let known = read(local, Known::load)?;
+    let mut run = Run {
+        server,
+        local,
+        layout: known.layout,
+        now,
+        progress,
+        done: Downloaded::default(),
+        rest: Rest::default(),
+    };
+    let mut denied = Vec::new();
+    for uid in uids {
+        let asked = match program {
+            Some(_) => request::one(server, Kind::TrackedEntity, uid, program),
+            None => request::some(server, Kind::TrackedEntity, &[uid])
+                .map(|found| found.into_iter().next()),
+        };
+        match asked {
+            Ok(Some(object)) => {
+                run.store(
+                    Kind::TrackedEntity,
+                    vec![object],
+                    program,
+                    1,
+                    &mut BTreeSet::new(),
+                )?;
+            }
+            Ok(None) => {
+                let why = match program {
+                    Some(program) => behind_glass(server, uid, program)?,
+                    None => Denied::NotFound,
+                };
+                denied.push((uid.clone(), why));
+            }
+            Err(error) => match refusal(&error) {
+                Some(why) => denied.push((uid.clone(), why)),
+                None => return Err(error),
+            },
+        }
+    }
+    run.finish()?;
+    Ok((run.done, denied))
+}
+
+/// What a refusal says of ownership, if it does.
+fn refusal(error: &Error) -> Option<Denied> {
+    let Error::Refused { message, code, .. } = error else {
+        return None;
+    };
+    if message.contains("OWNERSHIP_ACCESS_DENIED") || code.as_deref() == Some("E1102") {
+        Some(Denied::Ownership)
+    } else if message.contains("PROGRAM_ACCESS_CLOSED") {
+        Some(Denied::Closed)
+    } else {
+        None
+    }
+}
+
+/// From 2.42 on what is behind glass looks as if it were not there; asked without the program it may still be seen.
+fn behind_glass(server: &Server, uid: &str, program: &str) -> Result<Denied> {
+    let without = request::some(server, Kind::TrackedEntity, &[uid]);
+    if without.is_ok_and(|found| found.is_empty()) {
+        return Ok(Denied::NotFound);
+    }
+    let fields = [("fields", "id,accessLevel")];
+    let found = server.http.get(&format!("programs/{program}"), &fields)?;
+    Ok(match found["accessLevel"].as_str() {
+        Some("PROTECTED") => Denied::Ownership,
+        Some("CLOSED") => Denied::Closed,
+        _ => Denied::NotFound,
+    })
+}
+
+/// Breaks the glass: the server lets this user see a tracked entity in a protected program for some hours, and writes the reason
+/// down.
+///
+/// # Errors
+/// The server's.
+pub fn break_glass(server: &Server, entity: &str, program: &str, reason: &str) -> Result<()> {
+    let params = [
+        (server.version.glass_parameter(), entity),
+        ("program", program),
+        ("reason", reason),
+    ];
+    let answer = server
+        .http
+        .post("tracker/ownership/override", &params, None)?;
+    if answer.status == 409 {
+        return Err(crate::remote::http::refusal(
+            "tracker/ownership/override",
+            &answer,
+        ));
+    }
+    Ok(())
+}
