@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::command::root;
 
 /// Where the tests are that a prefix stands for.
-const PLACES: [(&str, &[&str]); 4] = [
+const PLACES: [(&str, &[&str]); 5] = [
     ("face", &["crates/geoservices/tests/face"]),
     (
         "remote",
@@ -21,6 +21,7 @@ const PLACES: [(&str, &[&str]); 4] = [
         ],
     ),
     ("dhis2", &["crates/dhis2/tests"]),
+    ("command", &["crates/cli/tests"]),
     ("server", &["crates/server/tests", "crates/server/src"]),
 ];
 

@@ -149,7 +149,7 @@ fn a_copy_is_made_filled_edited_and_brought_up_to_date() {
         "UPDATE Person SET given_name = 'mine' WHERE uid = 'hvTe0000001'",
     );
     let change = |n: u32| {
-        json!({"trackedEntity": format!("hvTe{n:07}"), "trackedEntityType": "hvTeType001", "orgUnit": if n % 3 == 0 { "hvOuFacil02" } else { "hvOuFacil01" },
+        json!({"trackedEntity": format!("hvTe{n:07}"), "trackedEntityType": "hvTeType001", "orgUnit": if n.is_multiple_of(3) { "hvOuFacil02" } else { "hvOuFacil01" },
         "attributes": [{"attribute": "hvAttrName1", "value": "theirs"}]})
     };
     let report = server.import(

@@ -21,7 +21,7 @@ pub(super) fn status(args: &FileArgs, out: Output) -> Result<Outcome> {
     if file.header()?.protocol != PROTOCOL {
         anyhow::bail!("{} is no copy of a DHIS2 server", args.file.display());
     }
-    let status = file.status()?;
+    let held = file.status()?;
     let layout = Layout::of(&file.collections());
     let (facts, marks, stubs, refused, missing) = file.read(|tx| {
         let mut facts = BTreeMap::new();
@@ -38,7 +38,7 @@ pub(super) fn status(args: &FileArgs, out: Output) -> Result<Outcome> {
     })?;
     let mut kinds: BTreeMap<&'static str, BTreeMap<&'static str, u64>> = BTreeMap::new();
     let mut states: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for layer in &status.layers {
+    for layer in &held.layers {
         let role = layout.table(layer.collection).map(|table| &table.role);
         let name = match role {
             Some(Role::Notes) => "notes",
@@ -66,23 +66,23 @@ pub(super) fn status(args: &FileArgs, out: Output) -> Result<Outcome> {
     }
     let document = json!({
         "file": args.file,
-        "server": status.header.url,
+        "server": held.header.url,
         "facts": facts,
         "objects": kinds,
         "states": states,
-        "pending": status.pending,
-        "openConflicts": status.open_conflicts,
+        "pending": held.pending,
+        "openConflicts": held.open_conflicts,
         "importConflicts": refused,
         "missingReferences": missing,
         "marks": marks,
-        "lastDownload": status.header.synced_at.map(|at| at.0),
+        "lastDownload": held.header.synced_at.map(|at| at.0),
     });
     let fact = |name: &str| facts.get(name).cloned().flatten().unwrap_or_default();
     out.result(&document, |out| {
         out.line(format_args!(
             "{BOLD}{}{BOLD:#}, a copy of {} ({}) for {}",
             args.file.display(),
-            status.header.url,
+            held.header.url,
             fact("version"),
             fact("username")
         ));
@@ -105,23 +105,23 @@ pub(super) fn status(args: &FileArgs, out: Output) -> Result<Outcome> {
                 count(stubs, "object")
             ));
         }
-        if status.pending == 0 && status.open_conflicts == 0 && refused == 0 {
+        if held.pending == 0 && held.open_conflicts == 0 && refused == 0 {
             out.line(format_args!("{GREEN}Nothing waits.{GREEN:#}"));
         }
-        if status.pending > 0 {
-            out.line(format_args!("{} to send.", count(status.pending, "record")));
+        if held.pending > 0 {
+            out.line(format_args!("{} to send.", count(held.pending, "record")));
         }
-        if status.open_conflicts > 0 || refused > 0 {
+        if held.open_conflicts > 0 || refused > 0 {
             out.line(format_args!(
                 "{YELLOW}{}, {}{YELLOW:#}: `haversack tracker conflicts {}`.",
-                count(status.open_conflicts, "open conflict"),
+                count(held.open_conflicts, "open conflict"),
                 count(refused as u64, "refusal"),
                 args.file.display()
             ));
         }
     });
     Ok(
-        if status.open_conflicts > 0 || refused > 0 || states.contains_key("ERROR") {
+        if held.open_conflicts > 0 || refused > 0 || states.contains_key("ERROR") {
             Outcome::Attention
         } else {
             Outcome::Done
