@@ -8,6 +8,7 @@ pub mod geojson;
 pub mod json;
 pub mod page;
 pub mod pattern;
+pub mod period;
 pub mod report;
 pub mod shape;
 pub mod tracker;

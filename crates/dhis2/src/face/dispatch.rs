@@ -5,7 +5,7 @@ use http::Method;
 use super::answer::Answer;
 use super::call::Call;
 use super::problem::{Problem, Result};
-use super::{metadata, reserve, system, tracker};
+use super::{aggregate, data_store, metadata, reserve, system, tracker};
 
 /// Runs the operation that a route names.
 pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
@@ -28,13 +28,10 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
         ["me", "authorization"] => system::authorities(call),
         ["userSettings"] => system::user_settings(call),
         ["systemSettings"] => system::system_settings(call),
-        ["dataStore", ..] => {
-            call.require_get()?;
-            Err(Problem::NotFound {
-                message: "Namespace not found".to_owned(),
-                code: "",
-            })
-        }
+        ["dataStore", rest @ ..] => data_store::dispatch(call, rest),
+        ["dataValueSets"] => aggregate::values::sets(call),
+        ["dataValues"] => aggregate::values::one(call),
+        ["completeDataSetRegistrations"] => aggregate::completions::dispatch(call),
         ["metadata"] if call.method == Method::POST => metadata::write::import(call),
         ["metadata"] => metadata::read::everything(call),
         [

@@ -27,6 +27,11 @@ const OWN: &[&str] = &[
     "events",
     "relationships",
     "trackerJobs",
+    "dataValues",
+    "completions",
+    "dataStore",
+    "fileResources",
+    "fileContents",
 ];
 
 /// The service, open, with what the asking principal may do.
@@ -97,14 +102,32 @@ impl Instance {
         &self,
         tx: &dyn DocumentRead,
         collection: &str,
+        visit: impl FnMut(Stored) -> Result<()>,
+    ) -> Result<()> {
+        self.each_with(tx, collection, "", visit)
+    }
+    /// All objects whose ids begin with a text, in the order of the ids; reads no others.
+    pub(crate) fn each_with(
+        &self,
+        tx: &dyn DocumentRead,
+        collection: &str,
+        prefix: &str,
         mut visit: impl FnMut(Stored) -> Result<()>,
     ) -> Result<()> {
         let mut failed = None;
         tx.by_key(
             self.collection(collection)?,
-            None,
-            &mut |found| match Stored::read(&found).and_then(&mut visit) {
-                Ok(()) => Ok(ControlFlow::Continue(())),
+            Some(prefix).filter(|prefix| !prefix.is_empty()),
+            &mut |found| match Stored::read(&found).and_then(|found| {
+                let is_past = !found.id.starts_with(prefix);
+                if is_past {
+                    Ok(None)
+                } else {
+                    visit(found).map(Some)
+                }
+            }) {
+                Ok(None) => Ok(ControlFlow::Break(())),
+                Ok(Some(())) => Ok(ControlFlow::Continue(())),
                 Err(problem) => {
                     failed = Some(problem);
                     Ok(ControlFlow::Break(()))

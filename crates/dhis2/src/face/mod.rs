@@ -1,13 +1,15 @@
 //! The face: what DHIS2's clients talk to.
 //!
-//! Owns: routes, login, the dialect's bodies and statuses, metadata, reserved values, tracker data with their imports. Does not own: codecs ([`crate::wire`]), the data
+//! Owns: routes, login, the dialect's bodies and statuses, metadata, reserved values, tracker data with their imports, aggregate data, what apps keep. Does not own: codecs ([`crate::wire`]), the data
 //! (`DocumentStore`), users and grants (the [`Host`]). The server mounts it: `Router::new().merge(face::router(host))`; its addresses are `/api`.
 //!
 //! All of it is one service, [`INSTANCE`]: each metadata type and each kind of tracker object is a document collection of it. It is made when an
 //! administrator first asks. Source: `spec/dhis2.md` 11.
 
+mod aggregate;
 mod answer;
 mod call;
+mod data_store;
 mod dispatch;
 mod instance;
 mod login;

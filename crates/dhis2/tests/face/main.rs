@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod aggregate;
+mod data_store;
 mod host;
 mod import;
 mod metadata;

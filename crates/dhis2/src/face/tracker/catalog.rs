@@ -235,7 +235,7 @@ impl Catalog {
 }
 
 /// Objects of a type. One that cannot be read is as if it were not there, and noted in the log.
-fn typed<T: DeserializeOwned>(
+pub(crate) fn typed<T: DeserializeOwned>(
     instance: &Instance,
     tx: &dyn DocumentRead,
     name: &str,

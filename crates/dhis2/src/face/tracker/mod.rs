@@ -8,10 +8,10 @@ pub(crate) mod jobs;
 pub(crate) mod old;
 pub(crate) mod ownership;
 mod read;
-mod rows;
-mod scope;
+pub(crate) mod rows;
+pub(crate) mod scope;
 mod select;
-mod value;
+pub(crate) mod value;
 
 use http::Method;
 
