@@ -113,6 +113,10 @@ impl Origin {
                 &header.url,
                 connect,
             )?))),
+            haversack_dhis2::remote::PROTOCOL => bail!(
+                "{} is a copy of a DHIS2 server: `haversack tracker` downloads and uploads it",
+                file.path().display()
+            ),
             other => bail!(
                 "{} speaks the protocol {other:?}, which this program does not know",
                 file.path().display()

@@ -172,6 +172,84 @@ fn a_copy_is_made_filled_edited_and_brought_up_to_date() {
 }
 
 #[test]
+fn both_apis_bring_the_same_and_limits_hold_where_they_are_asked_for() {
+    let server = Server::start();
+    server.login();
+    let event = |n: u32| {
+        json!({"event": format!("single{n:05}"), "program": "hvEventPrg1", "programStage": "hvStage0002", "orgUnit": "hvOuFacil01",
+            "status": "COMPLETED", "occurredAt": "2024-05-01", "dataValues": []})
+    };
+    let tie = json!({"relationship": "hvRel000001", "relationshipType": "hvRelType01", "from": {"trackedEntity": {"trackedEntity": "hvTe0000001"}},
+        "to": {"trackedEntity": {"trackedEntity": "hvTe0000002"}}});
+    let report = server.import(
+        "CREATE_AND_UPDATE",
+        &json!({"events": (0..60).map(event).collect::<Vec<_>>(), "relationships": [tie]}),
+    );
+    assert_eq!(report["stats"]["created"], 61, "{report}");
+    let (code, told) = server.download(&[]);
+    assert_eq!((code, &told["events"]), (0, &json!(60)), "{told}");
+    let copy = server.copy();
+    let old = server.folder.path().join("old.gpkg");
+    let url = format!("http://{}", server.address);
+    assert_eq!(server.run(&["login", &url, "-o", "old.gpkg"]).0, 0);
+    let (code, told) = server.run(&["download", "old.gpkg", "--api", "old"]);
+    assert_eq!(
+        (code, &told["trackedEntities"], &told["events"]),
+        (0, &json!(300), &json!(60)),
+        "{told}"
+    );
+    let db = Connection::open(&copy).unwrap();
+    let path = old.to_str().unwrap();
+    db.execute("ATTACH ?1 AS old", [path]).unwrap();
+    for table in [
+        "Person",
+        "Follow_up_enrollments",
+        "Follow_up_Visit",
+        "Single_visit_Form",
+        "Relationships",
+    ] {
+        let columns: Vec<String> = db
+            .prepare(&format!(
+                "SELECT name FROM pragma_table_info('{table}') WHERE name <> 'fid'"
+            ))
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        let columns = columns.join(", ");
+        let differ: i64 = db
+            .query_row(
+                &format!("SELECT count(*) FROM (SELECT {columns} FROM main.{table} EXCEPT SELECT {columns} FROM old.{table})"),
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        let rows = number(&copy, &format!("SELECT count(*) FROM {table}"));
+        assert_eq!((differ, rows > 0), (0, true), "{table}");
+    }
+
+    for (limit, stored) in [
+        (vec!["--limit-by-orgunit"], 20),
+        (vec!["--limit-by-program"], 10),
+        (vec!["--program", "hvProgram01"], 10),
+        (vec!["--program", "hvEventPrg1"], 0),
+    ] {
+        let name = format!("{stored}{}.gpkg", limit.join(""));
+        assert_eq!(server.run(&["login", &url, "-o", &name]).0, 0);
+        let mut args = vec!["download", name.as_str(), "--limit", "10"];
+        args.extend_from_slice(&limit);
+        let (code, told) = server.run(&args);
+        assert_eq!(code, 0, "{told}");
+        let people = number(
+            &server.folder.path().join(&name),
+            "SELECT count(*) FROM Person WHERE is_stub = 0",
+        );
+        assert_eq!(people, stored, "{limit:?} {told}");
+    }
+}
+
+#[test]
 fn what_the_server_deletes_goes_and_what_was_edited_here_is_kept_on_both_sides() {
     let server = Server::start();
     server.login();

@@ -86,11 +86,22 @@ pub(crate) struct DownloadArgs {
     /// Only these tracked entities; with --program whole in that program.
     #[arg(long, value_name = "UID", value_delimiter = ',')]
     pub(crate) uid: Vec<String>,
+    /// Use this tracker API where the server has both (2.40 and 2.41) [default: as the server's settings app says, else new].
+    #[arg(long, value_enum)]
+    pub(crate) api: Option<ApiArg>,
     /// Everything, not only what changed since the last download. Unsent work stays.
     #[arg(long)]
     pub(crate) full: bool,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ApiArg {
+    /// `trackedEntityInstances` and so on.
+    Old,
+    /// `tracker/..`.
+    New,
 }
 
 #[derive(Debug, Args)]

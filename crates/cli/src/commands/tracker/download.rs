@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use haversack_dhis2::remote::pull::{self, Denied, Downloaded, Request};
+use haversack_dhis2::wire::version::Api;
 use serde_json::json;
 
-use super::args::{DownloadArgs, GlassArgs};
+use super::args::{ApiArg, DownloadArgs, GlassArgs};
 use super::{explain, open, server_of};
 use crate::exit::Outcome;
 use crate::output::{BOLD, GREEN, Output, Unit, YELLOW, count};
@@ -13,7 +14,13 @@ use crate::replica;
 /// Runs the command. Ends with [`Outcome::Attention`] if a page failed, something was denied, or a conflict came up.
 pub(super) fn run(args: &DownloadArgs, out: Output) -> Result<Outcome> {
     let mut file = open(&args.file, out)?;
-    let server = server_of(&file, &args.connect)?;
+    let mut server = server_of(&file, &args.connect)?;
+    if let Some(api) = args.api {
+        server.chosen.exporter = Some(match api {
+            ApiArg::Old => Api::Old,
+            ApiArg::New => Api::New,
+        });
+    }
     let bar = out.progress("fetching tracker data", Unit::Rows);
     let mut progress = |now: pull::Progress<'_>| {
         bar.set_message(format!("fetching {}", now.what));

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use haversack_model::Timestamp;
 use haversack_model::local::LocalReplica;
+use haversack_model::{GlobalId, ReplicaTx, Timestamp};
 
 use super::bundle::Known;
 use super::{Downloaded, Kind, Progress, Rest, Run, read, request};
 use crate::remote::error::{Error, Result};
+use crate::remote::layout::Layout;
 use crate::remote::server::Server;
 
 /// Why a tracked entity was not downloaded.
@@ -35,6 +36,10 @@ pub fn by_uid(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(Downloaded, Vec<(String, Denied)>)> {
     let known = read(local, Known::load)?;
+    let level = match program {
+        Some(program) => read(local, |tx| access_level(&known.layout, tx, program))?,
+        None => String::new(),
+    };
     let mut run = Run {
         server,
         local,
@@ -62,11 +67,7 @@ pub fn by_uid(
                 )?;
             }
             Ok(None) => {
-                let why = match program {
-                    Some(program) => behind_glass(server, uid, program)?,
-                    None => Denied::NotFound,
-                };
-                denied.push((uid.clone(), why));
+                denied.push((uid.clone(), behind_glass(server, uid, &level)));
             }
             Err(error) => match refusal(&error) {
                 Some(why) => denied.push((uid.clone(), why)),
@@ -92,19 +93,30 @@ fn refusal(error: &Error) -> Option<Denied> {
     }
 }
 
+/// How a program is guarded, as the copy knows it.
+fn access_level(
+    layout: &Layout,
+    tx: &dyn ReplicaTx,
+    program: &str,
+) -> haversack_model::Result<String> {
+    let Some(table) = layout.metadata("programs") else {
+        return Ok(String::new());
+    };
+    let row = tx.row(table.id(), &GlobalId::Text(program.into()))?;
+    Ok(row.map_or_else(String::new, |row| table.text(&row, "access_level")))
+}
+
 /// From 2.42 on what is behind glass looks as if it were not there; asked without the program it may still be seen.
-fn behind_glass(server: &Server, uid: &str, program: &str) -> Result<Denied> {
-    let without = request::some(server, Kind::TrackedEntity, &[uid]);
-    if without.is_ok_and(|found| found.is_empty()) {
-        return Ok(Denied::NotFound);
-    }
-    let fields = [("fields", "id,accessLevel")];
-    let found = server.http.get(&format!("programs/{program}"), &fields)?;
-    Ok(match found["accessLevel"].as_str() {
-        Some("PROTECTED") => Denied::Ownership,
-        Some("CLOSED") => Denied::Closed,
+fn behind_glass(server: &Server, uid: &str, level: &str) -> Denied {
+    let guard = match level {
+        "PROTECTED" => Denied::Ownership,
+        "CLOSED" => Denied::Closed,
+        _ => return Denied::NotFound,
+    };
+    match request::some(server, Kind::TrackedEntity, &[uid]) {
+        Ok(found) if !found.is_empty() => guard,
         _ => Denied::NotFound,
-    })
+    }
 }
 
 /// Breaks the glass: the server lets this user see a tracked entity in a protected program for some hours, and writes the reason
