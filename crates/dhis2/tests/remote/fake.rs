@@ -148,11 +148,8 @@ impl Fake {
             unit["programs"] = json!(programs);
         }
     }
-    pub(crate) fn set_version(&self, version: &str) {
-        self.state.lock().unwrap().version = version.to_owned();
-    }
     pub(crate) fn set_date(&self, date: &str) {
-        self.state.lock().unwrap().date = date.to_owned();
+        date.clone_into(&mut self.state.lock().unwrap().date);
     }
     /// What is done with requests; `None` leaves one to the metadata.
     pub(crate) fn script(&self, script: impl Fn(&Asked) -> Option<Does> + Send + Sync + 'static) {

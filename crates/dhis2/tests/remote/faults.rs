@@ -242,19 +242,19 @@ fn the_other_sides_of_relationships_come_as_stubs_and_those_that_cannot_be_had_t
         if asked.path != ENTITIES {
             return None;
         }
-        let found = match asked.param("trackedEntities") {
-            Some(uids) => {
-                assert_eq!(asked.param("orgUnitMode").as_deref(), Some("ACCESSIBLE"));
-                assert_eq!(uids, "person00007,person00009");
-                vec![person(7)]
-            }
-            None => {
-                let mut one = person(1);
-                one["relationships"] = json!([tie("tie00000001", "person00007"), tie("tie00000002", "person00009")]);
-                vec![one]
-            }
+        let found = if let Some(uids) = asked.param("trackedEntities") {
+            assert_eq!(asked.param("orgUnitMode").as_deref(), Some("ACCESSIBLE"));
+            assert_eq!(uids, "person00007,person00009");
+            person(7)
+        } else {
+            let mut one = person(1);
+            one["relationships"] = json!([
+                tie("tie00000001", "person00007"),
+                tie("tie00000002", "person00009")
+            ]);
+            one
         };
-        Some(Does::Answers(200, page("2.41", "trackedEntities", &found)))
+        Some(Does::Answers(200, page("2.41", "trackedEntities", &[found])))
     });
     let found = copy.download(&fake);
     assert_eq!(

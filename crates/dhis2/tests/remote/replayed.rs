@@ -183,4 +183,14 @@ fn what_the_server_leaves_out_of_an_object_goes() {
     answers(&fake, &bare);
     let found = copy.download(&fake);
     assert_eq!((found.removed, copy.number(events)), (1, 1), "{found:?}");
+
+    // A whole enrollment that is not told any more, in a copy that has both.
+    let mut copy = fake.copy();
+    answers(&fake, &whole);
+    copy.download(&fake);
+    let mut bare = whole.clone();
+    bare["enrollments"].as_array_mut().unwrap().remove(0);
+    answers(&fake, &bare);
+    let found = copy.download(&fake);
+    assert_eq!((found.removed, copy.number(events)), (2, 3), "{found:?}");
 }
