@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use haversack_model::edit::Base;
+use haversack_model::local::ReplicaHeader;
 use haversack_model::remote::Renewed;
 use haversack_model::{
     BatchNumber, Changes, Collection, CollectionId, Cursor, Edit, Generation, GlobalId, HistoryId,
@@ -51,9 +52,16 @@ pub fn start_resync(tx: &mut dyn ReplicaTx, history: HistoryId) -> Result<()> {
     tx.store_header(&header)
 }
 
-/// Takes the new identity of a file that was cloned or rewound: edits keep their bases and are frozen again, from
-/// batch 1.
-pub fn renewed(tx: &mut dyn ReplicaTx, renewed: Renewed) -> Result<()> {
+/// Takes the new identity of a file that was cloned or rewound, which answers the request with the header `asked`: edits
+/// keep their bases and are frozen again, from batch 1.
+///
+/// An answer to what the file is no more is dropped: `false`. It has got another identity since, or has downloaded under its
+/// old one, and what the new one is known to hold would be told by the filters of back then.
+pub fn renewed(tx: &mut dyn ReplicaTx, asked: &ReplicaHeader, renewed: Renewed) -> Result<bool> {
+    let header = tx.header()?;
+    if header.id != asked.id || header.cursor != asked.cursor || header.download != asked.download {
+        return Ok(false);
+    }
     if !renewed.continues {
         doubt_theirs(tx)?;
     }
@@ -66,11 +74,10 @@ pub fn renewed(tx: &mut dyn ReplicaTx, renewed: Renewed) -> Result<()> {
     }
     let history = header.cursor.history;
     tx.store_header(&header)?;
-    if renewed.continues {
-        Ok(())
-    } else {
-        start_resync(tx, history)
+    if !renewed.continues {
+        start_resync(tx, history)?;
     }
+    Ok(true)
 }
 
 /// Follows the server into a new history: first everything that was sent above the fork is pending again, deletions

@@ -296,7 +296,10 @@ impl Run<'_> {
         match error {
             Error::BatchReused(_) | Error::BatchOrder { .. } | Error::NoReplica(_) => {
                 let identity = self.remote.renew(header)?;
-                self.write(|tx| renewed(tx, identity))?;
+                if !self.write(|tx| renewed(tx, header, identity))? {
+                    // Another process was faster: go on from there.
+                    return Ok(true);
+                }
                 self.summary.resynced |= !identity.continues;
                 (self.progress)(match error {
                     Error::NoReplica(_) => Step::RegisteredAgain,

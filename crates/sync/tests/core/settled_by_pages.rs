@@ -25,7 +25,7 @@ fn renew(scene: &mut Scene<'_>) {
     let header = scene.file.header().clone();
     let renewed: Renewed = scene.remote.renew(&header).expect("an identity");
     assert!(renewed.continues);
-    scene.write(|tx| client::renewed(tx, renewed));
+    assert!(scene.write(|tx| client::renewed(tx, &header, renewed)));
 }
 
 #[test]
@@ -258,4 +258,20 @@ fn the_deletion_of_an_add_that_the_server_shows_is_told() {
 
     let conflicts = scene.write(|tx| tx.conflicts(true));
     assert_eq!(conflicts.len(), 1, "it meets the tree that is there");
+}
+
+/// Two processes work on the file: one asked for a new identity, the other downloaded meanwhile.
+#[test]
+fn a_new_identity_is_dropped_if_the_file_has_gone_on_under_its_old_one() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    let asked = scene.file.header().clone();
+    let renewed: Renewed = scene.remote.renew(&asked).expect("an identity");
+    ground.update(7, set(0, "elm"));
+    let page = scene.pull();
+    scene.store_page(&page);
+
+    assert!(!scene.write(|tx| client::renewed(tx, &asked, renewed)));
+
+    assert_eq!(scene.file.header().id, asked.id);
 }

@@ -293,13 +293,18 @@ impl World<'_> {
                 Ok(())
             }
             Reply::Renewed { asked, renewed } => {
-                if self.natives[at].file.file().header.id != asked.id {
-                    return Ok(());
-                }
-                self.seen.saw(Rare::FileRenewed);
                 self.trace.note(&format!("n{at} gets a new identity"));
                 self.forget_own(at);
-                self.step(at, |tx, _| client::renewed(tx, renewed))?;
+                let mut is_taken = false;
+                self.step(at, |tx, _| {
+                    is_taken = client::renewed(tx, &asked, renewed)?;
+                    Ok(())
+                })?;
+                if is_taken {
+                    self.seen.saw(Rare::FileRenewed);
+                } else {
+                    self.trace.note("  it is stale");
+                }
                 Ok(())
             }
             Reply::Refused {
