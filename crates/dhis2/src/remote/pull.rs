@@ -22,7 +22,7 @@ use super::metadata;
 use super::server::Server;
 use crate::wire::tracker::{Enrollment, Event, Kind, TrackedEntity};
 use apply::{Changes, Rest};
-use bundle::{Bundle, Known};
+use bundle::{Bundle, Known, Mark};
 use request::Part;
 
 pub use glass::{Denied, break_glass, by_uid};
@@ -133,6 +133,7 @@ pub fn download(
         progress,
         done: Downloaded::default(),
         rest: Rest::default(),
+        is_troubled: false,
     };
     if known.capture.is_empty() {
         run.done.no_units = true;
@@ -182,6 +183,8 @@ struct Run<'a> {
     progress: &'a mut dyn FnMut(Progress<'_>),
     done: Downloaded,
     rest: Rest,
+    /// Whether something of the present bundle did not come.
+    is_troubled: bool,
 }
 
 impl Run<'_> {
@@ -189,14 +192,16 @@ impl Run<'_> {
         let since = if request.full {
             None
         } else {
-            read(self.local, |tx| bundle.since(&self.layout, tx))?
+            read(self.local, |tx| {
+                bundle.since(&self.layout, tx, request.limit)
+            })?
         };
         let limit = if since.is_some() {
             usize::MAX
         } else {
             request.limit
         };
-        let parts = bundle.parts(since.as_deref());
+        let parts = bundle.parts(since.as_ref().map(|mark| mark.date.as_str()));
         let mut combinations: Vec<Combination> = parts
             .into_iter()
             .map(|part| Combination {
@@ -206,7 +211,7 @@ impl Run<'_> {
                 is_exhausted: false,
             })
             .collect();
-        let (failed, unknown) = (self.done.failed.len(), self.done.unknown.len());
+        self.is_troubled = false;
         let mut seen = BTreeSet::new();
         // An entity in two programs comes twice and counts once, so what is left is dealt out again.
         for _ in 0..limit.saturating_mul(2).max(1000) {
@@ -220,12 +225,21 @@ impl Run<'_> {
                 self.take(bundle.kind, combination, left, &mut seen)?;
             }
         }
-        if self.done.failed.len() == failed && self.done.unknown.len() == unknown {
+        if !self.is_troubled {
+            let is_whole = combinations.iter().all(|one| one.is_exhausted);
+            let most = match since {
+                // What changed has come; what was left out at first is still left out.
+                Some(mark) => mark.most,
+                // Where nothing was left out a larger limit brings nothing more.
+                None => (!is_whole).then_some(request.limit),
+            };
+            let mark = Mark {
+                date: self.server.server_date.clone(),
+                most,
+            };
             let at = (self.now)();
-            let (layout, date) = (&self.layout, &self.server.server_date);
-            write(self.local, |tx| {
-                bundle.mark(layout, tx, request.limit, date, at)
-            })?;
+            let layout = &self.layout;
+            write(self.local, |tx| bundle.mark(layout, tx, &mark, at))?;
         }
         Ok(())
     }
@@ -251,6 +265,7 @@ impl Run<'_> {
                     | Error::Model(_)),
                 ) => return Err(error),
                 Err(error) => {
+                    self.is_troubled = true;
                     self.done.failed.push(FailedPage {
                         kind,
                         program: combination.part.program.clone(),
@@ -292,6 +307,7 @@ impl Run<'_> {
                 _ => typed(object).map(|entity| entities.push(entity)),
             };
             if let Err(reason) = read {
+                self.is_troubled = true;
                 self.done.failed.push(FailedPage {
                     kind,
                     program: program.unwrap_or_default().to_owned(),
@@ -316,6 +332,7 @@ impl Run<'_> {
             }
             changes.store(now, done)
         })?;
+        self.is_troubled |= !rest.unknown.is_empty();
         self.done.unknown.extend(rest.unknown.iter().cloned());
         self.rest.add(rest);
         (self.progress)(Progress {

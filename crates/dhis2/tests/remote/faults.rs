@@ -114,6 +114,32 @@ fn an_object_that_cannot_be_read_or_placed_is_named_and_keeps_no_other_out() {
 }
 
 #[test]
+fn what_two_parts_miss_alike_keeps_the_marks_of_both() {
+    let fake = program();
+    let second = json!({"id": "progOther01", "name": "Other", "programType": "WITH_REGISTRATION", "trackedEntityType": {"id": "typePerson1"}});
+    fake.add("programs", second);
+    fake.link();
+    let mut copy = fake.copy();
+    fake.script(|asked| {
+        (asked.path == ENTITIES).then(|| {
+            let mut unknown = person(2);
+            unknown["enrollments"][0]["events"][0]["programStage"] = json!("stageNew001");
+            Does::Answers(200, page("2.41", "trackedEntities", &[unknown]))
+        })
+    });
+    let request = Request {
+        by_program: true,
+        ..Request::default()
+    };
+    copy.download_as(&fake, &request);
+    fake.asked("");
+    copy.download_as(&fake, &request);
+    let asked = fake.asked(ENTITIES);
+    assert_eq!(asked.len(), 2);
+    assert!(asked.iter().all(|a| a.param("updatedAfter").is_none()));
+}
+
+#[test]
 fn the_limit_is_kept_and_what_changed_later_has_none() {
     let fake = program();
     let mut copy = fake.copy();
@@ -131,6 +157,17 @@ fn the_limit_is_kept_and_what_changed_later_has_none() {
         (120, 120),
         "all that changed"
     );
+    // More is wanted than the mark was set for, then the same again.
+    for (limit, is_full) in [(1000, true), (2000, false)] {
+        let request = Request {
+            limit,
+            ..Request::default()
+        };
+        fake.asked("");
+        copy.download_as(&fake, &request);
+        let asked = fake.asked(ENTITIES);
+        assert_eq!(asked[0].param("updatedAfter").is_none(), is_full, "{limit}");
+    }
 }
 
 #[test]

@@ -11,6 +11,18 @@ use crate::remote::metadata;
 use crate::wire::date;
 use crate::wire::tracker::Kind;
 
+/// The limit of a mark under which nothing was left out.
+const ALL: &str = "all";
+
+/// Up to when the copy has a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// By the server's clock.
+    pub(super) date: String,
+    /// The limit that left something out; `None`: nothing was.
+    pub(super) most: Option<usize>,
+}
+
 /// What of a copy decides what there is to download.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
@@ -162,7 +174,13 @@ impl Bundle {
         GlobalId::Text(short(&whole).into())
     }
     /// Up to when the copy has all of it, by the server's clock; `None`: a full download is due.
-    pub(super) fn since(&self, layout: &Layout, tx: &dyn ReplicaTx) -> Result<Option<String>> {
+    /// A mark that was set with a smaller limit does not count.
+    pub(super) fn since(
+        &self,
+        layout: &Layout,
+        tx: &dyn ReplicaTx,
+        limit: usize,
+    ) -> Result<Option<Mark>> {
         let Some(table) = layout.table(MARKS).filter(|t| t.role == Role::Kept) else {
             return Ok(None);
         };
@@ -170,10 +188,14 @@ impl Bundle {
             let Some(row) = tx.row(table.id(), &self.key(program))? else {
                 continue;
             };
+            let most = table.text(&row, "most").parse().ok();
+            if most.is_some_and(|most: usize| most < limit) {
+                continue;
+            }
             let date = table.text(&row, "server_date");
             // One of a time that cannot be read would be refused, or taken for none.
             if date::parse(&date).is_some() {
-                return Ok(Some(date));
+                return Ok(Some(Mark { date, most }));
             }
         }
         Ok(None)
@@ -183,8 +205,7 @@ impl Bundle {
         &self,
         layout: &Layout,
         tx: &mut dyn ReplicaTx,
-        most: usize,
-        server_date: &str,
+        mark: &Mark,
         now: Timestamp,
     ) -> Result<()> {
         let Some(table) = layout.table(MARKS) else {
@@ -199,8 +220,11 @@ impl Bundle {
                 ("program", program.unwrap_or("*")),
                 ("org_units", &units),
                 ("selection", &selection),
-                ("most", &most.to_string()),
-                ("server_date", server_date),
+                (
+                    "most",
+                    &mark.most.map_or(ALL.to_owned(), |most| most.to_string()),
+                ),
+                ("server_date", &mark.date),
                 ("downloaded_at", &date::format(now)),
             ],
         );

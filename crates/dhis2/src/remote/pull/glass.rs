@@ -48,6 +48,7 @@ pub fn by_uid(
         progress,
         done: Downloaded::default(),
         rest: Rest::default(),
+        is_troubled: false,
     };
     let mut denied = Vec::new();
     for uid in uids {
