@@ -10,6 +10,8 @@ pub mod http;
 pub mod layout;
 pub mod metadata;
 pub mod pull;
+pub mod push;
+pub mod reserved;
 pub mod server;
 
 /// What [`ReplicaHeader::protocol`](haversack_model::local::ReplicaHeader::protocol) says of a copy.

@@ -66,6 +66,14 @@ pub enum Error {
         /// Its words.
         message: String,
     },
+    /// There is no value to give out, and the server gave none.
+    #[error("no reserved value of attribute {attribute} is left{}{problem}", if problem.is_empty() { "" } else { ": " })]
+    NoReservedValues {
+        /// Which attribute.
+        attribute: String,
+        /// Why there are no more; empty if that is not known.
+        problem: String,
+    },
     /// The copy failed.
     #[error(transparent)]
     Model(#[from] haversack_model::Error),

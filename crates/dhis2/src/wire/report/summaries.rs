@@ -38,6 +38,10 @@ fn one(kind: Kind, summary: &Value, report: &mut Report) {
         .map(|conflict| {
             let mut problem =
                 conflict_text::in_summary(&text(conflict, "object"), &text(conflict, "value"));
+            // Some servers tell it beside a sentence that is not known here.
+            if problem.code.is_empty() {
+                problem.code = text(conflict, "errorCode");
+            }
             problem.is_warning = verdict != Verdict::Error;
             problem
         })

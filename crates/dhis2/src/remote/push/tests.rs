@@ -1,0 +1,4 @@
+mod jobs;
+mod orders;
+mod outcomes;
+mod standin;
