@@ -340,3 +340,77 @@ fn a_row_that_a_plain_program_adds_gets_a_uid() {
     let (_, told) = server.run(&["status", "copy.gpkg"]);
     assert_eq!(told["states"], json!({"TO_POST": 3}), "{told}");
 }
+
+#[test]
+fn what_was_edited_goes_up_and_what_is_refused_says_what_to_do() {
+    let server = Server::start();
+    server.login();
+    let copy = server.copy();
+    let (code, told) = server.download(&[]);
+    assert_eq!(code, 0, "{told}");
+    edit(
+        &copy,
+        "UPDATE person SET given_name = 'Renamed' WHERE fid = 1",
+    );
+    edit(
+        &copy,
+        "UPDATE follow_up_enrollments SET age = -4 WHERE fid = 2",
+    );
+    let (code, told) = server.run(&["upload", "copy.gpkg"]);
+    assert_eq!((code, &told["stored"]), (3, &json!(1)), "{told}");
+    let refused = &told["conflicts"][0];
+    assert_eq!(
+        (&refused["code"], &refused["value"]),
+        (&json!("E1007"), &json!("-4")),
+        "{told}"
+    );
+    assert!(refused["hint"].as_str().unwrap().contains("correct it"));
+    let (code, told) = server.run(&["upload", "copy.gpkg", "--retry-errors"]);
+    assert_eq!(
+        (code, told["refused"].as_array().unwrap().len()),
+        (3, 1),
+        "{told}"
+    );
+    edit(
+        &copy,
+        "UPDATE follow_up_enrollments SET age = 4 WHERE fid = 2",
+    );
+    let (code, told) = server.run(&["upload", "copy.gpkg", "--api", "old"]);
+    assert_eq!(
+        (code, &told["stored"], &told["waiting"]),
+        (0, &json!(1), &json!(0)),
+        "{told}"
+    );
+    // What was sent stays when it comes back, and when others were changed since.
+    let (code, told) = server.download(&[]);
+    assert_eq!((code, &told["removed"]), (0, &json!(0)), "{told}");
+    let same = "SELECT (SELECT count(*) FROM person WHERE given_name = 'Renamed') + (SELECT count(*) FROM follow_up_enrollments WHERE fid = 2 AND age = 4)";
+    assert_eq!(number(&copy, same), 2);
+    assert_eq!(number(&copy, "SELECT count(*) FROM person"), 300);
+    assert_eq!(number(&copy, "SELECT count(*) FROM haversack_outbox"), 0);
+}
+
+#[test]
+fn reserved_values_are_given_out_once_without_a_server_too() {
+    let mut server = Server::start();
+    server.login();
+    let (code, told) = server.run(&["reserve", "copy.gpkg", "--full", "10"]);
+    assert_eq!(code, 0, "{told}");
+    let pools = told["pools"].as_array().unwrap();
+    assert!(pools.len() >= 2, "{told}");
+    assert!(pools.iter().all(|pool| pool["left"] == 10), "{told}");
+    let take = [
+        "reserve",
+        "copy.gpkg",
+        "--attribute",
+        "hvAttrRand1",
+        "--take",
+    ];
+    let (_, first) = server.run(&take);
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let (_, second) = server.run(&take);
+    let value = |told: &Json| told["pools"][0]["value"].as_str().unwrap().to_owned();
+    assert_ne!(value(&first), value(&second));
+    assert_eq!(second["pools"][0]["left"], 8);
+}

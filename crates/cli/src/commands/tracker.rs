@@ -3,7 +3,9 @@
 pub(crate) mod args;
 mod download;
 mod login;
+mod reserve;
 mod show;
+mod upload;
 mod wipe;
 
 use anyhow::{Context as _, Result, bail};
@@ -27,6 +29,8 @@ pub(crate) fn run(args: &TrackerArgs, out: Output) -> Result<Outcome> {
         TrackerAction::Logout(args) => login::logout(args, out),
         TrackerAction::Metadata(args) => login::metadata(args, out),
         TrackerAction::Download(args) => download::run(args, out),
+        TrackerAction::Upload(args) => upload::run(args, out),
+        TrackerAction::Reserve(args) => reserve::run(args, out),
         TrackerAction::Status(args) => show::status(args, out),
         TrackerAction::Conflicts(args) => show::conflicts(args, out),
         TrackerAction::BreakGlass(args) => download::break_glass(args, out),

@@ -14,6 +14,7 @@ use sha2::Digest as _;
 use tracing::warn;
 
 use super::error::{Error, Result};
+use super::http::Answer;
 use super::layout::{Layout, RESERVED_VALUES, Table};
 use super::push::Courier;
 use crate::wire::pattern::{Given, TextPattern};
@@ -35,6 +36,34 @@ pub struct Wanted {
     pub pattern: String,
     /// Uid and code of the unit; none unless the pattern needs its code.
     pub unit: Option<(String, String)>,
+}
+
+/// A server that cannot be reached: what is in the pool can be taken all the same.
+#[derive(Clone, Debug)]
+pub struct Away(pub String);
+
+impl Away {
+    fn refuse<T>(&self, path: &str) -> Result<T> {
+        Err(Error::Answer {
+            path: path.to_owned(),
+            problem: format!("does not come: {}", self.0),
+        })
+    }
+}
+
+impl Courier for Away {
+    fn ask(&self, path: &str, _: &[(&str, &str)]) -> Result<Value> {
+        self.refuse(path)
+    }
+    fn post(&self, path: &str, _: &[(&str, &str)], _: Option<&Value>) -> Result<Answer> {
+        self.refuse(path)
+    }
+    fn put(&self, path: &str, _: &[(&str, &str)]) -> Result<Answer> {
+        self.refuse(path)
+    }
+    fn delete(&self, path: &str) -> Result<Answer> {
+        self.refuse(path)
+    }
 }
 
 /// How much is wanted.

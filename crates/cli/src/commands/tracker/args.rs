@@ -11,6 +11,7 @@ use crate::args::ConnectArgs;
 Examples:
   haversack tracker login https://dhis2.example -o clinic.gpkg --user ada
   haversack tracker download clinic.gpkg --limit 1000
+  haversack tracker upload clinic.gpkg
   haversack tracker status clinic.gpkg
 
 The file is a GeoPackage: each tracked entity type, program and program stage is a layer that QGIS and any SQLite program may edit.")]
@@ -29,6 +30,10 @@ pub(crate) enum TrackerAction {
     Metadata(RemoteArgs),
     /// Fetch tracked entities, enrollments, events and relationships: all at first, then what changed.
     Download(DownloadArgs),
+    /// Send what was edited in a copy, and say what became of each record.
+    Upload(UploadArgs),
+    /// Fetch values of generated attributes ahead, for people who are registered without a network.
+    Reserve(ReserveArgs),
     /// Say what a copy holds: objects by kind and state, marks, what waits.
     Status(FileArgs),
     /// List what clashed with the server, and what the server refused, with hints.
@@ -102,6 +107,43 @@ pub(crate) enum ApiArg {
     Old,
     /// `tracker/..`.
     New,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UploadArgs {
+    /// The copy, as made by `haversack tracker login`.
+    pub(crate) file: PathBuf,
+    /// Also what was refused before and not changed since.
+    #[arg(long)]
+    pub(crate) retry_errors: bool,
+    /// Use this tracker API where the server has both (2.38 to 2.41) [default: as the server's settings app says, else by its version].
+    #[arg(long, value_enum)]
+    pub(crate) api: Option<ApiArg>,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReserveArgs {
+    /// The copy, as made by `haversack tracker login`.
+    pub(crate) file: PathBuf,
+    /// Only this attribute [default: all that are generated].
+    #[arg(long, value_name = "UID")]
+    pub(crate) attribute: Option<String>,
+    /// Only this organisation unit, where the pattern holds its code [default: all in which data is entered].
+    #[arg(long, value_name = "UID")]
+    pub(crate) org_unit: Option<String>,
+    /// Take one value out of the pool and print it: nobody else gets it.
+    #[arg(long)]
+    pub(crate) take: bool,
+    /// Values in a full pool; remembered for the attribute [default: 100].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) full: Option<u64>,
+    /// Fill a pool that has fewer than this [default: half of a full one].
+    #[arg(long, value_name = "N")]
+    pub(crate) threshold: Option<u64>,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use haversack_dhis2::remote::pull::{self, Denied, Downloaded, Request};
+use haversack_dhis2::remote::push::GLASS;
 use haversack_dhis2::wire::version::Api;
 use serde_json::json;
 
@@ -127,10 +128,15 @@ fn report(done: &Downloaded, denied: &[(String, Denied)], out: Output) {
 
 /// Runs `break-glass`.
 pub(super) fn break_glass(args: &GlassArgs, out: Output) -> Result<Outcome> {
-    let file = open(&args.file, out)?;
+    let mut file = open(&args.file, out)?;
     let server = server_of(&file, &args.connect)?;
     pull::break_glass(&server, &args.entity, &args.program, &args.reason)
         .map_err(|error| explain(error, server.http.url()))?;
+    // An upload that comes too late breaks it again, for the same reason.
+    let name = format!("{}/{}", args.entity, args.program);
+    replica::write(&mut file, |tx| {
+        tx.store_note(GLASS, &name, Some(&args.reason))
+    })?;
     out.result(
         &json!({"trackedEntity": args.entity, "program": args.program}),
         |out| {
