@@ -1,3 +1,5 @@
+//! Networks that break, servers that forget, reports that leave out, payloads that spoil.
+
 use std::cell::Cell;
 use std::rc::Rc;
 

@@ -7,6 +7,7 @@
 mod host;
 
 mod faults;
+mod owners;
 mod pool;
 mod round_trip;
 mod world;

@@ -1,3 +1,5 @@
+//! Pools of reserved values: filled, taken from, outlived.
+
 use std::collections::BTreeSet;
 
 use haversack_dhis2::remote::error::Error;

@@ -1,3 +1,5 @@
+//! Edits of every kind go up by both importers, are refused, mended and stored.
+
 use serde_json::json;
 
 use crate::world::{NEW, OLD, World};

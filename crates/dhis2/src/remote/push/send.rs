@@ -250,16 +250,16 @@ impl<'a> Sender<'a> {
                 let told = self.told.get(&at);
                 told.is_some_and(|told| matches!(told.fate, Fate::Refused(..)))
             };
-            let is_orphan = item.sent.kind != Some(Kind::Relationship)
-                && items.iter().enumerate().any(|(place, parent)| {
-                    let is_parent = item
-                        .sent
-                        .parents
-                        .iter()
-                        .any(|(kind, uid)| parent.key() == (Some(*kind), uid.as_str()));
-                    is_parent && parent.sent.is_new && is_refused(place)
-                });
-            if is_orphan && is_refused(at) {
+            if item.sent.kind == Some(Kind::Relationship) || !is_refused(at) {
+                continue;
+            }
+            let is_orphan = items.iter().enumerate().any(|(place, parent)| {
+                let mut parents = item.sent.parents.iter();
+                parent.sent.is_new
+                    && parents.any(|(kind, uid)| parent.key() == (Some(*kind), uid.as_str()))
+                    && is_refused(place)
+            });
+            if is_orphan {
                 self.orphan(at);
             }
         }

@@ -1,3 +1,5 @@
+//! Uploads against a stand-in.
+
 mod jobs;
 mod orders;
 mod outcomes;

@@ -1,3 +1,5 @@
+//! Jobs that end, last, are forgotten or tell nonsense.
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Which requests are made of which objects, in which order.
+
 use serde_json::{Value, json};
 
 use crate::remote::push::collect::Item;

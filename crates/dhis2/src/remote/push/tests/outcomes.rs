@@ -1,3 +1,5 @@
+//! What sentences and silences of reports mean for each object.
+
 use haversack_model::RejectCode;
 use serde_json::{Value, json};
 
