@@ -191,6 +191,8 @@ impl Fetch<'_> {
         let outside = outside.filter(|root| !is_in(&root.path, &user.search));
         let roots: Vec<Root> = user.search.iter().chain(outside).cloned().collect();
         let capture = user.capture.clone();
+        // Nothing may be all there is.
+        self.found.objects.entry("organisationUnits").or_default();
         for root in roots {
             let filter = format!("path:like:{}", root.id);
             let size = UNITS_ON_PAGE.to_string();
