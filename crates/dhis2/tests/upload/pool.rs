@@ -292,3 +292,45 @@ fn the_pools_of_a_user_are_those_of_the_units_in_which_data_is_entered() {
         expected.map(|(a, u)| (a.to_owned(), u.map(str::to_owned)))
     );
 }
+
+#[test]
+fn a_hundred_copies_that_reserve_a_hundred_numbers_each_get_every_number_once() {
+    let world = World::new();
+    let size = Size {
+        full: Some(100),
+        threshold: Some(1),
+    };
+    let client = |n: usize| {
+        let path = world.path.with_file_name(format!("copy{n}.gpkg"));
+        std::fs::copy(&world.path, &path).unwrap();
+        let mut file = ReplicaFile::open(&path).unwrap();
+        let filled = fill(&mut file, &world.http, &sequential(), size, now()).unwrap();
+        assert_eq!((filled.left, filled.problem), (100, None));
+        let taken = take(&mut file, &world.http, &sequential(), size, now()).unwrap();
+        assert_eq!(taken.pool.left, 99);
+        drop(file);
+        let file = rusqlite::Connection::open(&path).unwrap();
+        let mut left: Vec<String> = file
+            .prepare("SELECT value FROM dhis2_reserved_values")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        left.push(taken.value);
+        left
+    };
+    let mut all: Vec<String> = std::thread::scope(|scope| {
+        let client = &client;
+        let threads: Vec<_> = (0..100).map(|n| scope.spawn(move || client(n))).collect();
+        let values = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap());
+        values.collect()
+    });
+    all.sort();
+    let prefix = all[0].trim_end_matches("00001").to_owned();
+    let expected: Vec<String> = (1..=10_000).map(|n| format!("{prefix}{n:05}")).collect();
+    assert_eq!(all.len(), 10_000);
+    assert!(all == expected, "some number is missing or there twice");
+}
