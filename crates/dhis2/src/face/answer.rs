@@ -32,6 +32,25 @@ impl Answer {
         }
         .with(header::CONTENT_TYPE, kind)
     }
+    /// A file, for keeping: what is in it is never shown as a page of this server.
+    pub(crate) fn bytes(kind: &str, name: &str, content: Vec<u8>) -> Self {
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%');
+        let name: String = name
+            .chars()
+            .map(|c| if plain(c) { c } else { '_' })
+            .collect();
+        Self {
+            status: 200,
+            headers: Vec::new(),
+            body: Bytes::from(content),
+        }
+        .with(header::CONTENT_TYPE, kind)
+        .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .with(
+            header::CONTENT_DISPOSITION,
+            &format!("attachment; filename=\"{name}\""),
+        )
+    }
     /// The dialect's message, with what else is to be told.
     pub(crate) fn message(status: u16, message: &str, more: &Value) -> Self {
         let mut body = json!({

@@ -7,6 +7,7 @@ use haversack_model::{Host, Principal};
 use http::Method;
 use serde_json::{Map, Value};
 
+use super::files;
 use super::problem::{Problem, Result};
 use crate::wire::json;
 
@@ -24,6 +25,8 @@ pub(crate) struct Call {
     pub(crate) query: Vec<(String, String)>,
     /// Its body.
     pub(crate) body: Bytes,
+    /// The file in it, if it is a form with one.
+    pub(crate) file: Option<files::Part>,
 }
 
 impl Call {

@@ -5,7 +5,7 @@ use http::Method;
 use super::answer::Answer;
 use super::call::Call;
 use super::problem::{Problem, Result};
-use super::{aggregate, data_store, metadata, reserve, system, tracker};
+use super::{aggregate, data_store, files, metadata, reserve, system, tracker};
 
 /// Runs the operation that a route names.
 pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
@@ -14,6 +14,39 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
     // Who is nobody learns not even which addresses there are.
     if !is_open {
         call.require_login()?;
+    }
+    match words.as_slice() {
+        [
+            "tracker",
+            "trackedEntities",
+            entity,
+            "attributes",
+            attribute,
+            "file" | "image",
+        ]
+        | [
+            "trackedEntityInstances",
+            entity,
+            attribute,
+            "file" | "image",
+        ] => {
+            return files::of_attribute(call, entity, attribute);
+        }
+        [
+            "tracker",
+            "events",
+            event,
+            "dataValues",
+            element,
+            "file" | "image",
+        ] => {
+            return files::of_event(call, event, element);
+        }
+        ["events", "files"] => {
+            let of = |name: &str| call.param(name).unwrap_or_default();
+            return files::of_event(call, of("eventUid"), of("dataElementUid"));
+        }
+        _ => {}
     }
     if let [collection, rest @ ..] = words.as_slice()
         && let Some(kind) = tracker::old::kind_of(collection)
@@ -31,6 +64,8 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
         ["dataStore", rest @ ..] => data_store::dispatch(call, rest),
         ["dataValueSets"] => aggregate::values::sets(call),
         ["dataValues"] => aggregate::values::one(call),
+        ["dataValues", "files"] => files::of_value(call),
+        ["fileResources", rest @ ..] => files::dispatch(call, rest),
         ["completeDataSetRegistrations"] => aggregate::completions::dispatch(call),
         ["metadata"] if call.method == Method::POST => metadata::write::import(call),
         ["metadata"] => metadata::read::everything(call),

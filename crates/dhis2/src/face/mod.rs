@@ -1,6 +1,6 @@
 //! The face: what DHIS2's clients talk to.
 //!
-//! Owns: routes, login, the dialect's bodies and statuses, metadata, reserved values, tracker data with their imports, aggregate data, what apps keep. Does not own: codecs ([`crate::wire`]), the data
+//! Owns: routes, login, the dialect's bodies and statuses, metadata, reserved values, tracker data with their imports, aggregate data, files, what apps keep. Does not own: codecs ([`crate::wire`]), the data
 //! (`DocumentStore`), users and grants (the [`Host`]). The server mounts it: `Router::new().merge(face::router(host))`; its addresses are `/api`.
 //!
 //! All of it is one service, [`INSTANCE`]: each metadata type and each kind of tracker object is a document collection of it. It is made when an
@@ -11,6 +11,7 @@ mod answer;
 mod call;
 mod data_store;
 mod dispatch;
+mod files;
 mod instance;
 mod login;
 mod metadata;
@@ -74,6 +75,7 @@ pub fn post(
             method: http::Method::POST,
             query: route::query(query)?,
             body: body.into(),
+            file: None,
         };
         dispatch::dispatch(&call)
     };
@@ -93,6 +95,7 @@ async fn respond(host: Arc<dyn Host>, request: Request) -> Response {
 }
 
 async fn run(host: Arc<dyn Host>, parts: Parts, body: Bytes) -> Result<Answer> {
+    let file = files::part(&parts, &body).await?;
     let work = move || {
         let address = parts.extensions.get::<Connection>();
         let address =
@@ -108,6 +111,7 @@ async fn run(host: Arc<dyn Host>, parts: Parts, body: Bytes) -> Result<Answer> {
             method: parts.method,
             query,
             body,
+            file,
         };
         dispatch::dispatch(&call)
     };

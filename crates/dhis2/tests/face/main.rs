@@ -4,6 +4,7 @@
 
 mod aggregate;
 mod data_store;
+mod files;
 mod host;
 mod import;
 mod metadata;

@@ -59,7 +59,11 @@ impl Client {
         }
     }
     pub(crate) async fn send(&self, method: &str, path: &str, body: &str) -> Told {
-        let mut request = Request::builder().method(method).uri(path);
+        self.send_as(method, path, "application/json", body).await
+    }
+    pub(crate) async fn send_as(&self, method: &str, path: &str, kind: &str, body: &str) -> Told {
+        let request = Request::builder().method(method).uri(path);
+        let mut request = request.header("content-type", kind);
         if !self.user.is_empty() {
             let pair = base64::engine::general_purpose::STANDARD
                 .encode(format!("{}:{PASSWORD}", self.user));

@@ -1,6 +1,6 @@
 //! `dataValueSets`: many values at once. `dataValues`: one.
 
-use haversack_model::documents::{DocumentWrite, document};
+use haversack_model::documents::{DocumentRead, DocumentWrite, document};
 use haversack_model::{Right, Timestamp};
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use super::completions::{self, Completion};
 use super::{Ground, Strategy, Summary, Wanted, is_deleted, stored, words};
 use crate::face::answer::Answer;
 use crate::face::call::Call;
+use crate::face::files;
 use crate::face::instance::{Instance, Stored};
 use crate::face::problem::{Problem, Result};
 use crate::face::tracker::{rows, value};
@@ -151,7 +152,7 @@ fn store_all(call: &Call, body: &Body, strategy: Strategy, is_dry: bool) -> Resu
         summary: Summary::default(),
     };
     for (at, given) in body.data_values.iter().enumerate() {
-        match importing.read(body, given) {
+        match importing.read(tx.as_ref(), body, given)? {
             Ok(given) => importing.store(tx.as_mut(), &given)?,
             Err((object, code, why)) => importing.summary.refuse(at, (&object, code, why)),
         }
@@ -194,7 +195,31 @@ struct Importing<'a> {
 
 impl Importing<'_> {
     /// A value with what the request says of all of them; checked, but for whether it is there.
-    fn read(&self, body: &Body, given: &Value) -> std::result::Result<DataValue, Refusal> {
+    fn read(
+        &self,
+        tx: &dyn DocumentRead,
+        body: &Body,
+        given: &Value,
+    ) -> Result<std::result::Result<DataValue, Refusal>> {
+        let one = match self.check(body, given) {
+            Ok(one) => one,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let kind = self.ground.catalog.elements.get(&one.data_element);
+        let kind = kind.map_or("", |element| element.value_type.as_str());
+        if let (Some(value), false) = (&one.value, one.deleted)
+            && files::is_missing(self.instance, tx, kind, value)?
+        {
+            return Ok(refused(
+                &one.data_element,
+                "E7619",
+                "value_not_valid_file_resource_uid",
+            ));
+        }
+        Ok(Ok(one))
+    }
+
+    fn check(&self, body: &Body, given: &Value) -> std::result::Result<DataValue, Refusal> {
         let mut one = self.fill(body, given)?;
         let ground = self.ground;
         let element = ground.catalog.elements.get(&one.data_element);
@@ -393,8 +418,8 @@ fn refused<T>(object: &str, code: &'static str, why: &str) -> std::result::Resul
     Err((object.to_owned(), code, format!("{object}: {why}")))
 }
 
-/// `GET`, `POST` and `DELETE dataValues` with `de`, `pe`, `ou`, `co` and `value`: one value.
-pub(crate) fn one(call: &Call) -> Result<Answer> {
+/// The value that `de`, `pe`, `ou` and `co` name.
+fn named(call: &Call) -> Result<Map<String, Value>> {
     let mut given = Map::new();
     for (short, name) in [
         ("de", "dataElement"),
@@ -413,8 +438,17 @@ pub(crate) fn one(call: &Call) -> Result<Answer> {
             return Err(Problem::Conflict(format!("{needed} is not named")));
         }
     }
+    Ok(given)
+}
+
+/// `GET`, `POST` and `DELETE dataValues` with `de`, `pe`, `ou`, `co` and `value`: one value.
+pub(crate) fn one(call: &Call) -> Result<Answer> {
+    let mut given = named(call)?;
     if call.method == Method::GET || call.method == Method::HEAD {
-        return read_one(call, given);
+        let text = find(call)?;
+        let text = text.ok_or_else(|| Problem::Conflict("Data value does not exist".to_owned()))?;
+        // A list of the one value, as the dialect tells it.
+        return Ok(Answer::json(200, json!([text])));
     }
     if call.method == Method::DELETE {
         given.insert("deleted".to_owned(), Value::Bool(true));
@@ -433,12 +467,12 @@ pub(crate) fn one(call: &Call) -> Result<Answer> {
     Ok(Answer::message(status, "The value is stored", &Value::Null))
 }
 
-/// A list of the one value, as the dialect tells it.
-fn read_one(call: &Call, given: Map<String, Value>) -> Result<Answer> {
+/// The value that a request names, if whoever asks may see it.
+pub(crate) fn find(call: &Call) -> Result<Option<String>> {
     let instance = Instance::open(call, Right::Read)?;
     let tx = instance.store().read_documents()?;
     let ground = Ground::load(call, &instance, tx.as_ref())?;
-    let mut asked: DataValue = serde_json::from_value(Value::Object(given))
+    let mut asked: DataValue = serde_json::from_value(Value::Object(named(call)?))
         .map_err(|error| Problem::bad(error.to_string()))?;
     for combo in [
         &mut asked.category_option_combo,
@@ -448,13 +482,8 @@ fn read_one(call: &Call, given: Map<String, Value>) -> Result<Answer> {
             combo.clone_from(&ground.default_combo);
         }
     }
+    let is_seen = ground.captures(&asked.org_unit) && ground.reads_element(&asked.data_element);
     let found = stored(&instance, tx.as_ref(), VALUES, &asked.key())?;
-    let found = found.filter(|found| {
-        !is_deleted(found)
-            && ground.captures(&asked.org_unit)
-            && ground.reads_element(&asked.data_element)
-    });
-    let text = found.as_ref().map(|found| found.text("value"));
-    let text = text.ok_or_else(|| Problem::Conflict("Data value does not exist".to_owned()))?;
-    Ok(Answer::json(200, json!([text])))
+    let found = found.filter(|found| is_seen && !is_deleted(found));
+    Ok(found.map(|found| found.text("value").to_owned()))
 }

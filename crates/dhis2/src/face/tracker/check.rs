@@ -10,6 +10,7 @@ use serde_json::json;
 use super::catalog::{Member, Program};
 use super::import::{Import, Strategy};
 use super::value::misfit;
+use crate::face::files;
 use crate::face::instance::{Stored, key};
 use crate::face::problem::Result;
 use crate::face::reserve::document_of;
@@ -210,6 +211,12 @@ fn attributes(
                     "Error validating attribute value type: `{}`; Error: `{word}`.",
                     attribute.value_type
                 ),
+            );
+        }
+        if files::is_missing(import.instance, import.tx, &attribute.value_type, value)? {
+            refuse(
+                "E1084",
+                format!("File resource: `{value}`, reference could not be found."),
             );
         }
         if let Some(set) = &attribute.option_set

@@ -7,7 +7,7 @@ mod import;
 pub(crate) mod jobs;
 pub(crate) mod old;
 pub(crate) mod ownership;
-mod read;
+pub(crate) mod read;
 pub(crate) mod rows;
 pub(crate) mod scope;
 mod select;

@@ -1,6 +1,7 @@
 //! Why an event is not taken in.
 
 use super::{Refusal, depends, misfit, missing, no_capture, of_program, owned};
+use crate::face::files;
 use crate::face::problem::Result;
 use crate::face::tracker::catalog::Stage;
 use crate::face::tracker::import::Import;
@@ -140,7 +141,7 @@ pub(crate) fn event(
         stage,
         known.map(|row| &row.object),
         &mut refusals,
-    );
+    )?;
     Ok(refusals)
 }
 
@@ -191,7 +192,7 @@ fn data_values(
     stage: &Stage,
     known: Option<&Event>,
     refusals: &mut Vec<Refusal>,
-) {
+) -> Result<()> {
     let catalog = import.scope.catalog;
     for given in &sent.data_values {
         let id = given.data_element.as_str();
@@ -226,6 +227,12 @@ fn data_values(
                 format!("DataElement `{id}` is not valid: `{word}`."),
             );
         }
+        if files::is_missing(import.instance, import.tx, &element.value_type, value)? {
+            refuse(
+                "E1302",
+                format!("DataElement `{id}` is not valid: `value_not_valid_file_resource_uid`."),
+            );
+        }
         if let Some(set) = &element.option_set
             && !catalog
                 .options
@@ -239,7 +246,7 @@ fn data_values(
         }
     }
     if sent.status != "COMPLETED" {
-        return;
+        return Ok(());
     }
     for member in stage
         .program_stage_data_elements
@@ -264,4 +271,5 @@ fn data_values(
             );
         }
     }
+    Ok(())
 }

@@ -1,0 +1,230 @@
+//! File resources: contents that values of attributes and data elements name.
+//!
+//! A file is sent first, and gets its uid here; then the record that names it. Whoever sent a file reads it by its own address, everybody else by
+//! the record that names it, if they see that. Source: `spec/dhis2.md` 9.
+
+use axum::extract::{FromRequest as _, Multipart, Request};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use haversack_model::Right;
+use haversack_model::documents::{DocumentRead, document};
+use http::request::Parts;
+use http::{Method, header};
+use md5::Digest as _;
+use serde_json::{Value, json};
+
+use super::aggregate;
+use super::answer::Answer;
+use super::call::Call;
+use super::instance::{Instance, Stored};
+use super::problem::{Problem, Result};
+use super::tracker::{read, rows};
+use crate::wire::{date, uid};
+
+/// The collection of what is known of files.
+const RESOURCES: &str = "fileResources";
+/// Their contents, as Base64.
+const CONTENTS: &str = "fileContents";
+/// Most bytes of a file, as the app's own limit.
+const MAX_BYTES: usize = 6_000_000;
+
+/// A file as it was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    name: String,
+    kind: String,
+    content: Bytes,
+}
+
+/// The part `file` of a form; `None` if the body is no form, or has none.
+pub(crate) async fn part(parts: &Parts, body: &Bytes) -> Result<Option<Part>> {
+    let kind = parts.headers.get(header::CONTENT_TYPE);
+    let is_form = kind
+        .and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.starts_with("multipart/form-data"));
+    if !is_form {
+        return Ok(None);
+    }
+    let unreadable =
+        |_| Problem::bad("the form cannot be read; send the file as its part \"file\"");
+    let mut request = Request::new(body.clone().into());
+    *request.headers_mut() = parts.headers.clone();
+    let mut form = Multipart::from_request(request, &())
+        .await
+        .map_err(|_no_form| Problem::bad("the form has no boundary"))?;
+    while let Some(field) = form.next_field().await.map_err(unreadable)? {
+        if field.name() != Some("file") {
+            continue;
+        }
+        let name = field.file_name().unwrap_or("file").to_owned();
+        let kind = field
+            .content_type()
+            .unwrap_or("application/octet-stream")
+            .to_owned();
+        let content = field.bytes().await.map_err(unreadable)?;
+        return Ok(Some(Part {
+            name,
+            kind,
+            content,
+        }));
+    }
+    Ok(None)
+}
+
+/// `fileResources` and what is below it.
+pub(crate) fn dispatch(call: &Call, words: &[&str]) -> Result<Answer> {
+    match words {
+        [] if call.method == Method::POST => store(call),
+        [] => Err(Problem::Method),
+        [id] => {
+            let (_, found) = own(call, id)?;
+            Ok(Answer::json(200, Value::Object(found.members)))
+        }
+        [id, "data"] => {
+            let (instance, found) = own(call, id)?;
+            content(&instance, &found)
+        }
+        _ => Err(Problem::no_such_path()),
+    }
+}
+
+fn store(call: &Call) -> Result<Answer> {
+    let instance = Instance::open(call, Right::Edit)?;
+    let file = call.file.as_ref();
+    let file = file.ok_or_else(|| Problem::bad("send the file as the part \"file\" of a form"))?;
+    if file.content.len() > MAX_BYTES {
+        return Err(Problem::TooLarge(MAX_BYTES));
+    }
+    let domain = call.param("domain").unwrap_or("DATA_VALUE");
+    let is_name = !domain.is_empty() && domain.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    if !is_name {
+        return Err(Problem::bad(format!("domain {domain:?} is not known")));
+    }
+    let mut tx = instance.store().write_documents(call.host.now())?;
+    let id = uid::from_random(call.host.fresh_uuid().as_u128());
+    let digest = u128::from_be_bytes(md5::Md5::digest(&file.content).into());
+    let now = rows::commit_time(tx.as_ref(), call.host.now())?;
+    let told = json!({"id": id, "name": file.name, "displayName": file.name, "contentType": file.kind, "contentLength": file.content.len(),
+        "contentMd5": format!("{digest:032x}"), "domain": domain, "storageStatus": "STORED", "hasMultipleStorageFiles": false, "created": date::format(now),
+        "createdBy": {"username": call.principal.name}});
+    let bytes = json!({"content": STANDARD.encode(&file.content)});
+    tx.put(
+        instance.collection(RESOURCES)?,
+        &document(&id, told.to_string()),
+        None,
+    )?;
+    tx.put(
+        instance.collection(CONTENTS)?,
+        &document(&id, bytes.to_string()),
+        None,
+    )?;
+    tx.commit()?;
+    let more = json!({"response": {"responseType": "FileResource", "fileResource": told}});
+    Ok(Answer::message(202, "The file is stored", &more))
+}
+
+/// A file of whoever asks; an administrator has all.
+fn own(call: &Call, id: &str) -> Result<(Instance, Stored)> {
+    call.require_get()?;
+    let instance = Instance::open(call, Right::Read)?;
+    let found = instance.object(instance.store().read_documents()?.as_ref(), RESOURCES, id)?;
+    let is_own = |found: &Stored| {
+        let by = found
+            .members
+            .get("createdBy")
+            .and_then(|by| by.get("username"));
+        call.principal.is_admin || by.and_then(Value::as_str) == Some(call.principal.name.as_str())
+    };
+    let found = found.filter(is_own);
+    let found = found.ok_or_else(|| Problem::missing("FileResource", id))?;
+    Ok((instance, found))
+}
+
+fn content(instance: &Instance, found: &Stored) -> Result<Answer> {
+    let tx = instance.store().read_documents()?;
+    let stored = instance.object(tx.as_ref(), CONTENTS, &found.id)?;
+    let bytes = stored.and_then(|stored| STANDARD.decode(stored.text("content")).ok());
+    let bytes =
+        bytes.ok_or_else(|| Problem::Internal(format!("file {} has no content", found.id)))?;
+    Ok(Answer::bytes(
+        found.text("contentType"),
+        found.text("name"),
+        bytes,
+    ))
+}
+
+/// The file that a record names by a value, which whoever asks may see.
+fn named(call: &Call, value: Option<&str>) -> Result<Answer> {
+    let absent = || Problem::NotFound {
+        message: "there is no file in this value".to_owned(),
+        code: "E1005",
+    };
+    let id = value.ok_or_else(absent)?;
+    let instance = Instance::open(call, Right::Read)?;
+    let found = instance.object(instance.store().read_documents()?.as_ref(), RESOURCES, id)?;
+    content(&instance, &found.ok_or_else(absent)?)
+}
+
+/// Whether a value ought to name a file, and does not.
+pub(crate) fn is_missing(
+    instance: &Instance,
+    tx: &dyn DocumentRead,
+    value_type: &str,
+    value: &str,
+) -> Result<bool> {
+    let names_one = matches!(value_type, "FILE_RESOURCE" | "IMAGE");
+    Ok(names_one && (!uid::is_uid(value) || instance.object(tx, RESOURCES, value)?.is_none()))
+}
+
+/// Looks for `{<name>: <id>, value}` in lists of a tracker object, those of its children as well.
+fn value_of<'a>(told: &'a Value, list: &str, name: &str, id: &str) -> Option<&'a str> {
+    let own = told
+        .get(list)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let mut own = own.filter(|one| one.get(name).and_then(Value::as_str) == Some(id));
+    let below = || {
+        let mut enrollments = told
+            .get("enrollments")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        enrollments.find_map(|one| value_of(one, list, name, id))
+    };
+    own.find_map(|one| one.get("value").and_then(Value::as_str))
+        .or_else(below)
+}
+
+fn with_fields(call: &Call, fields: &str) -> Call {
+    let mut call = call.clone();
+    call.query.retain(|(name, _)| name != "fields");
+    call.query.push(("fields".to_owned(), fields.to_owned()));
+    call
+}
+
+/// `GET tracker/trackedEntities/<uid>/attributes/<attribute>/file`, and by the old address.
+pub(crate) fn of_attribute(call: &Call, entity: &str, attribute: &str) -> Result<Answer> {
+    call.require_get()?;
+    let asked = with_fields(
+        call,
+        "attributes[attribute,value],enrollments[attributes[attribute,value]]",
+    );
+    let told = read::entity(&asked, entity)?;
+    named(call, value_of(&told, "attributes", "attribute", attribute))
+}
+
+/// `GET tracker/events/<uid>/dataValues/<element>/file`, and by the old address.
+pub(crate) fn of_event(call: &Call, event: &str, element: &str) -> Result<Answer> {
+    call.require_get()?;
+    let told = read::event(&with_fields(call, "dataValues[dataElement,value]"), event)?;
+    named(call, value_of(&told, "dataValues", "dataElement", element))
+}
+
+/// `GET dataValues/files?de&pe&ou&co`.
+pub(crate) fn of_value(call: &Call) -> Result<Answer> {
+    call.require_get()?;
+    let value = aggregate::values::find(call)?;
+    named(call, value.as_deref())
+}
