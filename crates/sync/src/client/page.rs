@@ -17,8 +17,8 @@ use crate::merge::{whole, widen};
 use crate::states::{self, Event, Step};
 
 /// Stores a page that answers the request with the header `asked`, in one transaction with the cursor. A page for
-/// another cursor (a late answer, another process was faster) is dropped: `None`. Gives how many rows went that the page
-/// does not name.
+/// another cursor or schema (a late answer, another process was faster) is dropped: `None`. Gives how many rows went that
+/// the page does not name.
 pub fn apply_page(
     tx: &mut dyn ReplicaTx,
     asked: &ReplicaHeader,
@@ -28,7 +28,8 @@ pub fn apply_page(
     let fits = header.id == asked.id
         && header.cursor == asked.cursor
         && header.download == asked.download
-        && header.layer_cursors == asked.layer_cursors;
+        && header.layer_cursors == asked.layer_cursors
+        && header.schema_version == asked.schema_version;
     if !fits {
         return Ok(None);
     }

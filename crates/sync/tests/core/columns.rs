@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 
 use haversack_model::{FieldType, HistoryId, Store, Value};
+use haversack_sync::client;
 
 use crate::ground::{BRANCHES, Ground, TREES, field, id, set, tree};
 use crate::scene::Scene;
@@ -178,4 +179,25 @@ fn an_add_of_before_is_sent_again_without_what_others_set_in_the_column() {
     let stored = ground.record(TREES, &id(9)).expect("a record").record;
     assert_eq!(stored.values[0], "yew".into());
     assert_eq!(stored.values[ADDED], "plain".into());
+}
+
+/// The page with the column comes twice; between, an answer told a version, and the next page says that it stands.
+#[test]
+fn a_page_with_the_column_that_comes_again_is_dropped() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    add_column(&ground);
+    let (asked, page) = scene.pull();
+    scene.store_page(&(asked.clone(), page.clone()));
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    let reply = scene.push(&batch);
+    scene.store_reply(&batch, &reply);
+    let next = scene.pull();
+
+    let stored = scene.write(|tx| client::apply_page(tx, &asked, &page));
+    assert_eq!(stored, None);
+
+    scene.store_page(&next);
+    assert_eq!(scene.name(), Some("elm".into()));
 }
