@@ -6,6 +6,7 @@ use std::fmt::{Debug, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -52,6 +53,8 @@ pub trait Host: Send + Sync + Debug {
     fn endpoint_ca(&self) -> Option<PathBuf> {
         None
     }
+    /// Sets a flag when the host stops, so that work for a client does not keep it from that.
+    fn stop_with_me(&self, _flag: &Arc<AtomicBool>) {}
     /// What copies collections from other servers of this kind. A host without it leaves that to its faces.
     fn copies(&self) -> Option<&dyn Copies> {
         None

@@ -198,6 +198,12 @@ fn start_with(options: &Options, config: Config, on_signals: bool) -> Result<Han
                     tokio::spawn(stop_on_signal(stopping.clone()));
                 }
                 tokio::spawn(sweep_until(Arc::clone(&server), stopping.clone()));
+                let (of, told) = (Arc::clone(&server), stopping.clone());
+                tokio::spawn(async move {
+                    // Whoever waits for another server does not keep this one from stopping.
+                    told.cancelled().await;
+                    of.pulls.stop();
+                });
                 tracing::info!(%address, "listening");
                 listener::run(listener, tls, router, &server.config, stopping).await;
             });

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use uuid::Uuid;
@@ -357,6 +358,9 @@ impl Host for Server {
         let file = &self.config.endpoint_ca;
         // A relative path is one of the data directory, where the setting is, too.
         (!file.is_empty()).then(|| self.dir.root().join(file))
+    }
+    fn stop_with_me(&self, flag: &Arc<AtomicBool>) {
+        self.pulls.watch(flag);
     }
     fn copies(&self) -> Option<&dyn Copies> {
         Some(self)

@@ -37,16 +37,17 @@ struct Pair {
 
 /// Sends a request as a client of ArangoDB does; gives status and body.
 fn ask(handle: &Handle, method: &str, path: &str, body: Value) -> (u16, Value) {
+    ask_at(&handle.http_url(), method, path, body)
+}
+
+fn ask_at(url: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::blocking::Client::builder()
         .timeout(Duration::from_mins(2))
         .build()
         .unwrap();
     let answer = client
-        .request(
-            method.parse().unwrap(),
-            format!("{}{path}", handle.http_url()),
-        )
+        .request(method.parse().unwrap(), format!("{url}{path}"))
         .basic_auth("editor", Some("secret"))
         .body(body.to_string())
         .send()
@@ -298,6 +299,56 @@ fn a_native_copy_can_be_stopped_and_keeps_others_away() {
         assert_eq!((status, &told["errorNum"]), (500, &json!(1412)), "{told}");
     });
     gate.alter(|_, _, status, body| Some((status, body)));
+    assert_eq!(sync(&pair, &gate, json!({})).0, 200);
+    assert_eq!(all(&pair.secondary, "c"), all(&pair.primary, "c"));
+}
+
+#[test]
+fn a_server_that_stops_ends_an_order_that_waits_for_its_primary() {
+    let pair = pair(50);
+    let gate = Gate::start(pair.primary.address);
+    sync(&pair, &gate, json!({}));
+    gate.alter(|_, path, status, body| (!path.ends_with("/reconcile")).then_some((status, body)));
+    gate.seen();
+    let Pair {
+        primary: _primary,
+        secondary,
+        folders: _folders,
+    } = pair;
+    let url = secondary.http_url();
+    std::thread::scope(|scope| {
+        let under_way = scope.spawn(|| {
+            let order = order(gate.address, json!({}));
+            ask_at(&url, "PUT", "/_api/replication/sync", order)
+        });
+        while !is_native(&gate.seen()) {
+            std::thread::yield_now();
+        }
+        secondary.stop();
+        let (status, told) = under_way.join().unwrap();
+        assert_eq!((status, &told["errorNum"]), (500, &json!(1412)), "{told}");
+    });
+}
+
+#[test]
+fn a_large_first_copy_that_is_ordered_natively_is_a_file_with_its_indexes() {
+    let pair = pair(25_000);
+    let index = json!({"type": "persistent", "fields": ["n"], "unique": true, "name": "by_n"});
+    ask(&pair.primary, "POST", "/_api/index?collection=c", index);
+    let gate = Gate::start(pair.primary.address);
+    let (status, told) = sync(&pair, &gate, json!({"incremental": false}));
+    assert_eq!(status, 200, "{told}");
+    let seen = gate.seen();
+    assert!(
+        seen.iter().any(|one| one.starts_with("GET /v1/files/")),
+        "{seen:#?}"
+    );
+    assert!(is_native(&seen) && !has_dump(&seen), "{seen:#?}");
+    assert_eq!(all(&pair.secondary, "c"), all(&pair.primary, "c"));
+    let again = json!({"_key": "other", "n": 7});
+    let (status, told) = ask(&pair.secondary, "POST", "/_api/document/c", again);
+    assert_eq!((status, &told["errorNum"]), (409, &json!(1210)), "{told}");
+    drift(&pair, 0);
     assert_eq!(sync(&pair, &gate, json!({})).0, 200);
     assert_eq!(all(&pair.secondary, "c"), all(&pair.primary, "c"));
 }

@@ -1,16 +1,17 @@
 //! Copies of collections of other servers of this kind, for faces that are asked for a copy in another protocol.
 
 use std::any::Any;
-use std::io::ErrorKind;
 
 use haversack_model::copies::{Copies, CopyError, Fetched, Merging, Wanted};
 use haversack_model::documents::DocumentStore as _;
 use haversack_model::{CollectionId, Error};
 use haversack_sync::reconcile::{Limits, Options};
 
+use super::download::DOWNLOADING;
+use super::first_copy;
 use super::pull::MOST_ROUNDS;
 use super::reconcile_client::Fetching;
-use super::remote::{Client, Credentials, Trust};
+use super::remote::{Client, Credentials, Trust, is_silence};
 use crate::{Server, clock};
 
 impl Copies for Server {
@@ -35,7 +36,9 @@ impl Copies for Server {
             insecure: false,
             pinned: Some((host.to_owned(), addresses.to_owned())),
         };
-        let client = Client::new(wanted.url, credentials, &trust)?.with_patience(wanted.max_wait);
+        let client = Client::new(wanted.url, credentials, &trust)?
+            .with_patience(wanted.max_wait)
+            .with_stop(wanted.stop.clone());
         // Whatever the server says here, the other protocols may do; only silence is the same for all.
         let found = client
             .service(wanted.service)
@@ -67,16 +70,26 @@ impl Copies for Server {
             stop: Some(wanted.stop.clone()),
             copy: String::new(),
         };
-        let fetched = client.fetch_collection(
-            wanted.service,
-            &definition.name,
+        let mut first = 0;
+        let there = (wanted.service, definition.name.as_str());
+        let begun = first_copy::begin(
+            &client,
+            there,
+            &store,
             &mut copy,
-            &how,
-            &mut |walk| {
-                let documents = walk.inserted + walk.replaced + walk.removed + walk.dropped;
-                (wanted.progress)(documents, walk.bytes_received);
+            &mut |what, done, _all| {
+                if what == DOWNLOADING {
+                    (wanted.progress)(0, done);
+                }
             },
         );
+        let fetched = begun.and_then(|begun| {
+            first = begun.map_or(0, |first| first.items);
+            client.fetch_collection(there.0, there.1, &mut copy, &how, &mut |walk| {
+                let documents = walk.inserted + walk.replaced + walk.removed + walk.dropped;
+                (wanted.progress)(first + documents, walk.bytes_received);
+            })
+        });
         drop(copy);
         let report = fetched.map_err(|error| match error {
             _ if how.is_stopped() => CopyError::Stopped,
@@ -84,7 +97,9 @@ impl Copies for Server {
             error @ Error::Network(_) => {
                 // What arrived is worth waiting for; where nothing did, the other protocols may do better.
                 let staged = store.read_documents().and_then(|tx| tx.staged(collection));
-                if is_silence(&error) || staged.is_ok_and(|count| count > 0) {
+                let arrived =
+                    staged.is_ok_and(|count| count > 0) || first_copy::is_begun(&store, collection);
+                if is_silence(&error) || arrived {
                     CopyError::NoResponse(error.to_string())
                 } else {
                     CopyError::Refused(error.to_string())
@@ -101,27 +116,6 @@ impl Copies for Server {
             merged: merging.merged,
         })
     }
-}
-
-/// Whether a server did not answer in time.
-fn is_silence(error: &Error) -> bool {
-    let Error::Network(cause) = error else {
-        return false;
-    };
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(cause.as_ref());
-    while let Some(error) = cause {
-        let is_late = error
-            .downcast_ref::<reqwest::Error>()
-            .is_some_and(reqwest::Error::is_timeout)
-            || error
-                .downcast_ref::<std::io::Error>()
-                .is_some_and(|error| error.kind() == ErrorKind::TimedOut);
-        if is_late {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// Notes whether it came to a merge.

@@ -15,7 +15,10 @@ use sha2::{Digest as _, Sha256};
 
 use haversack_model::{Error, Result};
 
-use super::remote::{Client, answered, invalid, network};
+use super::remote::{Client, answered, invalid, is_silence, network};
+
+/// What progress says while parts arrive.
+pub(super) const DOWNLOADING: &str = "downloading";
 
 /// Files come in parts, so that a connection that stands still is noticed. The first one is small: it shows how fast the way is.
 const FIRST_BYTES: u64 = 1024 * 1024;
@@ -96,6 +99,8 @@ impl Client {
         // The first answer names the version, by which compressed parts are asked for.
         let mut length = if pays { 1 } else { FIRST_BYTES };
         while fetch.total.is_none_or(|total| fetch.done < total) {
+            self.check_stop()
+                .map_err(|stopped| Error::Network(Box::new(stopped)))?;
             let (before, begun) = (fetch.done, Instant::now());
             let done = match (&fetch.etag, fetch.total) {
                 (Some(etag), Some(total)) if pays => {
@@ -109,7 +114,9 @@ impl Client {
                 Ok(()) => failures = 0,
                 Err(error @ Error::Network(_)) => {
                     failures = if fetch.done > before { 0 } else { failures + 1 };
-                    if failures >= TRIES_WITHOUT_PROGRESS {
+                    // Who has been silent for as long as is waited is not waited for again.
+                    let is_over = failures > 0 && is_silence(&error);
+                    if is_over || failures >= TRIES_WITHOUT_PROGRESS {
                         return Err(error);
                     }
                     std::thread::sleep(Duration::from_millis(100 << failures));
@@ -119,7 +126,7 @@ impl Client {
             let rate = fetch.done.saturating_sub(before) as f64 / begun.elapsed().as_secs_f64();
             pays |= self.compression == Compression::Auto && rate < PAYS_BELOW;
             length = PART_BYTES;
-            progress("downloading", fetch.done, fetch.total);
+            progress(DOWNLOADING, fetch.done, fetch.total);
         }
         Ok(())
     }
@@ -150,7 +157,7 @@ impl Client {
             (fetch.begun)(&etag, total)?;
         }
         (fetch.total, fetch.etag) = (total, etag);
-        fetch.receive(response)?;
+        fetch.receive(self, response)?;
         if fetch.total.is_none() {
             fetch.total = Some(fetch.done);
         }
@@ -165,7 +172,7 @@ impl Client {
             .header("accept-encoding", "zstd")
             .header("if-match", etag);
         match answered(request) {
-            Ok(response) => fetch.receive(response),
+            Ok(response) => fetch.receive(self, response),
             Err(Error::Refused { code: 412, .. }) => {
                 // Another version by now: the next range begins with it.
                 (fetch.done, fetch.etag, fetch.total) = (0, None, None);
@@ -201,12 +208,13 @@ impl Fetch<'_> {
     }
 
     /// Writes an answer behind what has arrived.
-    fn receive(&mut self, mut response: Response) -> Result<()> {
+    fn receive(&mut self, client: &Client, mut response: Response) -> Result<()> {
         self.cut()?;
         self.file
             .seek(SeekFrom::Start(self.done))
             .map_err(|e| write_failed(&e))?;
         let mut counted = Counted {
+            client,
             file: self.file,
             count: 0,
             failure: None,
@@ -243,6 +251,7 @@ fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
 /// Counts what reached the file, so that a cut transfer continues there, and keeps the file's own failures apart from those
 /// of the way.
 struct Counted<'a> {
+    client: &'a Client,
     file: &'a mut File,
     count: u64,
     failure: Option<std::io::Error>,
@@ -250,6 +259,7 @@ struct Counted<'a> {
 
 impl Write for Counted<'_> {
     fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        self.client.check_stop()?;
         match self.file.write(buf) {
             Ok(written) => {
                 self.count += written as u64;

@@ -11,7 +11,8 @@ use reqwest::Method as Verb;
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use haversack_model::{Error, Result};
+use haversack_model::{CollectionId, Error, Result};
+use haversack_sqlite::SqliteStore;
 use haversack_sqlite::service::SqliteSecondary;
 
 use super::download::{Fetch, beside, digest_here, write_failed};
@@ -76,9 +77,34 @@ impl Note {
     }
 }
 
-/// Removes what an interrupted first copy left beside a target.
-pub(super) fn forget(target: &Path) {
-    Part::beside(target).remove();
+/// Where what arrives of a copy lies.
+fn beside_store(store: &SqliteStore, id: CollectionId) -> PathBuf {
+    store.path().with_extension(format!("copy-{}", id.0))
+}
+
+/// Whether some of a file has arrived for a copy.
+pub(super) fn is_begun(store: &SqliteStore, id: CollectionId) -> bool {
+    let part = Part::beside(&beside_store(store, id));
+    std::fs::metadata(&part.path).is_ok_and(|found| found.len() > 0)
+}
+
+/// Fills a copy of a collection of a service there, if it has nothing yet and the collection is worth a file.
+///
+/// # Errors
+/// [`Error::Network`] and [`Error::DiskFull`]: the next call goes on from there. Any other leaves the copy empty.
+pub(super) fn begin(
+    client: &Client,
+    (service, collection): (&str, &str),
+    store: &SqliteStore,
+    copy: &mut SqliteSecondary<'_>,
+    progress: Progress<'_>,
+) -> Result<Option<FirstCopy>> {
+    let beside = beside_store(store, copy.id());
+    if !copy.is_new()? {
+        Part::beside(&beside).remove();
+        return Ok(None);
+    }
+    client.first_copy(service, collection, copy, &beside, progress)
 }
 
 impl Client {
@@ -86,7 +112,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Network`] and [`Error::DiskFull`]: the next call goes on from there. Any other leaves the copy empty.
-    pub(super) fn first_copy(
+    fn first_copy(
         &self,
         service: &str,
         collection: &str,

@@ -20,13 +20,13 @@ use haversack_model::{
     Collection, CollectionId, CollectionKind, Host as _, Job, Right, Service, Store as _,
 };
 use haversack_sqlite::SqliteStore;
-use haversack_sqlite::service::{Difference, SqliteSecondary};
+use haversack_sqlite::service::Difference;
 use haversack_sync::reconcile::{self, Base, Limits, Method, Options, Secondary as _};
 
 use super::admin::job_info;
 use super::answer::{json, parse, unpack};
 use super::call::Call;
-use super::first_copy::{self, FirstCopy};
+use super::first_copy;
 use super::problem::{Problem, Result as Answer};
 use super::pull_arangodb;
 use super::reconcile_client::Fetching;
@@ -143,6 +143,8 @@ pub(crate) struct Pulls {
     running: Arc<Mutex<HashSet<(String, CollectionId)>>>,
     logins: Mutex<HashMap<Uuid, Login>>,
     stopping: Arc<AtomicBool>,
+    /// Flags of others that are set together with it.
+    watched: Mutex<Vec<Weak<AtomicBool>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -165,7 +167,20 @@ impl Drop for Running {
 impl Pulls {
     /// Ends what is under way: it goes on when it is asked for again.
     pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        let watched = lock(&self.watched);
+        self.stopping.store(true, Ordering::SeqCst);
+        for flag in watched.iter().filter_map(Weak::upgrade) {
+            flag.store(true, Ordering::SeqCst);
+        }
+    }
+    /// Sets a flag when what is under way must end.
+    pub(crate) fn watch(&self, flag: &Arc<AtomicBool>) {
+        let mut watched = lock(&self.watched);
+        watched.retain(|flag| flag.strong_count() > 0);
+        watched.push(Arc::downgrade(flag));
+        if self.stopping.load(Ordering::SeqCst) {
+            flag.store(true, Ordering::SeqCst);
+        }
     }
     /// Set when what is under way must end.
     pub(super) fn stopping(&self) -> &Arc<AtomicBool> {
@@ -362,7 +377,8 @@ fn fetch(
     let first = if request.dry_run {
         None
     } else {
-        there.first_copy(&here.store, &mut copy, progress)?
+        let of = (there.service.as_str(), there.name.as_str());
+        first_copy::begin(&there.client, of, &here.store, &mut copy, progress)?
     };
     let how = Fetching {
         options: Options {
@@ -447,7 +463,8 @@ impl There {
             insecure: request.insecure,
             pinned: None,
         };
-        let mut client = Client::new(&web_url(&request.from), login.credentials(), &trust)?;
+        let mut client = Client::new(&web_url(&request.from), login.credentials(), &trust)?
+            .with_stop(Arc::clone(server.pulls.stopping()));
         if let Some(seconds) = request.max_wait_s {
             client = client.with_patience(Duration::from_secs(seconds));
         }
@@ -481,22 +498,6 @@ impl There {
             )
         })?;
         Ok(Some((discovered.server, definition)))
-    }
-
-    fn first_copy(
-        &self,
-        store: &SqliteStore,
-        copy: &mut SqliteSecondary<'_>,
-        progress: &mut dyn FnMut(&str, u64, Option<u64>),
-    ) -> haversack_model::Result<Option<FirstCopy>> {
-        let beside = store.path().with_extension(format!("copy-{}", copy.id().0));
-        if !copy.is_new()? {
-            first_copy::forget(&beside);
-            return Ok(None);
-        }
-        let (service, name) = (&self.service, &self.name);
-        self.client
-            .first_copy(service, name, copy, &beside, progress)
     }
 }
 

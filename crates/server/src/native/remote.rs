@@ -5,7 +5,8 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::{RequestBuilder, Response};
@@ -74,6 +75,7 @@ pub struct Client {
     credentials: Credentials,
     pub(super) compression: Compression,
     patience: Duration,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 /// What a request failed with, before it is known what that means.
@@ -101,6 +103,7 @@ impl Client {
             credentials,
             compression: Compression::default(),
             patience: LONG,
+            stop: None,
         })
     }
 
@@ -116,6 +119,26 @@ impl Client {
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
+    }
+
+    /// The same, which gives long work up when this is set.
+    #[must_use]
+    pub fn with_stop(mut self, stop: Arc<AtomicBool>) -> Self {
+        self.stop = Some(stop);
+        self
+    }
+
+    /// Whether long work is to be given up.
+    pub(super) fn check_stop(&self) -> std::io::Result<()> {
+        let stop = self.stop.as_ref();
+        if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            // Not `Interrupted`, after which readers and writers just try again.
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::ConnectionAborted,
+                "it was told to stop",
+            ));
+        }
+        Ok(())
     }
 
     /// How long to wait for an answer that may take so long.
@@ -249,6 +272,8 @@ impl Client {
         const LONGEST: Duration = Duration::from_secs(1);
         let mut pause = Duration::from_millis(10);
         loop {
+            self.check_stop()
+                .map_err(|stopped| Error::Network(Box::new(stopped)))?;
             let info: JobInfo = self.get(&format!("/v1/jobs/{job}"))?;
             match info.status {
                 JobStatus::Completed => return Ok(info.result),
@@ -328,6 +353,27 @@ pub fn wait_until_healthy(client: &Client, patience: Duration) -> Result<()> {
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
+}
+
+/// Whether a server did not answer in time.
+pub(super) fn is_silence(error: &Error) -> bool {
+    let Error::Network(cause) = error else {
+        return false;
+    };
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(cause.as_ref());
+    while let Some(error) = cause {
+        let is_late = error
+            .downcast_ref::<reqwest::Error>()
+            .is_some_and(reqwest::Error::is_timeout)
+            || error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut);
+        if is_late {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A way to servers whose certificates are trusted so, with its connections.

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use haversack_server::Handle;
+use haversack_model::Store as _;
+use haversack_server::native::pull::Request;
+use haversack_server::{Handle, clock};
 use haversack_sync::reconcile::Method;
 
 use crate::support::proxy::{Fault, Proxy, Rule};
@@ -42,6 +44,30 @@ fn parts(pair: &Pair) -> Vec<String> {
     let mut names = files(&pair.secondary, "services");
     names.retain(|name| name.contains(".copy-"));
     names
+}
+
+#[test]
+fn a_first_copy_and_a_comparison_take_no_write_of_the_primary() {
+    let pair = pair(MANY);
+    let store = pair.primary.server.services.store("_system").unwrap();
+    // Held to the end: whatever would write the collection's file could only wait.
+    let writer = store.begin_write(clock::now()).unwrap();
+    let asked = Request {
+        max_wait_s: Some(20),
+        ..request(pair.primary.address)
+    };
+    let first = run(&pair, &asked).unwrap();
+    assert_eq!(first.walk.inserted, MANY);
+    let scattered = (0..MANY).step_by(500).map(|n| (format!("k{n}"), None));
+    edit(&pair.secondary, scattered);
+    let second = run(&pair, &asked).unwrap();
+    assert!(
+        second.walk.inserted > 0 && second.walk.rounds > 1,
+        "{:?}",
+        second.walk
+    );
+    drop(writer);
+    assert_eq!(contents(&pair.primary), contents(&pair.secondary));
 }
 
 #[test]

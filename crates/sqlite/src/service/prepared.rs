@@ -176,7 +176,7 @@ impl SqliteSecondary<'_> {
         Ok(!self.state()?.has_records && self.saved()?.is_none())
     }
 
-    /// Takes a prepared file over, in one transaction: afterwards the copy is what the primary was when it wrote the file.
+    /// Takes a prepared file over, in one transaction with what changes together with the documents: afterwards the copy is what the primary was when it wrote the file.
     ///
     /// # Errors
     /// [`Error::Corrupt`](haversack_model::Error::Corrupt) and [`Error::Invalid`](haversack_model::Error::Invalid) if the file is not one, or does not hold what it says; [`Error::Invalid`](haversack_model::Error::Invalid) if
@@ -186,7 +186,7 @@ impl SqliteSecondary<'_> {
         self.let_go();
         let attached = Attached::new(self.store(), file)?;
         let mut tx = self.store().write(self.now())?;
-        let taken = tx.take_prepared(self.id(), file, &about);
+        let taken = self.with_definition(&mut tx, |tx, id| tx.take_prepared(id, file, &about));
         let done = taken.and_then(|()| Box::new(tx).commit().map(|_head| about.proof));
         drop(attached);
         done

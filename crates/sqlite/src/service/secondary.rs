@@ -160,6 +160,16 @@ impl<'a> SqliteSecondary<'a> {
         })
     }
 
+    /// Changes the documents, and together with them what changes with them.
+    pub(super) fn with_definition(
+        &mut self,
+        tx: &mut SqliteWrite<'_>,
+        documents: impl FnOnce(&mut SqliteWrite<'_>, CollectionId) -> Result<()>,
+    ) -> Result<()> {
+        let id = self.id;
+        around(self.merging.as_deref_mut(), tx, |tx| documents(tx, id))
+    }
+
     fn reading<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
         let mut read = self.read.borrow_mut();
         if read.is_none() {
@@ -537,21 +547,30 @@ impl Secondary for SqliteSecondary<'_> {
     fn commit(&mut self, proof: &Proof) -> Result<()> {
         let mut merging = self.merging.take();
         let done = self.writing(|tx, id| {
-            if let Some(merging) = merging.as_deref_mut() {
-                merging.before(tx)?;
-            }
-            let upstream = upstream(&tx.view(), id)?;
-            tx.merge_copy(id, upstream.base, upstream.unnumbered)?;
-            tx.seal()?;
-            if tx.view().root(id, Side::Up)? != proof.root {
-                return Err(corrupt("the copy is not what was proven"));
-            }
-            tx.note_proof(id, proof)?;
-            merging
-                .as_deref_mut()
-                .map_or(Ok(()), |merging| merging.after(tx))
+            around(merging.as_deref_mut(), tx, |tx| {
+                let upstream = upstream(&tx.view(), id)?;
+                tx.merge_copy(id, upstream.base, upstream.unnumbered)?;
+                tx.seal()?;
+                if tx.view().root(id, Side::Up)? != proof.root {
+                    return Err(corrupt("the copy is not what was proven"));
+                }
+                tx.note_proof(id, proof)
+            })
         });
         self.merging = merging;
         done
     }
+}
+
+/// Documents change, and together with them what changes with them.
+fn around(
+    mut merging: Option<&mut (dyn Merging + '_)>,
+    tx: &mut SqliteWrite<'_>,
+    documents: impl FnOnce(&mut SqliteWrite<'_>) -> Result<()>,
+) -> Result<()> {
+    if let Some(merging) = merging.as_deref_mut() {
+        merging.before(tx)?;
+    }
+    documents(tx)?;
+    merging.map_or(Ok(()), |merging| merging.after(tx))
 }

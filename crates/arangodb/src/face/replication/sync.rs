@@ -50,6 +50,7 @@ pub(super) fn order(call: &Call) -> Result<Answer> {
     }
     let appliers = &call.face.appliers;
     let running = appliers.begin(&opened.name, &call.principal.name, &config)?;
+    call.host().stop_with_me(&running.stop);
     let outcome = remote::synchronise(&Order {
         store: opened.store.as_ref(),
         database: &opened.name,
