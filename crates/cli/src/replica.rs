@@ -87,7 +87,7 @@ pub(crate) fn now() -> Timestamp {
 /// The server of a replica file.
 pub(crate) enum Origin {
     /// A Haversack.
-    Native(Native),
+    Native(Box<Native>),
     /// Another feature service.
     GeoServices(Box<GeoServicesRemote>),
 }
@@ -104,10 +104,10 @@ impl Origin {
                 let service = service_in_url(&header.url).with_context(|| {
                     format!("{:?} is not the URL of a feature service", header.url)
                 })?;
-                Ok(Self::Native(Native {
+                Ok(Self::Native(Box::new(Native {
                     client: connect::client(&header.url, connect)?,
                     service,
-                }))
+                })))
             }
             geoservices::PROTOCOL => Ok(Self::GeoServices(Box::new(connect::feature_service(
                 &header.url,
