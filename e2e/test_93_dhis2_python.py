@@ -1,4 +1,4 @@
-"""dhis2.py and dhis2-client, unmodified: metadata, tracker data, jobs and reserved values, over kill -9 as well."""
+"""dhis2.py and dhis2-client, unmodified: metadata, tracker and aggregate data, jobs and reserved values, over kill -9 as well."""
 import json
 import os
 import threading
@@ -72,6 +72,33 @@ def the_other_client_reads_all_pages_and_the_bodies_of_refusals():
     except DHIS2HTTPError as error:
         equal("the report of a refused import", error.payload["validationReport"]["errorReports"][0]["errorCode"], "E1123")
 
+
+@test
+def aggregate_values_files_and_the_data_store_of_apps():
+    client = DHIS2Client(server.http, username=Server.USER, password=Server.PASSWORD, retries=0)
+    value = {"dataElement": "hvDeCases01", "period": "202601", "orgUnit": "hvOuFacil01", "value": "12"}
+    told = client.post_data_value_set({"dataSet": "hvDataSet01", "dataValues": [value]})
+    equal("one is stored", told["response"]["importCount"]["imported"], 1)
+    asked = {"dataSet": "hvDataSet01", "period": "202601", "orgUnit": "hvOuRoot001", "children": "true"}
+    equal("and told", [one["value"] for one in client.get_data_value_set(asked)["dataValues"]], ["12"])
+    client.set_data_value(de="hvDeCases01", pe="202601", ou="hvOuFacil01", co="hvCatOptCb1", value="13")
+    equal("one by itself", client.get_data_value(de="hvDeCases01", pe="202601", ou="hvOuFacil01", co="hvCatOptCb1"), ["13"])
+    try:
+        client.post_data_value_set({"dataValues": [dict(value, value="many")]})
+        raise AssertionError("no error")
+    except DHIS2HTTPError as error:
+        equal("what is refused is told with 409", error.payload["response"]["conflicts"][0]["errorCode"], "E7619")
+    done = {"completeDataSetRegistrations": [{"dataSet": "hvDataSet01", "period": "202601", "organisationUnit": "hvOuFacil01"}]}
+    api().post("completeDataSetRegistrations", json=done)
+    listed = api().get("completeDataSetRegistrations", params=asked).json()["completeDataSetRegistrations"]
+    equal("the set is complete", [one["completed"] for one in listed], [True])
+    api().post("dataStore/field-app/settings", json={"pages": 3})
+    equal("what an app keeps", api().get("dataStore/field-app/settings").json(), {"pages": 3})
+    api().delete("dataStore/field-app/settings")
+    equal("an entry that is gone", error_of(lambda: api().get("dataStore/field-app/settings")), 404)
+    sent = api().session.post(f"{server.http}/api/fileResources", files={"file": ("a.txt", b"signed", "text/plain")}).json()
+    described = api().get(f"fileResources/{sent['response']['fileResource']['id']}").json()
+    equal("a file", (described["name"], described["contentLength"]), ("a.txt", 6))
 
 @test
 def an_import_is_a_job_with_a_report():

@@ -239,6 +239,13 @@ async fn one_value_is_set_read_and_deleted_by_itself() {
         409
     );
     assert_eq!(client.json(path).await, json!(["6"]));
+    let told = client
+        .post("/api/dataValues", cases("202601", "hvOuFacil01", "7"))
+        .await;
+    assert_eq!(told.status, 200, "{}", told.text);
+    assert_eq!(client.json(path).await, json!(["7"]));
+    let other = format!("{path}&ao=hvNoSuchCb1");
+    assert_eq!(client.get(&other).await.status, 409);
     assert_eq!(client.send("DELETE", path, "").await.status, 200);
     assert_eq!(client.get(path).await.status, 409);
 }

@@ -418,14 +418,18 @@ fn refused<T>(object: &str, code: &'static str, why: &str) -> std::result::Resul
     Err((object.to_owned(), code, format!("{object}: {why}")))
 }
 
-/// The value that `de`, `pe`, `ou` and `co` name.
+/// The value that `de`, `pe`, `ou`, `co` and `ao` name, or that the body holds.
 fn named(call: &Call) -> Result<Map<String, Value>> {
-    let mut given = Map::new();
+    let is_sent = call.method == Method::POST && !call.body.trim_ascii().is_empty();
+    let mut given = if is_sent { call.object()? } else { Map::new() };
+    // What it is stored as is for this server to say.
+    given.retain(|name, _| !matches!(name.as_str(), "created" | "storedBy" | "deleted"));
     for (short, name) in [
         ("de", "dataElement"),
         ("pe", "period"),
         ("ou", "orgUnit"),
         ("co", "categoryOptionCombo"),
+        ("ao", "attributeOptionCombo"),
         ("value", "value"),
         ("comment", "comment"),
     ] {
@@ -441,7 +445,7 @@ fn named(call: &Call) -> Result<Map<String, Value>> {
     Ok(given)
 }
 
-/// `GET`, `POST` and `DELETE dataValues` with `de`, `pe`, `ou`, `co` and `value`: one value.
+/// `GET`, `POST` and `DELETE dataValues`: one value.
 pub(crate) fn one(call: &Call) -> Result<Answer> {
     let mut given = named(call)?;
     if call.method == Method::GET || call.method == Method::HEAD {
