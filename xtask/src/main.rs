@@ -19,8 +19,8 @@ cargo xtask <recipe>
                    --from N: from this one on, --seed N: replays one case and prints its events, --sqlite: on the real store,
                    --collections: copies of collections instead of replicas)
   bench [NAME]     measures, prints a table and writes docs/benchmarks.md (NAME: only that measurement, nothing written;
-                   collections [N [PART]]: with N documents; the full number writes its
-                   section; parts are copies, differences, writers, far and upkeep)
+                   tracker [N]: with N tracked entities, collections [N [PART]]: with N documents; the full
+                   number writes its section; parts are copies, differences, writers, far and upkeep)
   bless            accepts changed snapshots of protocol answers
   prepare          only installs what the tests need";
 

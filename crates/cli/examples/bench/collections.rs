@@ -6,7 +6,7 @@
 //! synchronisation ends with a proof, and in the end both files are compared document by document.
 
 mod pair;
-mod proxy;
+pub(crate) mod proxy;
 mod upkeep;
 
 use std::fmt::Write as _;
@@ -32,13 +32,13 @@ pub(crate) struct Measured {
 
 /// Lines of the table.
 #[derive(Debug, Default)]
-struct Table {
-    text: String,
-    missed: Vec<String>,
+pub(crate) struct Table {
+    pub(crate) text: String,
+    pub(crate) missed: Vec<String>,
 }
 
 impl Table {
-    fn line(&mut self, what: &str, measured: &str, wanted: &str, is_met: bool) {
+    pub(crate) fn line(&mut self, what: &str, measured: &str, wanted: &str, is_met: bool) {
         let verdict = if is_met { "met" } else { "**missed**" };
         println!("  {what}: {measured} ({wanted}: {verdict})");
         // Writing to a string cannot fail.

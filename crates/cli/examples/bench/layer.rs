@@ -225,14 +225,19 @@ impl Child {
 
     /// The most memory that it had since that began, in bytes.
     pub(crate) fn peak_memory(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .context("Linux tells the peak")?;
-        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-        Ok(kilobytes * 1024)
+        peak_of(self.process.id())
     }
+}
+
+/// The most memory that a process had, in bytes.
+pub(crate) fn peak_of(process: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .context("Linux tells the peak")?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kilobytes * 1024)
 }
 
 impl Drop for Child {
@@ -243,7 +248,7 @@ impl Drop for Child {
 }
 
 /// The command, beside which the examples are built.
-fn program() -> Result<PathBuf> {
+pub(crate) fn program() -> Result<PathBuf> {
     let examples = std::env::current_exe()?;
     let release = examples
         .parent()

@@ -13,6 +13,7 @@ mod layer;
 mod phases;
 mod report;
 mod syncing;
+mod tracker;
 mod tracking;
 mod usage;
 
@@ -23,6 +24,16 @@ use haversack_server::DataDir;
 
 use layer::{BIG, Child, LARGE, SMALL, TINY};
 use report::Figure;
+
+/// What can be measured by itself.
+const NAMES: [&str; 6] = [
+    "checkout",
+    "collections",
+    "download",
+    "tracker",
+    "tracking",
+    "upload",
+];
 
 fn main() -> Result<()> {
     let only = std::env::args().nth(1);
@@ -61,20 +72,30 @@ fn main() -> Result<()> {
     }
     let mut missed = Vec::new();
     if wanted("collections") {
-        let documents = std::env::args()
-            .nth(2)
-            .map(|text| text.parse())
-            .transpose()?;
-        let documents = documents.unwrap_or(collections::DOCUMENTS);
+        let documents = number(2)?.unwrap_or(collections::DOCUMENTS);
         let part = std::env::args().nth(3);
         let measured = collections::measure(folder.path(), documents, part.as_deref())?;
         println!("\n{}", measured.section);
         if documents == collections::DOCUMENTS && part.is_none() {
             report::write_section(&measured.section)?;
         }
-        missed = measured.missed;
-    } else if figures.is_empty() {
-        bail!("there are the measurements checkout, collections, download, upload and tracking");
+        missed.extend(measured.missed);
+    }
+    if wanted("tracker") {
+        let entities = number(2)?.unwrap_or(tracker::ENTITIES);
+        let measured = tracker::measure(folder.path(), entities)?;
+        println!("\n{}", measured.section);
+        if entities == tracker::ENTITIES {
+            report::write_section(&measured.section)?;
+        }
+        missed.extend(measured.missed);
+    }
+    if only.as_deref().is_some_and(|only| !NAMES.contains(&only)) {
+        bail!("there are the measurements {}", NAMES.join(", "));
+    }
+    if matches!(only.as_deref(), Some("collections" | "tracker")) {
+        ensure!(missed.is_empty(), "missed: {}", missed.join(", "));
+        return Ok(());
     }
 
     let table = report::table(&figures);
@@ -86,6 +107,14 @@ fn main() -> Result<()> {
     missed.extend(figures.map(|f| f.name.to_owned()));
     ensure!(missed.is_empty(), "missed: {}", missed.join(", "));
     Ok(())
+}
+
+/// A number among the arguments.
+fn number(at: usize) -> Result<Option<u64>> {
+    Ok(std::env::args()
+        .nth(at)
+        .map(|text| text.parse())
+        .transpose()?)
 }
 
 /// The scratch folder lies on the disk of the build, which is not always that of the system's temporary files.

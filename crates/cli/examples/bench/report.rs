@@ -86,6 +86,9 @@ fn split(text: &str) -> Vec<&str> {
     parts
 }
 
+/// Headings of the sections that have a measurement of their own.
+const KEPT: [&str; 2] = ["## Collections kept equal", "## Tracker data offline"];
+
 /// Replaces `docs/benchmarks.md` but for the sections that other measurements wrote.
 pub(crate) fn write(table: &str, notes: &str) -> Result<()> {
     let path = path();
@@ -93,8 +96,10 @@ pub(crate) fn write(table: &str, notes: &str) -> Result<()> {
     let sections = split(&old);
     let kept = sections
         .iter()
-        .find(|part| part.starts_with("## Collections kept equal"))
-        .map_or_else(String::new, |part| format!("\n{}\n", part.trim_end()));
+        .filter(|part| KEPT.iter().any(|heading| part.starts_with(heading)))
+        .fold(String::new(), |all, part| {
+            all + "\n" + part.trim_end() + "\n"
+        });
     let text = format!(
         "# Benchmarks\n\n\
          Written by `cargo xtask bench`; run it on your machine. Each figure is a ratio of two things measured in the same run on the\n\
