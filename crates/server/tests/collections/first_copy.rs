@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use haversack_model::Store as _;
-use haversack_server::native::pull::Request;
 use haversack_server::{Handle, clock};
 use haversack_sync::reconcile::Method;
 
@@ -50,23 +51,32 @@ fn parts(pair: &Pair) -> Vec<String> {
 fn a_first_copy_and_a_comparison_take_no_write_of_the_primary() {
     let pair = pair(MANY);
     let store = pair.primary.server.services.store("_system").unwrap();
-    // Held to the end: whatever would write the collection's file could only wait.
-    let writer = store.begin_write(clock::now()).unwrap();
-    let asked = Request {
-        max_wait_s: Some(20),
-        ..request(pair.primary.address)
-    };
-    let first = run(&pair, &asked).unwrap();
-    assert_eq!(first.walk.inserted, MANY);
-    let scattered = (0..MANY).step_by(500).map(|n| (format!("k{n}"), None));
-    edit(&pair.secondary, scattered);
-    let second = run(&pair, &asked).unwrap();
-    assert!(
-        second.walk.inserted > 0 && second.walk.rounds > 1,
-        "{:?}",
-        second.walk
-    );
-    drop(writer);
+    let (begun, has_begun) = channel();
+    let (end, ended) = channel::<()>();
+    std::thread::scope(|scope| {
+        // Held to the end: whatever would write the collection's file could only wait. Were that so, it would come to an end all the same.
+        let holder = scope.spawn(move || {
+            let writer = store.begin_write(clock::now()).unwrap();
+            begun.send(()).unwrap();
+            let was_awaited = ended.recv_timeout(Duration::from_mins(1)).is_err();
+            drop(writer);
+            was_awaited
+        });
+        has_begun.recv().unwrap();
+        let first = run(&pair, &request(pair.primary.address)).unwrap();
+        let scattered = (0..MANY).step_by(500).map(|n| (format!("k{n}"), None));
+        edit(&pair.secondary, scattered);
+        let second = run(&pair, &request(pair.primary.address)).unwrap();
+        // Nobody listens any more if it was too late.
+        let _too_late = end.send(());
+        assert!(
+            !holder.join().unwrap(),
+            "a synchronisation waited for a writer"
+        );
+        assert_eq!(first.walk.inserted, MANY);
+        let walk = second.walk;
+        assert!(walk.inserted > 0 && walk.rounds > 1, "{walk:?}");
+    });
     assert_eq!(contents(&pair.primary), contents(&pair.secondary));
 }
 
