@@ -414,3 +414,65 @@ fn reserved_values_are_given_out_once_without_a_server_too() {
     assert_ne!(value(&first), value(&second));
     assert_eq!(second["pools"][0]["left"], 8);
 }
+
+#[test]
+fn the_far_side_of_a_relationship_is_not_edited_and_says_so() {
+    let server = Server::start();
+    server.login();
+    let tie = json!({"relationship": "hvRel000001", "relationshipType": "hvRelType01", "from": {"trackedEntity": {"trackedEntity": "hvTe0000001"}},
+        "to": {"trackedEntity": {"trackedEntity": "hvTe0000002"}}});
+    let report = server.import("CREATE_AND_UPDATE", &json!({"relationships": [tie]}));
+    assert_eq!(report["stats"]["created"], 1, "{report}");
+    let (code, told) = server.download(&["--uid", "hvTe0000001"]);
+    assert_eq!(code, 0, "{told}");
+    let copy = server.copy();
+    edit(
+        &copy,
+        "UPDATE Person SET given_name = 'mine' WHERE uid = 'hvTe0000002' AND is_stub = 1",
+    );
+    let (code, told) = server.run(&["upload", "copy.gpkg"]);
+    assert_eq!((code, &told["stored"]), (3, &json!(0)), "{told}");
+    let refused = &told["refused"][0];
+    assert_eq!(refused["uid"], "hvTe0000002", "{told}");
+    let reason = refused["reason"].as_str().unwrap();
+    assert!(reason.contains("other side of a relationship"), "{reason}");
+    // The work is still here.
+    let mine = "SELECT count(*) FROM Person WHERE uid = 'hvTe0000002' AND given_name = 'mine'";
+    assert_eq!(number(&copy, mine), 1);
+}
+
+#[test]
+fn a_family_is_as_bad_as_its_worst_member() {
+    let server = Server::start();
+    server.login();
+    server.download(&[]);
+    let copy = server.copy();
+    let aggregated = || {
+        let (_, told) = server.run(&["status", "copy.gpkg"]);
+        told["aggregated"].clone()
+    };
+    assert_eq!(aggregated(), json!({}));
+    edit(
+        &copy,
+        "UPDATE Follow_up_enrollments SET age = -4 WHERE uid = 'hvEn0000001'",
+    );
+    edit(
+        &copy,
+        "INSERT INTO Follow_up_Visit (uid, enrollment, org_unit, occurred_at) VALUES ('newEvent001', 'hvEn0000004', 'hvOuFacil01', '2025-01-01')",
+    );
+    edit(
+        &copy,
+        "DELETE FROM Follow_up_Visit WHERE fid = (SELECT min(fid) FROM Follow_up_Visit WHERE enrollment = 'hvEn0000002')",
+    );
+    assert_eq!(
+        aggregated(),
+        json!({"trackedEntities": {"TO_UPDATE": 3}, "enrollments": {"TO_UPDATE": 3}, "events": {"TO_UPDATE": 2}})
+    );
+    let (code, told) = server.run(&["upload", "copy.gpkg"]);
+    assert_eq!((code, &told["stored"]), (3, &json!(2)), "{told}");
+    assert_eq!(
+        aggregated(),
+        json!({"trackedEntities": {"ERROR": 1}, "enrollments": {"ERROR": 1}}),
+        "what is refused shows above"
+    );
+}

@@ -6,6 +6,7 @@
 
 pub mod copy;
 pub mod error;
+pub mod families;
 pub mod http;
 pub mod layout;
 pub mod metadata;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use haversack_dhis2::remote::PROTOCOL;
-use haversack_dhis2::remote::copy;
 use haversack_dhis2::remote::layout::{IMPORT_CONFLICTS, Layout, MARKS, Role, VIOLATIONS};
+use haversack_dhis2::remote::{copy, families};
 use haversack_dhis2::wire::tracker::Kind;
 use haversack_model::ReplicaTx;
+use haversack_sync::states;
 use serde_json::{Value as Json, json};
 
 use super::args::FileArgs;
@@ -23,7 +24,7 @@ pub(super) fn status(args: &FileArgs, out: Output) -> Result<Outcome> {
     }
     let held = file.status()?;
     let layout = Layout::of(&file.collections());
-    let (facts, marks, stubs, refused, missing) = file.read(|tx| {
+    let (facts, marks, stubs, refused, missing, families) = file.read(|tx| {
         let mut facts = BTreeMap::new();
         for name in ["version", "username", "metadata_at", "capture"] {
             facts.insert(name, copy::fact(tx, name)?);
@@ -34,6 +35,7 @@ pub(super) fn status(args: &FileArgs, out: Output) -> Result<Outcome> {
             stubs(tx, &layout)?,
             rows(tx, &layout, IMPORT_CONFLICTS)?.len(),
             rows(tx, &layout, VIOLATIONS)?.len(),
+            families::counts(tx)?,
         ))
     })?;
     let mut kinds: BTreeMap<&'static str, BTreeMap<&'static str, u64>> = BTreeMap::new();
@@ -64,12 +66,20 @@ pub(super) fn status(args: &FileArgs, out: Output) -> Result<Outcome> {
     if stubs > 0 {
         states.insert("RELATIONSHIP", stubs);
     }
+    let families: BTreeMap<&'static str, BTreeMap<&'static str, u64>> = families
+        .iter()
+        .map(|(kind, counts)| {
+            let counts = counts.iter().map(|(state, n)| (states::name(*state), *n));
+            (kind.collection(), counts.collect())
+        })
+        .collect();
     let document = json!({
         "file": args.file,
         "server": held.header.url,
         "facts": facts,
         "objects": kinds,
         "states": states,
+        "aggregated": families,
         "pending": held.pending,
         "openConflicts": held.open_conflicts,
         "importConflicts": refused,
@@ -98,6 +108,13 @@ pub(super) fn status(args: &FileArgs, out: Output) -> Result<Outcome> {
                 .collect();
             let rows = counts.get("rows").copied().unwrap_or(0);
             out.line(format_args!("  {kind}: {rows}  {}", more.join(", ")));
+            if let Some(worst) = families.get(kind) {
+                let worst: Vec<String> = worst.iter().map(|(of, n)| format!("{n} {of}")).collect();
+                out.line(format_args!(
+                    "    with what belongs to them: {}",
+                    worst.join(", ")
+                ));
+            }
         }
         if stubs > 0 {
             out.line(format_args!(
