@@ -347,12 +347,14 @@ impl World<'_> {
     }
 
     /// What was sent without an answer may take effect again in a new history, and, where the server does not know the
-    /// former one, all that was ever sent.
+    /// former one, all that was ever sent. Copies of a file hold the same receipts: each sends again what the server forgot,
+    /// and the later one cannot know that the other has, and what others have made of it since.
     pub fn forget_sent(&mut self, at: usize, fork: Generation) {
+        let is_copied = self.natives[at].is_copied;
         let file = self.natives[at].file.file();
         let frozen = file.batches.values().flat_map(|batch| &batch.edits);
         let mut sent: Vec<u64> = frozen.flat_map(|(_, edit)| tokens_of(edit)).collect();
-        if fork == Generation::ZERO {
+        if fork == Generation::ZERO || is_copied {
             sent.extend(file.receipts.iter().flat_map(|(.., edit)| tokens_of(edit)));
         }
         drop(file);
