@@ -232,7 +232,11 @@ fn requeue_edited(
     sent: Option<&Changes>,
     shape: Option<&Collection>,
 ) -> Result<()> {
+    // What was sent last, and has no receipt, may stand for the base: then it is here, and no one else's.
+    let stands =
+        |known: &Record| matches!(&entry.sent, Some(Some(sent)) if sent.same_content(known));
     if let (Some((known, _)), Some(sent)) = (&entry.base, sent)
+        && !stands(known)
         && let Some(mut mine) = tx.row(entry.collection, &entry.global_id)?
     {
         let since = Changes::between(known, &mine);

@@ -183,3 +183,40 @@ fn a_forgotten_edit_is_sent_again_without_what_others_set_over_it() {
     let stored = ground.record(TREES, &id(7)).expect("a record").record;
     assert_eq!(stored.values[..2], ["elm".into(), 5.into()]);
 }
+
+/// Sent to a server that has deleted the record since, it is the base of what waits, and without a receipt all the same.
+#[test]
+fn what_was_sent_last_stays_when_an_older_edit_is_forgotten() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    let (backup, fork) = (ground.store.backup(), ground.head());
+    scene.file.edit_insert(TREES, tree(9, "yew", 9));
+    scene.sync();
+    ground.store.restore(backup);
+    start_history(&ground);
+    let follow = |scene: &mut Scene<'_>| {
+        let history = ground.store.begin_read().expect("a snapshot");
+        let history = history.head().expect("a head").history;
+        scene.write(|tx| client::start_new_history(tx, history, fork));
+    };
+    follow(&mut scene);
+    let header = scene.file.header().clone();
+    let renewed = scene.remote.renew(&header).expect("an identity");
+    assert!(scene.write(|tx| client::renewed(tx, &header, renewed)));
+    let page = scene.pull();
+    scene.store_page(&page);
+    scene.file.edit_update(TREES, &id(9), &set(0, "elm"));
+    let batch = scene.freeze();
+    scene.push(&batch);
+    let page = scene.pull();
+    scene.store_page(&page);
+    ground.delete(9);
+    let page = scene.pull();
+    scene.store_page(&page);
+    start_history(&ground);
+
+    follow(&mut scene);
+
+    let row = scene.write(|tx| tx.row(TREES, &id(9)));
+    assert_eq!(row.expect("a row").values[0], "elm".into());
+}
