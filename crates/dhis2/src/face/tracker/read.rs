@@ -3,6 +3,7 @@
 //! Whatever is told passed [`Scope`]. Deleted objects are told with `includeDeleted`, and that is how devices learn of deletions.
 
 use haversack_model::documents::DocumentRead;
+use haversack_model::store::Flow;
 use haversack_model::{Right, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
@@ -347,7 +348,7 @@ pub(crate) fn entities(call: &Call) -> Result<Value> {
                     let entity = reader.whole_entity(row, asked.program.as_deref())?;
                     page.push(reader.project(&entity)?);
                 }
-                Ok(())
+                Ok(window.flow())
             },
         )?;
         Ok(window.answer("trackedEntities", &page))
@@ -418,11 +419,11 @@ pub(crate) fn events(call: &Call) -> Result<Value> {
                 && units.holds(&reader.scope, &event.org_unit)
         };
         let mut page = Vec::new();
-        let mut take = |row: Row<Event>| -> Result<()> {
+        let mut take = |row: Row<Event>| -> Result<Flow> {
             if wants(&row.object) && reader.sees_event(&row.object)? && window.takes() {
                 page.push(reader.project(&reader.whole_event(row)?)?);
             }
-            Ok(())
+            Ok(window.flow())
         };
         if uids.is_empty() {
             let since = select::time(call, "updatedAfter")?;
@@ -437,7 +438,8 @@ pub(crate) fn events(call: &Call) -> Result<Value> {
         } else {
             for uid in &uids {
                 if let Some(row) = reader.load(uid)? {
-                    take(row)?;
+                    // All are named: there is nothing to break off.
+                    let _flow = take(row)?;
                 }
             }
         }

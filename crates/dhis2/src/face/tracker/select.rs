@@ -145,6 +145,8 @@ pub(crate) struct Window {
     page: u64,
     size: u64,
     is_paged: bool,
+    /// Whether the answer tells how many there are on all pages.
+    with_total: bool,
     seen: u64,
 }
 
@@ -160,6 +162,7 @@ impl Window {
             page: call.number("page", 1)?,
             size,
             is_paged: call.flag("paging", true) && !call.flag("skipPaging", false),
+            with_total: call.flag("totalPages", true),
             seen: 0,
         })
     }
@@ -170,18 +173,30 @@ impl Window {
         let from = (self.page - 1).saturating_mul(self.size);
         !self.is_paged || (at >= from && at < from.saturating_add(self.size))
     }
-    /// The answer with its pager: nested, and flat as 2.41 has it besides. Clients read `pageCount`, so it is always told.
+    /// Stops where whatever follows would change nothing: the page is full, and nobody asks how many there are.
+    pub(crate) fn flow(&self) -> Flow {
+        let is_full = self.is_paged && self.seen >= self.page.saturating_mul(self.size);
+        if is_full && !self.with_total {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+    /// The answer with its pager: nested, and flat as 2.41 has it besides. Clients read `pageCount` without having asked for it, so it is told
+    /// unless they say `totalPages=false`.
     pub(crate) fn answer(&self, name: &str, objects: &[Value]) -> Value {
         let mut answer = json!({ name: objects });
         if self.is_paged {
             let pages = self.seen.div_ceil(self.size).max(1);
-            answer["pager"] = json!({"page": self.page, "pageSize": self.size, "total": self.seen, "pageCount": pages});
-            for (member, value) in [
+            let numbers = [
                 ("page", self.page),
                 ("pageSize", self.size),
                 ("total", self.seen),
                 ("pageCount", pages),
-            ] {
+            ];
+            let told = if self.with_total { 4 } else { 2 };
+            for (member, value) in numbers.into_iter().take(told) {
+                answer["pager"][member] = json!(value);
                 answer[member] = json!(value);
             }
         }
@@ -198,18 +213,19 @@ pub(crate) fn oldest_first(call: &Call) -> Result<bool> {
     }
 }
 
-/// Visits the objects of a collection in the order in which they were made; with `since`, those alone that changed at or after it.
+/// Visits the objects of a collection in the order in which they were made; with `since`, those alone that changed at or after it. The visitor
+/// may break it off.
 pub(crate) fn each(
     tx: &dyn DocumentRead,
     collection: CollectionId,
     since: Option<Timestamp>,
     is_ascending: bool,
-    visit: &mut dyn FnMut(&Versioned) -> Result<()>,
+    visit: &mut dyn FnMut(&Versioned) -> Result<Flow>,
 ) -> Result<()> {
     let mut failed = None;
     let mut step = |found: &Versioned| -> Flow {
         match visit(found) {
-            Ok(()) => ControlFlow::Continue(()),
+            Ok(flow) => flow,
             Err(problem) => {
                 failed = Some(problem);
                 ControlFlow::Break(())
