@@ -108,7 +108,7 @@ fn replay(version: &str, name: &str) -> [i64; 4] {
 }
 
 #[test]
-fn pages_of_every_version_are_stored() {
+fn the_real_data_of_dhis2_is_stored_from_pages_of_every_version() {
     let folder = "trackedentity";
     for (version, name, stored) in [
         ("2.30.0", "tracked_entity_instances.json", [2, 2, 2, 7]),
@@ -138,7 +138,7 @@ fn pages_of_every_version_are_stored() {
 }
 
 #[test]
-fn what_the_server_leaves_out_of_an_object_goes() {
+fn the_real_data_of_dhis2_goes_from_a_copy_when_the_server_leaves_it_out() {
     let whole = fixture("trackedentity/new_tracker_importer_tracked_entity.json");
     let less =
         fixture("trackedentity/new_tracker_importer_tracked_entity_with_removed_data_single.json");
