@@ -48,15 +48,7 @@ pub fn synchronise_in_batches(
     clock: &dyn Fn() -> Timestamp,
     progress: &mut dyn FnMut(Step),
 ) -> Result<Summary> {
-    let mut run = Run {
-        local,
-        remote,
-        most,
-        progress,
-        summary: Summary::default(),
-        sent: Sent::default(),
-        recoveries: 0,
-    };
+    let mut run = Run::new(local, remote, most, progress);
     loop {
         let uploaded = run.upload()?;
         if run.download()? && uploaded {
@@ -83,15 +75,7 @@ pub fn upload(
     most: usize,
     progress: &mut dyn FnMut(Step),
 ) -> Result<Summary> {
-    let mut run = Run {
-        local,
-        remote,
-        most,
-        progress,
-        summary: Summary::default(),
-        sent: Sent::default(),
-        recoveries: 0,
-    };
+    let mut run = Run::new(local, remote, most, progress);
     run.upload()?;
     Ok(run.summary)
 }
@@ -164,7 +148,24 @@ struct Run<'a> {
     recoveries: usize,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(
+        local: &'a mut dyn LocalReplica,
+        remote: &'a mut dyn Remote,
+        most: usize,
+        progress: &'a mut dyn FnMut(Step),
+    ) -> Self {
+        Self {
+            local,
+            remote,
+            most,
+            progress,
+            summary: Summary::default(),
+            sent: Sent::default(),
+            recoveries: 0,
+        }
+    }
+
     fn write<T>(&mut self, work: impl FnOnce(&mut dyn ReplicaTx) -> Result<T>) -> Result<T> {
         write(self.local, work)
     }
