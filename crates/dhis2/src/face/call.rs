@@ -8,6 +8,7 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::files;
+use super::memory::Memory;
 use super::problem::{Problem, Result};
 use crate::wire::json;
 
@@ -15,6 +16,8 @@ use crate::wire::json;
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) host: Arc<dyn Host>,
+    /// What is remembered between requests.
+    pub(crate) memory: Arc<Memory>,
     /// Who asks.
     pub(crate) principal: Principal,
     /// Where it goes.

@@ -10,6 +10,7 @@ use haversack_model::{
 use serde_json::{Map, Value};
 
 use super::call::Call;
+use super::memory::Memory;
 use super::metadata::TYPES;
 use super::problem::{Problem, Result};
 
@@ -40,17 +41,19 @@ pub(crate) struct Instance {
     store: Arc<dyn DocumentStore>,
     service: Service,
     rights: Vec<Right>,
+    memory: Arc<Memory>,
 }
 
 impl Instance {
     /// Opens it for somebody who is logged in and has a right.
     pub(crate) fn open(call: &Call, right: Right) -> Result<Self> {
         call.require_login()?;
-        Self::open_as(&call.host, &call.principal, right)
+        Self::open_as(&call.host, &call.memory, &call.principal, right)
     }
     /// Opens it for a principal, who need not be there any more.
     pub(crate) fn open_as(
         host: &Arc<dyn Host>,
+        memory: &Arc<Memory>,
         principal: &Principal,
         right: Right,
     ) -> Result<Self> {
@@ -70,11 +73,16 @@ impl Instance {
             store,
             service,
             rights: access.rights,
+            memory: Arc::clone(memory),
         })
     }
     /// Whether the asking principal has a right.
     pub(crate) fn allows(&self, right: Right) -> bool {
         self.rights.contains(&right)
+    }
+    /// What is remembered of it.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
     }
     /// Its data.
     pub(crate) fn store(&self) -> &dyn DocumentStore {

@@ -14,6 +14,7 @@ mod dispatch;
 mod files;
 mod instance;
 mod login;
+mod memory;
 mod metadata;
 mod problem;
 mod reserve;
@@ -36,19 +37,22 @@ use http::request::Parts;
 
 use answer::Answer;
 use call::Call;
+use memory::Memory;
 use problem::{Problem, Result};
 
 pub use instance::INSTANCE;
 
 /// The face on a host, with its addresses at the root.
 pub fn router(host: Arc<dyn Host>) -> Router {
+    let memory = Arc::new(Memory::default());
     let runner = tracker::jobs::Runner {
         host: Arc::clone(&host),
+        memory: Arc::clone(&memory),
     };
     host.register_job_runner(tracker::jobs::KIND, Arc::new(runner));
     let handler = any(move |request: Request| {
-        let host = Arc::clone(&host);
-        async move { respond(host, request).await }
+        let (host, memory) = (Arc::clone(&host), Arc::clone(&memory));
+        async move { respond(host, memory, request).await }
     });
     Router::new()
         .route("/api", handler.clone())
@@ -70,6 +74,7 @@ pub fn post(
     let posted = || {
         let call = Call {
             host: Arc::clone(host),
+            memory: Arc::default(),
             principal: principal.clone(),
             segments: route::segments(path)?,
             method: http::Method::POST,
@@ -83,18 +88,23 @@ pub fn post(
     answer.refusal().map_or(Ok(()), Err)
 }
 
-async fn respond(host: Arc<dyn Host>, request: Request) -> Response {
+async fn respond(host: Arc<dyn Host>, memory: Arc<Memory>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let is_head = parts.method == http::Method::HEAD;
     let answered = match read(&parts, body, host.max_body_bytes()).await {
-        Ok(body) => run(host, parts, body).await,
+        Ok(body) => run(host, memory, parts, body).await,
         Err(problem) => Err(problem),
     };
     let answer = answered.unwrap_or_else(|problem| problem.to_answer());
     answer.into_response(is_head)
 }
 
-async fn run(host: Arc<dyn Host>, parts: Parts, body: Bytes) -> Result<Answer> {
+async fn run(
+    host: Arc<dyn Host>,
+    memory: Arc<Memory>,
+    parts: Parts,
+    body: Bytes,
+) -> Result<Answer> {
     let file = files::part(&parts, &body).await?;
     let work = move || {
         let address = parts.extensions.get::<Connection>();
@@ -106,6 +116,7 @@ async fn run(host: Arc<dyn Host>, parts: Parts, body: Bytes) -> Result<Answer> {
         let principal = login::principal(host.as_ref(), credential, &address)?;
         let call = Call {
             host,
+            memory,
             principal,
             segments,
             method: parts.method,

@@ -1,6 +1,7 @@
 //! What a client asks first: the server's version and time, who it is logged in as, and settings.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use haversack_model::documents::DocumentRead;
 use haversack_model::{Principal, Right, Timestamp};
@@ -135,67 +136,27 @@ impl User {
         tx: &dyn DocumentRead,
         now: Timestamp,
     ) -> Result<Self> {
-        let mut broken = BTreeSet::new();
-        instance.each(tx, ownership::BROKEN, |one| {
-            let is_broken = date::parse(one.text("until")).is_some_and(|until| until > now);
-            if is_broken && one.text("user") == principal.name {
-                broken.insert((
-                    one.text("trackedEntity").to_owned(),
-                    one.text("program").to_owned(),
-                ));
-            }
-            Ok(())
-        })?;
-        let mut own: Option<Stored> = None;
-        instance.each(tx, "users", |user| {
-            let nested = user
-                .members
-                .get("userCredentials")
-                .and_then(|inner| inner.get("username"));
-            let name = user
-                .members
-                .get("username")
-                .or(nested)
-                .and_then(Value::as_str);
-            if name == Some(principal.name.as_str()) {
-                own = Some(user);
-            }
-            Ok(())
-        })?;
-        let mut roots = Vec::new();
-        if principal.is_admin {
-            instance.each(tx, "organisationUnits", |unit| {
-                if unit.members.get("parent").is_none_or(Value::is_null) {
-                    roots.push(json!({"id": unit.id, "path": unit.text("path")}));
-                }
-                Ok(())
-            })?;
-        }
-        let (id, mut told) = own.map_or_else(
+        let people = People::load(instance, tx)?;
+        let broken = people.broken.iter().filter(|broken| {
+            broken.user == principal.name && broken.until.is_some_and(|until| until > now)
+        });
+        let broken = broken.map(|broken| (broken.entity.clone(), broken.program.clone()));
+        let broken = broken.collect();
+        let roots = if principal.is_admin {
+            people.roots.clone()
+        } else {
+            Vec::new()
+        };
+        let (id, mut told) = people.users.get(&principal.name).map_or_else(
             || (own_id(&principal.name), Map::new()),
-            |user| (user.id, user.members),
+            |user| (user.id.clone(), user.members.clone()),
         );
-        let mut authorities = Vec::new();
-        for role in told
-            .get("userRoles")
-            .and_then(Value::as_array)
-            .into_iter()
+        let roles = list_of(&told, "userRoles");
+        let mut authorities: Vec<String> = roles
+            .filter_map(|role| people.roles.get(role.get("id").and_then(Value::as_str)?))
             .flatten()
-        {
-            let role = role.get("id").and_then(Value::as_str).unwrap_or_default();
-            let role = instance.object(tx, "userRoles", role)?;
-            let granted = role
-                .as_ref()
-                .and_then(|role| role.members.get("authorities"))
-                .and_then(Value::as_array);
-            authorities.extend(
-                granted
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Value::as_str)
-                    .map(str::to_owned),
-            );
-        }
+            .cloned()
+            .collect();
         if principal.is_admin {
             authorities.push("ALL".to_owned());
         }
@@ -229,11 +190,7 @@ impl User {
             }
         }
         let paths = |scope: &str| -> Vec<String> {
-            let units = told
-                .get(scope)
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten();
+            let units = list_of(&told, scope);
             let paths = units.filter_map(|unit| unit.get("path").and_then(Value::as_str));
             paths.map(str::to_owned).collect()
         };
@@ -253,6 +210,74 @@ impl User {
             search,
             broken,
         })
+    }
+}
+
+/// A list among members.
+fn list_of<'a>(members: &'a Map<String, Value>, name: &str) -> impl Iterator<Item = &'a Value> {
+    let list = members.get(name).and_then(Value::as_array);
+    list.into_iter().flatten()
+}
+
+/// Glass that somebody broke.
+#[derive(Debug)]
+struct Broken {
+    user: String,
+    entity: String,
+    program: String,
+    until: Option<Timestamp>,
+}
+
+/// What is stored of users: the objects of `users` by their names, what roles grant, roots of organisation units, and broken glass.
+#[derive(Debug, Default)]
+pub(crate) struct People {
+    users: BTreeMap<String, Stored>,
+    roles: BTreeMap<String, Vec<String>>,
+    roots: Vec<Value>,
+    broken: Vec<Broken>,
+}
+
+impl People {
+    fn load(instance: &Instance, tx: &dyn DocumentRead) -> Result<Arc<Self>> {
+        let of = ["users", "userRoles", "organisationUnits", ownership::BROKEN];
+        let kept = &instance.memory().people;
+        kept.get(instance, tx, &of, || Self::read(instance, tx))
+    }
+    fn read(instance: &Instance, tx: &dyn DocumentRead) -> Result<Self> {
+        let mut people = Self::default();
+        instance.each(tx, "users", |user| {
+            let nested = user.members.get("userCredentials");
+            let nested = nested.and_then(|inner| inner.get("username"));
+            let name = user.members.get("username").or(nested);
+            if let Some(name) = name.and_then(Value::as_str) {
+                people.users.insert(name.to_owned(), user);
+            }
+            Ok(())
+        })?;
+        instance.each(tx, "userRoles", |role| {
+            let granted = list_of(&role.members, "authorities");
+            let granted = granted.filter_map(Value::as_str).map(str::to_owned);
+            let granted = granted.collect();
+            people.roles.insert(role.id, granted);
+            Ok(())
+        })?;
+        instance.each(tx, "organisationUnits", |unit| {
+            if unit.members.get("parent").is_none_or(Value::is_null) {
+                let root = json!({"id": unit.id, "path": unit.text("path")});
+                people.roots.push(root);
+            }
+            Ok(())
+        })?;
+        instance.each(tx, ownership::BROKEN, |one| {
+            people.broken.push(Broken {
+                user: one.text("user").to_owned(),
+                entity: one.text("trackedEntity").to_owned(),
+                program: one.text("program").to_owned(),
+                until: date::parse(one.text("until")),
+            });
+            Ok(())
+        })?;
+        Ok(people)
     }
 }
 

@@ -7,6 +7,7 @@ mod data_store;
 mod files;
 mod host;
 mod import;
+mod lists;
 mod metadata;
 mod old;
 mod read;

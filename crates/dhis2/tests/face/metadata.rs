@@ -266,3 +266,75 @@ async fn the_server_date_moves_past_every_change() {
         last = date;
     }
 }
+
+#[tokio::test]
+async fn metadata_that_is_kept_between_requests_is_never_older_than_what_is_stored() {
+    let client = Client::with_users("hvOuRoot001").await;
+    client.put(crate::tracker::family(1, "hvOuFacil01")).await;
+    let list = "/api/tracker/trackedEntities?program=hvProgram01";
+    let mut program = client.json("/api/programs/hvProgram01").await;
+    // Somebody reads all the time, from before to after each change.
+    let reader = client.user("bob");
+    let reading = tokio::spawn(async move {
+        for _ in 0..40 {
+            let told = reader.get(list).await;
+            assert!(matches!(told.status, 200 | 400), "{}", told.text);
+        }
+    });
+    for n in 0..10 {
+        let is_open = n % 2 == 0;
+        program["accessLevel"] = json!(if is_open { "OPEN" } else { "CLOSED" });
+        let told = client
+            .post("/api/metadata", json!({"programs": [program]}))
+            .await;
+        assert_eq!(told.status, 200, "{}", told.text);
+        assert_eq!(
+            client.user("bob").uids(list).await.len(),
+            usize::from(is_open),
+            "{n}"
+        );
+        // Writes of other things do not bring an old state back.
+        client
+            .put(crate::tracker::family(2 + n, "hvOuFacil02"))
+            .await;
+        let delete = format!(
+            r#"{{"trackedEntities": [{{"trackedEntity": "hvTe{:07}"}}]}}"#,
+            2 + n
+        );
+        client
+            .send(
+                "POST",
+                "/api/tracker?async=false&importStrategy=DELETE",
+                &delete,
+            )
+            .await;
+        assert_eq!(
+            client.user("bob").uids(list).await.len(),
+            usize::from(is_open),
+            "{n}"
+        );
+    }
+    reading.await.unwrap();
+    // What is deleted is gone at once as well: a role with its authorities, and a program.
+    let role =
+        json!({"userRoles": [{"id": "hvRole00001", "authorities": ["F_TEI_CASCADE_DELETE"]}]});
+    client.post("/api/metadata", role.clone()).await;
+    assert_eq!(
+        client.user("ada").json("/api/me/authorization").await,
+        json!(["F_TEI_CASCADE_DELETE"])
+    );
+    client
+        .post("/api/metadata?importStrategy=DELETE", role)
+        .await;
+    assert_eq!(
+        client.user("ada").json("/api/me/authorization").await,
+        json!([])
+    );
+    client
+        .post(
+            "/api/metadata?importStrategy=DELETE",
+            json!({"programs": [{"id": "hvProgram01"}]}),
+        )
+        .await;
+    assert_eq!(client.get(list).await.status, 400);
+}

@@ -187,7 +187,8 @@ fn store(
 ) -> Result<()> {
     let mut now = given.clone();
     if now.attribute_option_combo.is_empty() {
-        now.attribute_option_combo.clone_from(&ground.default_combo);
+        now.attribute_option_combo
+            .clone_from(&ground.sets.default_combo);
     }
     now.deleted = !now.completed;
     if date::parse(&now.date).is_none() {

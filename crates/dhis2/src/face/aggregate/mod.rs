@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use haversack_model::Timestamp;
 use haversack_model::documents::DocumentRead;
@@ -56,21 +57,23 @@ impl DataSet {
     }
 }
 
-/// Who asks, and what there is.
-struct Ground {
-    user: User,
-    catalog: Catalog,
-    sets: BTreeMap<String, DataSet>,
+/// Data sets, and what their values are broken down by.
+#[derive(Debug)]
+pub(crate) struct Sets {
+    by_id: BTreeMap<String, DataSet>,
     /// Uids of the combinations of category options.
     combos: BTreeSet<String>,
     /// The combination of what has no categories.
     default_combo: String,
-    today: Date,
 }
 
-impl Ground {
-    fn load(call: &Call, instance: &Instance, tx: &dyn DocumentRead) -> Result<Self> {
-        let now = call.host.now();
+impl Sets {
+    fn load(instance: &Instance, tx: &dyn DocumentRead) -> Result<Arc<Self>> {
+        let of = ["dataSets", "categoryOptionCombos"];
+        let kept = &instance.memory().sets;
+        kept.get(instance, tx, &of, || Self::read(instance, tx))
+    }
+    fn read(instance: &Instance, tx: &dyn DocumentRead) -> Result<Self> {
         let mut combos = BTreeSet::new();
         // What instances without one of their own have.
         let mut default_combo = "HllvX50cXC0".to_owned();
@@ -82,11 +85,40 @@ impl Ground {
             Ok(())
         })?;
         Ok(Self {
-            user: User::find(&call.principal, instance, tx, now)?,
-            catalog: Catalog::load(instance, tx)?,
-            sets: typed(instance, tx, "dataSets")?,
+            by_id: typed(instance, tx, "dataSets")?,
             combos,
             default_combo,
+        })
+    }
+    fn get(&self, id: &str) -> Option<&DataSet> {
+        self.by_id.get(id)
+    }
+    /// Whether something holds of one of the sets with a data element, or there is none.
+    fn allow(&self, element: &str, holds: impl Fn(&DataSet) -> bool) -> bool {
+        let mut sets = self
+            .by_id
+            .values()
+            .filter(|set| set.has(element))
+            .peekable();
+        sets.peek().is_none() || sets.any(holds)
+    }
+}
+
+/// Who asks, and what there is.
+struct Ground {
+    user: User,
+    catalog: Arc<Catalog>,
+    sets: Arc<Sets>,
+    today: Date,
+}
+
+impl Ground {
+    fn load(call: &Call, instance: &Instance, tx: &dyn DocumentRead) -> Result<Self> {
+        let now = call.host.now();
+        Ok(Self {
+            user: User::find(&call.principal, instance, tx, now)?,
+            catalog: Catalog::load(instance, tx)?,
+            sets: Sets::load(instance, tx)?,
             today: date::civil(now).date(),
         })
     }
@@ -99,11 +131,10 @@ impl Ground {
     }
     /// Whether values of an element may be read: elements of data sets by who may read one of these.
     fn reads_element(&self, id: &str) -> bool {
-        let mut sets = self.sets.values().filter(|set| set.has(id)).peekable();
-        sets.peek().is_none() || sets.any(|set| set.access.data.read)
+        self.sets.allow(id, |set| set.access.data.read)
     }
     fn has_combo(&self, id: &str) -> bool {
-        id == self.default_combo || self.combos.contains(id)
+        id == self.sets.default_combo || self.sets.combos.contains(id)
     }
     /// A data set that may be read.
     fn readable(&self, id: &str) -> Result<&DataSet> {

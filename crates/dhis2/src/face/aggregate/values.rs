@@ -223,12 +223,8 @@ impl Importing<'_> {
         let mut one = self.fill(body, given)?;
         let ground = self.ground;
         let element = ground.catalog.elements.get(&one.data_element);
-        let sets: Vec<_> = ground
-            .sets
-            .iter()
-            .filter(|(_, set)| set.has(&one.data_element))
-            .collect();
-        let may_write = sets.is_empty() || sets.iter().any(|(_, set)| set.access.data.write);
+        let sets = &ground.sets;
+        let may_write = sets.allow(&one.data_element, |set| set.access.data.write);
         let Some(element) = element.filter(|_| may_write) else {
             return refused(
                 &one.data_element,
@@ -306,11 +302,7 @@ impl Importing<'_> {
                 );
             }
         }
-        if !sets.is_empty()
-            && !sets
-                .iter()
-                .any(|(_, set)| set.is_open(period, ground.today))
-        {
+        if !sets.allow(&one.data_element, |set| set.is_open(period, ground.today)) {
             return refused(
                 &one.period,
                 "E7641",
@@ -353,7 +345,7 @@ impl Importing<'_> {
             &mut one.attribute_option_combo,
         ] {
             if combo.is_empty() {
-                combo.clone_from(&self.ground.default_combo);
+                combo.clone_from(&self.ground.sets.default_combo);
             }
         }
         one.value = one.value.filter(|text| !text.is_empty());
@@ -483,7 +475,7 @@ pub(crate) fn find(call: &Call) -> Result<Option<String>> {
         &mut asked.attribute_option_combo,
     ] {
         if combo.is_empty() {
-            combo.clone_from(&ground.default_combo);
+            combo.clone_from(&ground.sets.default_combo);
         }
     }
     let is_seen = ground.captures(&asked.org_unit) && ground.reads_element(&asked.data_element);

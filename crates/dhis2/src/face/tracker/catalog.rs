@@ -1,6 +1,7 @@
 //! Metadata as the tracker needs it: typed, and by uid.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use haversack_model::documents::DocumentRead;
 use serde::Deserialize;
@@ -173,6 +174,18 @@ struct Choice {
     option_set: Option<Ref>,
 }
 
+/// The collections that it is read from.
+const MADE_OF: &[&str] = &[
+    "trackedEntityAttributes",
+    "trackedEntityTypes",
+    "programs",
+    "programStages",
+    "dataElements",
+    "relationshipTypes",
+    "organisationUnits",
+    "options",
+];
+
 /// All of it.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
@@ -188,8 +201,12 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// Reads it from a snapshot.
-    pub(crate) fn load(instance: &Instance, tx: &dyn DocumentRead) -> Result<Self> {
+    /// What a snapshot holds.
+    pub(crate) fn load(instance: &Instance, tx: &dyn DocumentRead) -> Result<Arc<Self>> {
+        let kept = &instance.memory().catalog;
+        kept.get(instance, tx, MADE_OF, || Self::read(instance, tx))
+    }
+    fn read(instance: &Instance, tx: &dyn DocumentRead) -> Result<Self> {
         let mut catalog = Self {
             attributes: typed(instance, tx, "trackedEntityAttributes")?,
             types: typed(instance, tx, "trackedEntityTypes")?,

@@ -16,6 +16,7 @@ use super::import::{self, Imported, Options, Strategy};
 use crate::face::answer::Answer;
 use crate::face::call::Call;
 use crate::face::instance::{INSTANCE, Instance, Stored, key};
+use crate::face::memory::Memory;
 use crate::face::problem::{Problem, Result};
 use crate::face::system::User;
 use crate::wire::tracker::Payload;
@@ -224,6 +225,7 @@ pub(crate) fn report(call: &Call, id: &str) -> Result<Answer> {
 #[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) host: Arc<dyn Host>,
+    pub(crate) memory: Arc<Memory>,
 }
 
 impl JobRunner for Runner {
@@ -234,7 +236,7 @@ impl JobRunner for Runner {
     ) -> std::result::Result<String, String> {
         let order: Order = serde_json::from_str(&job.request).map_err(|error| error.to_string())?;
         let id = uid::from_random(job.id.as_u128());
-        let instance = Instance::open_as(&self.host, &job.owner, Right::Edit)
+        let instance = Instance::open_as(&self.host, &self.memory, &job.owner, Right::Edit)
             .map_err(|problem| problem.to_string())?;
         let told = run(self.host.as_ref(), &job.owner, &instance, &id, order)
             .map_err(|problem| problem.to_string())?;

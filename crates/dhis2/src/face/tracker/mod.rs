@@ -1,10 +1,12 @@
 //! Tracker data: imports with their jobs and reports, and exports; by the API from 2.40 on and by the old one.
 
 pub(crate) mod catalog;
+pub(crate) mod chain;
 mod check;
 mod delete;
 mod import;
 pub(crate) mod jobs;
+mod list;
 pub(crate) mod old;
 pub(crate) mod ownership;
 pub(crate) mod read;

@@ -3,16 +3,15 @@
 //! Whatever is told passed [`Scope`]. Deleted objects are told with `includeDeleted`, and that is how devices learn of deletions.
 
 use haversack_model::documents::DocumentRead;
-use haversack_model::store::Flow;
 use haversack_model::{Right, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::catalog::Catalog;
-use super::missing;
 use super::rows::{self, Object, Row};
 use super::scope::Scope;
 use super::select::{self, Units, Window};
+use super::{list, missing};
 use crate::face::call::Call;
 use crate::face::instance::Instance;
 use crate::face::metadata::fields::Fields;
@@ -331,24 +330,22 @@ const ENTITY_FIELDS: &str = "*,!relationships,!enrollments,!events,!programOwner
 pub(crate) fn entities(call: &Call) -> Result<Value> {
     reading(call, ENTITY_FIELDS, |reader| {
         let asked = Asked::of(call, reader)?;
-        let mut window = Window::of(call)?;
-        let since = select::time(call, "updatedAfter")?;
         let collection = reader
             .instance
             .collection(Kind::TrackedEntity.collection())?;
         let mut page = Vec::new();
-        select::each(
-            reader.tx,
+        let window = list::pages(
+            call,
+            (reader.instance, reader.tx),
             collection,
-            since,
-            select::oldest_first(call)?,
-            &mut |found| {
+            |found| {
                 let row = rows::read(found)?;
-                if asked.wants(reader, &row)? && window.takes() {
-                    let entity = reader.whole_entity(row, asked.program.as_deref())?;
-                    page.push(reader.project(&entity)?);
-                }
-                Ok(window.flow())
+                Ok(asked.wants(reader, &row)?.then_some(row))
+            },
+            |row| {
+                let entity = reader.whole_entity(row, asked.program.as_deref())?;
+                page.push(reader.project(&entity)?);
+                Ok(())
             },
         )?;
         Ok(window.answer("trackedEntities", &page))
@@ -390,7 +387,6 @@ pub(crate) fn events(call: &Call) -> Result<Value> {
     reading(call, "*,!relationships", |reader| {
         let units = Units::of(call, &reader.scope)?;
         let uids = select::uids(call, &["events", "event"])?;
-        let mut window = Window::of(call)?;
         let (after, before) = (
             select::time(call, "occurredAfter")?,
             select::time(call, "occurredBefore")?,
@@ -419,30 +415,32 @@ pub(crate) fn events(call: &Call) -> Result<Value> {
                 && units.holds(&reader.scope, &event.org_unit)
         };
         let mut page = Vec::new();
-        let mut take = |row: Row<Event>| -> Result<Flow> {
-            if wants(&row.object) && reader.sees_event(&row.object)? && window.takes() {
-                page.push(reader.project(&reader.whole_event(row)?)?);
-            }
-            Ok(window.flow())
+        let sees = |row: &Row<Event>| -> Result<bool> {
+            Ok(wants(&row.object) && reader.sees_event(&row.object)?)
         };
-        if uids.is_empty() {
-            let since = select::time(call, "updatedAfter")?;
+        let mut put = |row: Row<Event>| {
+            page.push(reader.project(&reader.whole_event(row)?)?);
+            Ok(())
+        };
+        let window = if uids.is_empty() {
             let collection = reader.instance.collection(Kind::Event.collection())?;
-            select::each(
-                reader.tx,
-                collection,
-                since,
-                select::oldest_first(call)?,
-                &mut |found| take(rows::read(found)?),
-            )?;
+            let wants = |found: &_| {
+                let row = rows::read(found)?;
+                Ok(sees(&row)?.then_some(row))
+            };
+            list::pages(call, (reader.instance, reader.tx), collection, wants, put)?
         } else {
+            let mut window = Window::of(call)?;
             for uid in &uids {
-                if let Some(row) = reader.load(uid)? {
-                    // All are named: there is nothing to break off.
-                    let _flow = take(row)?;
+                if let Some(row) = reader.load(uid)?
+                    && sees(&row)?
+                    && window.takes()
+                {
+                    put(row)?;
                 }
             }
-        }
+            window
+        };
         Ok(window.answer("events", &page))
     })
 }

@@ -1,15 +1,11 @@
 //! Which objects a request asks for, and their pages.
 //!
-//! Source: `spec/dhis2.md` 5.1. What changed since a time is found by generations, at the cost of what changed.
+//! Source: `spec/dhis2.md` 5.1.
 
 use std::ops::ControlFlow;
 
-use haversack_model::documents::DocumentRead;
-use haversack_model::filter::Expr;
+use haversack_model::Timestamp;
 use haversack_model::store::Flow;
-use haversack_model::{
-    CollectionId, Filter, Generation, Order, Query, QueryRow, Timestamp, Versioned,
-};
 use serde_json::{Value, json};
 
 use super::scope::{Scope, is_below};
@@ -147,7 +143,10 @@ pub(crate) struct Window {
     is_paged: bool,
     /// Whether the answer tells how many there are on all pages.
     with_total: bool,
-    seen: u64,
+    /// How many there are on all pages, if that is known without counting.
+    pub(super) known_total: Option<u64>,
+    /// How many were counted up to here.
+    pub(super) seen: u64,
 }
 
 impl Window {
@@ -163,6 +162,7 @@ impl Window {
             size,
             is_paged: call.flag("paging", true) && !call.flag("skipPaging", false),
             with_total: call.flag("totalPages", true),
+            known_total: None,
             seen: 0,
         })
     }
@@ -173,10 +173,18 @@ impl Window {
         let from = (self.page - 1).saturating_mul(self.size);
         !self.is_paged || (at >= from && at < from.saturating_add(self.size))
     }
-    /// Stops where whatever follows would change nothing: the page is full, and nobody asks how many there are.
-    pub(crate) fn flow(&self) -> Flow {
+    /// The number of the page, if there are pages.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.is_paged.then_some(self.page)
+    }
+    /// Whether the page is full, and exactly so.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_paged && self.seen == self.page.saturating_mul(self.size)
+    }
+    /// Stops where whatever follows would change nothing: the page is full, and nobody needs to count how many there are.
+    pub(super) fn flow(&self) -> Flow {
         let is_full = self.is_paged && self.seen >= self.page.saturating_mul(self.size);
-        if is_full && !self.with_total {
+        if is_full && (!self.with_total || self.known_total.is_some()) {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
@@ -187,11 +195,12 @@ impl Window {
     pub(crate) fn answer(&self, name: &str, objects: &[Value]) -> Value {
         let mut answer = json!({ name: objects });
         if self.is_paged {
-            let pages = self.seen.div_ceil(self.size).max(1);
+            let total = self.known_total.unwrap_or_default().max(self.seen);
+            let pages = total.div_ceil(self.size).max(1);
             let numbers = [
                 ("page", self.page),
                 ("pageSize", self.size),
-                ("total", self.seen),
+                ("total", total),
                 ("pageCount", pages),
             ];
             let told = if self.with_total { 4 } else { 2 };
@@ -211,82 +220,4 @@ pub(crate) fn oldest_first(call: &Call) -> Result<bool> {
         "createdAt" | "createdAt:asc" | "created:asc" | "created" => Ok(true),
         _ => Err(Problem::bad("objects can be ordered by createdAt")),
     }
-}
-
-/// Visits the objects of a collection in the order in which they were made; with `since`, those alone that changed at or after it. The visitor
-/// may break it off.
-pub(crate) fn each(
-    tx: &dyn DocumentRead,
-    collection: CollectionId,
-    since: Option<Timestamp>,
-    is_ascending: bool,
-    visit: &mut dyn FnMut(&Versioned) -> Result<Flow>,
-) -> Result<()> {
-    let mut failed = None;
-    let mut step = |found: &Versioned| -> Flow {
-        match visit(found) {
-            Ok(flow) => flow,
-            Err(problem) => {
-                failed = Some(problem);
-                ControlFlow::Break(())
-            }
-        }
-    };
-    if let Some(since) = since {
-        let after = generation_before(tx, collection, since)?;
-        let mut changed = Vec::new();
-        tx.live_after(collection, after, &Filter::All, &mut |found| {
-            changed.push((found.record.object_id, found.record.global_id));
-            Ok(ControlFlow::Continue(()))
-        })?;
-        changed.sort();
-        if !is_ascending {
-            changed.reverse();
-        }
-        for (_, id) in changed {
-            if let Some(found) = tx.record(collection, &id)?
-                && step(&found).is_break()
-            {
-                break;
-            }
-        }
-    } else {
-        let order = Order {
-            expr: Expr::ObjectId,
-            descending: !is_ascending,
-        };
-        let query = Query {
-            order: vec![order],
-            ..Query::records(collection, Filter::All)
-        };
-        tx.query(&query, &mut |row| {
-            Ok(match row {
-                QueryRow::Record(found) => step(&found),
-                _ => ControlFlow::Continue(()),
-            })
-        })?;
-    }
-    failed.map_or(Ok(()), Err)
-}
-
-/// The last generation whose stamp is before a time. Stamps grow with generations, so it is found by halving: a seek each.
-fn generation_before(
-    tx: &dyn DocumentRead,
-    collection: CollectionId,
-    since: Timestamp,
-) -> Result<Generation> {
-    let (mut low, mut high) = (0, tx.head()?.generation.0);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let mut next = None;
-        tx.live_after(collection, Generation(middle), &Filter::All, &mut |found| {
-            next = Some(found.track);
-            Ok(ControlFlow::Break(()))
-        })?;
-        match next {
-            Some(track) if track.stamp < since => low = track.generation.0,
-            _ => high = middle,
-        }
-    }
-    Ok(Generation(low))
 }
