@@ -476,3 +476,43 @@ fn a_family_is_as_bad_as_its_worst_member() {
         "what is refused shows above"
     );
 }
+
+#[test]
+fn aggregate_data_go_up_and_down_with_the_rest() {
+    let server = Server::start();
+    server.login();
+    let copy = server.copy();
+    edit(
+        &copy,
+        "INSERT INTO data_values (data_element, period, org_unit, value) VALUES ('hvDeCases01', '202601', 'hvOuFacil01', '7')",
+    );
+    edit(
+        &copy,
+        "INSERT INTO data_values (data_element, period, org_unit, value) VALUES ('hvDeCases01', '202602', 'hvOuFacil01', 'many')",
+    );
+    let (code, told) = server.run(&["upload", "copy.gpkg"]);
+    assert_eq!((code, &told["stored"]), (3, &json!(1)), "{told}");
+    assert_eq!(told["refused"][0]["kind"], "dataValue");
+    assert_eq!(told["conflicts"][0]["code"], "E7619");
+    let (_, told) = server.run(&["status", "copy.gpkg"]);
+    assert_eq!(told["objects"]["dataValues"]["ERROR"], 1, "{told}");
+    edit(
+        &copy,
+        "UPDATE data_values SET value = '8' WHERE value = 'many'",
+    );
+    assert_eq!(server.run(&["upload", "copy.gpkg"]).0, 0);
+
+    let periods = ["--only", "aggregate", "--periods", "202601,202602"];
+    let (code, told) = server.download(&periods);
+    assert_eq!(code, 0, "{told}");
+    assert_eq!(told["aggregate"]["dataValues"], 2, "{told}");
+    assert!(told.get("trackedEntities").is_none());
+    assert_eq!(number(&copy, "SELECT count(*) FROM data_values"), 2);
+    let (code, _) = server.download(&["--only", "aggregate", "--periods", "soon"]);
+    assert_eq!(code, 1, "that is no period");
+    let (code, told) = server.download(&["--only", "aggregate", "--data-sets", "hvDataSet99"]);
+    assert_eq!(
+        (code, told["aggregate"]["failed"].as_array().unwrap().len()),
+        (3, 1)
+    );
+}

@@ -4,6 +4,7 @@
 //! credentials go to the server's own origin only. A copy is an ordinary replica file ([`layout`] says which table holds
 //! what), so capture, states, protection of unsent work and conflicts are those of every replica. Source: `spec/dhis2.md`.
 
+pub mod aggregate;
 pub mod copy;
 pub mod error;
 pub mod families;

@@ -106,7 +106,7 @@ pub fn unsent(tx: &dyn ReplicaTx) -> haversack_model::Result<(usize, usize)> {
     let entries = tx.entries()?;
     let is_data = |of| {
         let role = layout.table(of).map(|table| &table.role);
-        role.is_some_and(|role| role.kind().is_some() || *role == Role::Notes)
+        role.is_some_and(Role::is_data)
     };
     let records = entries.iter().filter(|entry| is_data(entry.collection));
     Ok((records.count(), tx.conflicts(true)?.len()))

@@ -7,6 +7,7 @@
 //!
 //! Pure: no file, no network. Called by the download, the upload and the commands.
 
+mod aggregate;
 mod columns;
 mod objects;
 mod plan;
@@ -18,11 +19,12 @@ use haversack_model::{Collection, CollectionId, Record, Value};
 
 use crate::wire::tracker::Kind;
 
+pub use aggregate::AggregateKey;
 pub use columns::{Described, value_in, value_out};
 pub use plan::{EntityType, Program, Schema, Stage, plan};
 pub use tables::{
-    IMPORT_CONFLICTS, INSTANCE, MARKS, METADATA, MetadataTable, NOTES, RELATIONSHIPS,
-    RESERVED_VALUES, VIOLATIONS, fixed, metadata_table,
+    COMPLETIONS, DATA_VALUES, IMPORT_CONFLICTS, INSTANCE, MARKS, METADATA, MetadataTable, NOTES,
+    RELATIONSHIPS, RESERVED_VALUES, VIOLATIONS, fixed, metadata_table,
 };
 
 /// Names in [`Collection::properties`].
@@ -61,6 +63,10 @@ pub enum Role {
     Relationships,
     /// Remarks on enrollments and events.
     Notes,
+    /// Aggregate data.
+    DataValues,
+    /// Which data sets are complete.
+    Completions,
     /// Metadata of a type, such as `programs`. Made by the server; edits are refused.
     Metadata {
         /// The collection of the web API.
@@ -88,6 +94,8 @@ impl Role {
             },
             "relationships" => Self::Relationships,
             "notes" => Self::Notes,
+            "dataValues" => Self::DataValues,
+            "completions" => Self::Completions,
             "metadata" => Self::Metadata { of: of() },
             "kept" => Self::Kept,
             _ => return None,
@@ -100,8 +108,34 @@ impl Role {
             Self::Enrollments { .. } => Some(Kind::Enrollment),
             Self::Events { .. } => Some(Kind::Event),
             Self::Relationships => Some(Kind::Relationship),
-            Self::Notes | Self::Metadata { .. } | Self::Kept => None,
+            Self::Notes
+            | Self::DataValues
+            | Self::Completions
+            | Self::Metadata { .. }
+            | Self::Kept => None,
         }
+    }
+    /// What one of its records is called, `event`.
+    pub fn member(&self) -> &'static str {
+        match self {
+            Self::Notes => "note",
+            Self::DataValues => "dataValue",
+            Self::Completions => "completion",
+            other => other.kind().map_or("record", Kind::member),
+        }
+    }
+    /// What its records are called together, `events`.
+    pub fn collection(&self) -> &'static str {
+        match self {
+            Self::Notes => "notes",
+            Self::DataValues => "dataValues",
+            Self::Completions => "completions",
+            other => other.kind().map_or("records", Kind::collection),
+        }
+    }
+    /// Whether its records are data of people, made here or on the server, and no knowledge of the program.
+    pub fn is_data(&self) -> bool {
+        !matches!(self, Self::Metadata { .. } | Self::Kept)
     }
 }
 

@@ -303,6 +303,14 @@ impl Fetch<'_> {
             self.optional("categoryCombos", &[("filter", "name:eq:default")])?;
         }
         let categories = self.named("categoryCombos", "/categories/*");
+        let known = self.uids("categoryCombos");
+        self.by(
+            "categoryOptionCombos",
+            "categoryCombo.id",
+            &known,
+            COMBOS,
+            &[],
+        )?;
         self.by_uid("categories", &categories, CATEGORIES, &[])?;
         let options = self.named("categories", "/categoryOptions/*");
         self.by_uid("categoryOptions", &options, CATEGORIES, &[])

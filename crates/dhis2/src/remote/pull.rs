@@ -4,6 +4,7 @@
 //! download asks for it again. Every page is one transaction. Source: `spec/dhis2.md` 5.2, and section 0 where it differs from
 //! the SDK. Otherwise than there, a download of changes has no limit: what lies beyond it would be missed for good.
 
+mod aggregate;
 mod apply;
 mod bundle;
 mod glass;
@@ -25,6 +26,7 @@ use apply::{Changes, Rest};
 use bundle::{Bundle, Known, Mark};
 use request::Part;
 
+pub use aggregate::{AggregateDownloaded, AggregateRequest, FailedDataSet, aggregate};
 pub use glass::{Denied, break_glass, by_uid};
 
 /// Objects on a page.

@@ -212,7 +212,7 @@ fn is_word(text: &str) -> bool {
 /// What someone in the field can do about a code; `None` for codes that say all themselves.
 pub fn hint(code: &str) -> Option<&'static str> {
     Some(match code {
-        "E1000" => {
+        "E1000" | "E7617" => {
             "the organisation unit is not one in which you may enter data: choose another or ask for access"
         }
         "E1001" | "E1091" | "E1095" => {
@@ -221,7 +221,9 @@ pub fn hint(code: &str) -> Option<&'static str> {
         "E1005" | "E1010" | "E1013" | "E1011" | "E1069" | "E1070" | "E1006" | "E1304" => {
             "the server does not know this any more: download the metadata again"
         }
-        "E1007" | "E1302" | "E1125" => "the value does not fit its type or its options: correct it",
+        "E1007" | "E1302" | "E1125" | "E7619" | "E7621" => {
+            "the value does not fit its type or its options: correct it"
+        }
         "E1008" | "E1077" => "the value does not fit the pattern or is too long: correct it",
         "E1009" | "E1084" => "the file must be attached again",
         "E1015" => {

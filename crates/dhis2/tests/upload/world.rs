@@ -13,8 +13,9 @@ use haversack_dhis2::remote::layout::{
     Described, EntityType, Layout, Program, Schema, Stage, plan,
 };
 use haversack_dhis2::remote::push::{
-    Courier, Importer, Pace, StoredConflict, Uploader, stored_conflicts,
+    Courier, Importer, Pace, StoredConflict, Uploader, prepare, stored_conflicts,
 };
+use haversack_dhis2::remote::server::Server;
 use haversack_dhis2::wire::version::{Api, Version};
 use haversack_model::local::{LocalReplica as _, ReplicaHeader};
 use haversack_model::{
@@ -192,6 +193,24 @@ impl World {
                VALUES ('hvEv{n:07}', 'hvEn{n:07}', 'hvOuFacil01', 'ACTIVE', '2026-10-02', 10);"
         ));
     }
+    /// The server as a client finds it.
+    pub(crate) fn server(&self) -> Server {
+        let login = Credentials::Basic {
+            user: "root".to_owned(),
+            password: PASSWORD.to_owned(),
+        };
+        Server::connect(self.http.url(), login, &Options::default()).unwrap()
+    }
+    /// What stands in a place of the copy.
+    pub(crate) fn cell(&self, sql: &str) -> String {
+        let db = rusqlite::Connection::open(&self.path).unwrap();
+        let found = db.query_row(sql, [], |row| row.get::<_, rusqlite::types::Value>(0));
+        match found.unwrap_or_else(|error| panic!("{error}: {sql}")) {
+            rusqlite::types::Value::Text(text) => text,
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            other => format!("{other:?}"),
+        }
+    }
     pub(crate) fn upload(&self, api: Api) -> Summary {
         self.upload_by(&self.http, api).unwrap()
     }
@@ -201,11 +220,28 @@ impl World {
         courier: &dyn Courier,
         api: Api,
     ) -> haversack_model::Result<Summary> {
-        let importer = Importer {
-            version: Version::OURS,
-            api,
-        };
+        self.upload_to(courier, Version::OURS, api)
+    }
+    /// Uploads as to a server of another version.
+    pub(crate) fn upload_as(
+        &self,
+        courier: &dyn Courier,
+        line: u16,
+    ) -> haversack_model::Result<Summary> {
+        let version = Version { line, patch: 0 };
+        self.upload_to(courier, version, version.importer(None))
+    }
+    fn upload_to(
+        &self,
+        courier: &dyn Courier,
+        version: Version,
+        api: Api,
+    ) -> haversack_model::Result<Summary> {
+        let importer = Importer { version, api };
         let mut file = ReplicaFile::open(&self.path).unwrap();
+        let mut tx = file.begin().unwrap();
+        prepare(&mut *tx).unwrap();
+        tx.commit().unwrap();
         let again = Box::new(ReplicaFile::open(&self.path).unwrap());
         let pace = Box::new(Working(Arc::clone(&self.host)));
         let mut uploader = Uploader::new(courier, importer, again, pace);

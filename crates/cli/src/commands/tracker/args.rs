@@ -28,7 +28,7 @@ pub(crate) enum TrackerAction {
     Logout(FileArgs),
     /// Fetch the metadata anew.
     Metadata(RemoteArgs),
-    /// Fetch tracked entities, enrollments, events and relationships: all at first, then what changed.
+    /// Fetch tracked entities, enrollments, events, relationships and aggregate data: all at first, then what changed.
     Download(DownloadArgs),
     /// Send what was edited in a copy, and say what became of each record.
     Upload(UploadArgs),
@@ -94,11 +94,31 @@ pub(crate) struct DownloadArgs {
     /// Use this tracker API where the server has both (2.40 and 2.41) [default: as the server's settings app says, else new].
     #[arg(long, value_enum)]
     pub(crate) api: Option<ApiArg>,
+    /// Only tracker data, or only aggregate data. Both is usual; with --uid and --program it is tracker data alone.
+    #[arg(long, value_enum)]
+    pub(crate) only: Option<Part>,
+    /// Of aggregate data only these data sets.
+    #[arg(long, value_name = "UID", value_delimiter = ',')]
+    pub(crate) data_sets: Vec<String>,
+    /// Of aggregate data only these periods (202611, 2026W5, 2026Q4), whole [default: some before and after the present one].
+    #[arg(long, value_name = "PERIOD", value_delimiter = ',')]
+    pub(crate) periods: Vec<String>,
+    /// So many periods before the present one [default: 60 days, 13 weeks, 12 months, 6 double months, 5 of longer ones].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000), conflicts_with = "periods")]
+    pub(crate) past_periods: Option<u16>,
     /// Everything, not only what changed since the last download. Unsent work stays.
     #[arg(long)]
     pub(crate) full: bool,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Tracked entities, enrollments, events and relationships.
+    Tracker,
+    /// Data values and completions of data sets.
+    Aggregate,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -42,13 +42,8 @@ pub(super) fn status(args: &FileArgs, out: Output) -> Result<Outcome> {
     let mut states: BTreeMap<&'static str, u64> = BTreeMap::new();
     for layer in &held.layers {
         let role = layout.table(layer.collection).map(|table| &table.role);
-        let name = match role {
-            Some(Role::Notes) => "notes",
-            Some(role) => match role.kind() {
-                Some(kind) => kind.collection(),
-                None => continue,
-            },
-            None => continue,
+        let Some(name) = role.filter(|role| role.is_data()).map(Role::collection) else {
+            continue;
         };
         let of = kinds.entry(name).or_default();
         *of.entry("rows").or_default() += layer.rows;
@@ -153,8 +148,9 @@ pub(super) fn conflicts(args: &FileArgs, out: Output) -> Result<Outcome> {
     let (open, refused) =
         file.read(|tx| Ok((tx.conflicts(true)?, rows(tx, &layout, IMPORT_CONFLICTS)?)))?;
     let kind = |of| {
-        let role = layout.table(of).and_then(|table| table.role.kind());
-        role.map_or("record", Kind::member)
+        layout
+            .table(of)
+            .map_or("record", |table| table.role.member())
     };
     let clashes: Vec<Json> = open
         .iter()

@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use haversack_dhis2::remote::layout::Layout;
-use haversack_dhis2::remote::push::{Clock, Importer, StoredConflict, Uploader, stored_conflicts};
-use haversack_dhis2::wire::tracker::Kind;
+use haversack_dhis2::remote::push::{
+    self, Clock, Importer, StoredConflict, Uploader, stored_conflicts,
+};
 use haversack_dhis2::wire::version::Api;
 use haversack_sync::client::{self, Step, Summary};
 use serde_json::{Value as Json, json};
@@ -21,6 +22,7 @@ pub(super) fn run(args: &UploadArgs, out: Output) -> Result<Outcome> {
     if args.retry_errors {
         replica::write(&mut file, client::retry)?;
     }
+    replica::write(&mut file, push::prepare)?;
     let chosen = args.api.map(|api| match api {
         ApiArg::Old => Api::Old,
         ApiArg::New => Api::New,
@@ -73,8 +75,9 @@ fn report(
     out: Output,
 ) {
     let kind = |of| {
-        let role = layout.table(of).and_then(|table| table.role.kind());
-        role.map_or("record", Kind::member)
+        layout
+            .table(of)
+            .map_or("record", |table| table.role.member())
     };
     let refused: Vec<Json> = summary
         .rejected

@@ -272,7 +272,12 @@ fn new_layer(id: CollectionId, role: &Role, name: &str, feature_type: &str) -> C
         Role::Enrollments { program } => ("enrollments", program, Some(program)),
         Role::Events { stage, program } => ("events", stage, Some(program)),
         // The other roles have fixed tables.
-        Role::Relationships | Role::Notes | Role::Metadata { .. } | Role::Kept => {
+        Role::Relationships
+        | Role::Notes
+        | Role::DataValues
+        | Role::Completions
+        | Role::Metadata { .. }
+        | Role::Kept => {
             return collection(id, name, "kept");
         }
     };

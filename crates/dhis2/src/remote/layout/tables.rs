@@ -1,6 +1,6 @@
 //! The tables that every copy has: relationships, notes, what the program keeps of itself, and metadata.
 
-use haversack_model::schema::GeometryKind;
+use haversack_model::schema::{EditorFields, GeometryKind};
 use haversack_model::{Collection, CollectionId, CollectionKind, FieldType, GeometryColumn};
 use serde_json::{Value, json};
 
@@ -21,6 +21,11 @@ pub const VIOLATIONS: CollectionId = CollectionId(5);
 pub const IMPORT_CONFLICTS: CollectionId = CollectionId(6);
 /// Values that the server reserved for this copy.
 pub const RESERVED_VALUES: CollectionId = CollectionId(7);
+
+/// Aggregate data: a row for each value.
+pub const DATA_VALUES: CollectionId = CollectionId(8);
+/// Which data sets are complete for which period and unit.
+pub const COMPLETIONS: CollectionId = CollectionId(9);
 
 /// Metadata tables have the numbers from this one on, in the order of [`METADATA`].
 const FIRST_METADATA: u32 = 20;
@@ -49,7 +54,7 @@ const fn plain(of: &'static str) -> MetadataTable {
     }
 }
 
-/// All types that are downloaded, in the order in which they are.
+/// All types that are downloaded.
 pub const METADATA: &[MetadataTable] = &[
     plain("constants"),
     plain("organisationUnitLevels"),
@@ -171,6 +176,15 @@ pub const METADATA: &[MetadataTable] = &[
     plain("indicatorTypes"),
     plain("legendSets"),
     plain("attributes"),
+    // Tables are numbered by their place here, so new types come last.
+    MetadataTable {
+        of: "categoryOptionCombos",
+        columns: &[("category_combo", "/categoryCombo/id")],
+        references: &[
+            ("/categoryCombo", "categoryCombos"),
+            ("/categoryOptions/*", "categoryOptions"),
+        ],
+    },
 ];
 
 /// The number of a metadata type's table.
@@ -254,10 +268,65 @@ pub fn fixed() -> Vec<Collection> {
             ],
         ),
     ];
+    all.push(data_values());
+    all.push(completions());
     for metadata in METADATA {
         all.extend(metadata_table(metadata.of).map(|id| of_metadata(id, metadata)));
     }
     all
+}
+
+fn data_values() -> Collection {
+    let mut made = table(
+        DATA_VALUES,
+        "Data values",
+        "dataValues",
+        &[
+            "data_element",
+            "period",
+            "org_unit",
+            "category_option_combo",
+            "attribute_option_combo",
+            "value",
+            "comment",
+            "data_set",
+            "stored_by",
+            "created_at",
+            "updated_at",
+        ],
+    );
+    made.fields.push(flag("follow_up"));
+    made.editor_fields = Some(stamps());
+    made
+}
+
+fn completions() -> Collection {
+    let mut made = table(
+        COMPLETIONS,
+        "Data set completions",
+        "completions",
+        &[
+            "data_set",
+            "period",
+            "org_unit",
+            "attribute_option_combo",
+            "date",
+            "stored_by",
+            "updated_at",
+        ],
+    );
+    made.editor_fields = Some(stamps());
+    made
+}
+
+/// Columns that the server stamps; they are no change of content.
+fn stamps() -> EditorFields {
+    EditorFields {
+        created_at: "created_at".to_owned(),
+        creator: "created_by".to_owned(),
+        edited_at: "updated_at".to_owned(),
+        editor: "stored_by".to_owned(),
+    }
 }
 
 fn of_metadata(id: CollectionId, of: &MetadataTable) -> Collection {

@@ -21,7 +21,7 @@ use crate::wire::tracker::{Enrollment, Event, Kind, Note, Relationship, TrackedE
 
 /// What a page tells, taken apart.
 pub(super) struct Changes<'a> {
-    layout: &'a Layout,
+    pub(super) layout: &'a Layout,
     tx: &'a mut dyn ReplicaTx,
     list: Vec<RemoteChange>,
     generation: Generation,
@@ -219,7 +219,7 @@ impl<'a> Changes<'a> {
         }
     }
 
-    fn put(&mut self, table: &Table, mut record: Record) -> Result<()> {
+    pub(super) fn put(&mut self, table: &Table, mut record: Record) -> Result<()> {
         if self.as_stubs && table.role.kind().is_some() {
             table.set_stub(&mut record);
         }
@@ -240,7 +240,7 @@ impl<'a> Changes<'a> {
         });
         Ok(())
     }
-    fn remove(&mut self, collection: CollectionId, uid: &str) {
+    pub(super) fn remove(&mut self, collection: CollectionId, uid: &str) {
         self.list.push(RemoteChange::Remove {
             collection,
             global_id: GlobalId::Text(uid.into()),

@@ -234,7 +234,7 @@ impl Bundle {
 }
 
 /// A short name for a long text.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     use sha2::Digest as _;
     let hash = sha2::Sha256::digest(text.as_bytes());
     let bits = hash

@@ -97,6 +97,8 @@ pub(super) fn collect(
                 "metadata is made on the server; an edit here has no effect",
             )),
             Some((_, Role::Kept)) => Err(refused("this table is the program's own")),
+            // They go by ways of their own.
+            Some((_, Role::DataValues | Role::Completions)) => continue,
             Some((table, Role::Notes)) => {
                 notes.push((at, table, edit));
                 continue;
@@ -170,7 +172,7 @@ fn item(
 }
 
 /// What is known of a deleted record.
-fn of_base(table: &Table, id: &GlobalId, base: Option<&Changes>) -> Record {
+pub(super) fn of_base(table: &Table, id: &GlobalId, base: Option<&Changes>) -> Record {
     let mut record = Record {
         global_id: id.clone(),
         object_id: None,

@@ -7,6 +7,7 @@ use sha2::Digest as _;
 
 use super::collect::{Collected, Item};
 use super::outcome::{ImportConflict, Told};
+use super::values::Piece;
 use crate::remote::layout::{IMPORT_CONFLICTS, Layout, Table};
 use crate::wire::tracker::Kind;
 use crate::wire::{date, uid};
@@ -35,7 +36,7 @@ pub(super) fn store(
         let Some(told) = told.get(&place) else {
             continue;
         };
-        drop_from(tx, item, told.conflicts.len())?;
+        drop_from(tx, about(item), told.conflicts.len())?;
         for (no, conflict) in told.conflicts.iter().enumerate() {
             let mut conflict = conflict.clone();
             if conflict.field.is_empty() {
@@ -44,10 +45,38 @@ pub(super) fn store(
             if conflict.value.is_empty() {
                 conflict.value = item.value_of(&conflict.field).unwrap_or_default();
             }
-            put(tx, table, &row(item, no), &conflict, now)?;
+            put(tx, table, &row(about(item), no), &conflict, now)?;
         }
     }
     Ok(())
+}
+
+/// As [`store`], for aggregate data.
+pub(super) fn store_of_values(
+    tx: &mut dyn ReplicaTx,
+    layout: &Layout,
+    pieces: &[Piece],
+    told: &[Told],
+    now: Timestamp,
+) -> Result<()> {
+    let Some(table) = layout.table(IMPORT_CONFLICTS) else {
+        return Ok(());
+    };
+    for (piece, told) in pieces.iter().zip(told) {
+        let id = piece.id.to_string();
+        let about = (piece.kind(), id.as_str());
+        drop_from(tx, about, told.conflicts.len())?;
+        for (no, conflict) in told.conflicts.iter().enumerate() {
+            put(tx, table, &row(about, no), conflict, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// Kind and uid of an object.
+fn about(item: &Item) -> (&'static str, &str) {
+    let kind = item.sent.kind.map_or("note", Kind::member);
+    (kind, &item.sent.uid)
 }
 
 /// The attribute or data element that a sentence is about: one that it names, or the only one that was sent of a value type that it names.
@@ -118,9 +147,9 @@ fn put(
 }
 
 /// Drops the sentences about an object from this one on.
-fn drop_from(tx: &mut dyn ReplicaTx, item: &Item, first: usize) -> Result<()> {
+fn drop_from(tx: &mut dyn ReplicaTx, about: (&str, &str), first: usize) -> Result<()> {
     for no in first.. {
-        let id = row(item, no);
+        let id = row(about, no);
         if tx.row(IMPORT_CONFLICTS, &id)?.is_none() {
             break;
         }
@@ -131,9 +160,8 @@ fn drop_from(tx: &mut dyn ReplicaTx, item: &Item, first: usize) -> Result<()> {
 }
 
 /// Where the n-th sentence about an object is kept.
-fn row(item: &Item, no: usize) -> GlobalId {
-    let kind = item.sent.kind.map_or("note", Kind::member);
-    let name = format!("{kind}/{}/{no}", item.sent.uid);
+fn row((kind, uid): (&str, &str), no: usize) -> GlobalId {
+    let name = format!("{kind}/{uid}/{no}");
     let digest = sha2::Sha256::digest(name.as_bytes());
     let bits = digest
         .iter()

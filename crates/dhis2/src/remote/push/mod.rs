@@ -16,6 +16,7 @@ pub mod outcome;
 mod plan;
 mod send;
 mod uploader;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -114,7 +115,16 @@ pub struct Importer {
     pub api: Api,
 }
 
-/// Sends a batch and waits for what became of it.
+/// Readies a copy for an upload, before its edits are frozen: rows of aggregate data take their places.
+///
+/// # Errors
+/// Those of the copy.
+pub fn prepare(tx: &mut dyn ReplicaTx) -> haversack_model::Result<()> {
+    let collections = tx.collections()?;
+    super::aggregate::settle(tx, &collections)
+}
+
+/// Sends a batch and waits for what became of it. [`prepare`] comes before the batch is frozen.
 ///
 /// # Errors
 /// Whatever leaves open what became of the batch: it stays frozen, and is pushed again.
@@ -126,19 +136,25 @@ pub fn push(
     header: &ReplicaHeader,
     batch: &FrozenBatch,
 ) -> Result<BatchReply> {
-    let (layout, collected, seen) = {
+    let (layout, mut collected, pieces, seen) = {
         let tx = file.begin()?;
         let layout = Layout::of(&tx.collections()?);
         let copy = Frozen::of(&*tx, batch)?;
-        let collected = collect(&layout, &batch.edits, &copy)?;
-        (layout, collected, copy.seen)
+        let mut collected = collect(&layout, &batch.edits, &copy)?;
+        let pieces = pieces(&layout, &mut collected, batch, &copy)?;
+        (layout, collected, pieces, copy.seen)
     };
     let mut sender = Sender::new(courier, importer, file, pace, (header.id, batch.number));
     let told = sender.send_all(&collected.items)?;
+    let told_of_pieces = values::send_all(courier, importer.version, &pieces)?;
     let now = pace.now();
+    for (piece, told) in pieces.iter().zip(&told_of_pieces) {
+        collected.decided.insert(piece.at, told.fate.clone());
+    }
     let fates = fates(batch, &collected, &told);
     let mut tx = file.begin()?;
     conflicts::store(&mut *tx, &layout, &collected, &told, now)?;
+    conflicts::store_of_values(&mut *tx, &layout, &pieces, &told_of_pieces, now)?;
     for ((collection, edit), fate) in batch.edits.iter().zip(&fates) {
         if let Edit::Add { record, .. } = edit {
             let name = doubted(*collection, &record.global_id);
@@ -151,6 +167,34 @@ pub fn push(
     }
     tx.commit()?;
     Ok(reply(header, batch, fates, &seen))
+}
+
+/// The edits of aggregate data.
+fn pieces(
+    layout: &Layout,
+    collected: &mut Collected,
+    batch: &FrozenBatch,
+    copy: &Frozen<'_>,
+) -> haversack_model::Result<Vec<values::Piece>> {
+    let edits = batch.edits.iter().enumerate();
+    let mut edits = edits
+        .filter(|(_, (of, _))| values::is_aggregate(layout, *of))
+        .peekable();
+    if edits.peek().is_none() {
+        return Ok(Vec::new());
+    }
+    let ground = values::Ground::load(copy.tx, layout)?;
+    let mut pieces = Vec::new();
+    for (at, (of, edit)) in edits {
+        let Some(table) = layout.table(*of) else {
+            continue;
+        };
+        match values::piece(&ground, table, at, edit, copy)? {
+            Ok(piece) => pieces.push(piece),
+            Err(fate) => drop(collected.decided.insert(at, fate)),
+        }
+    }
+    Ok(pieces)
 }
 
 /// What became of each edit, in the batch's order.
