@@ -16,6 +16,8 @@ pub(crate) const GUID: &str = "globallyUniqueId";
 pub(crate) const REVISIONS_REPEAT: &str = "revisionsRepeat";
 /// Property of a collection that is being built.
 pub(crate) const UNFINISHED: &str = "unfinished";
+/// Property of such a collection: when an order last worked on it, in milliseconds.
+pub(crate) const WORKED_ON: &str = "workedOn";
 
 /// Collections that can be seen, in the order of their creation.
 pub(crate) fn all(service: &Service) -> impl Iterator<Item = &Collection> {

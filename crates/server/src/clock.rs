@@ -6,6 +6,11 @@ use haversack_model::Timestamp;
 
 /// Milliseconds since 1970, now.
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    at(SystemTime::now())
+}
+
+/// A time of the system, such as a file's.
+pub(crate) fn at(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(UNIX_EPOCH);
     Timestamp(since.map_or(0, |d| d.as_millis() as i64))
 }

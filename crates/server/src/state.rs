@@ -123,6 +123,7 @@ impl Server {
             self.accounts.sweep(now),
             self.jobs.sweep(now),
             self.prune(now),
+            self.sweep_copies(now),
             self.marks.set(&self.services),
         ];
         for error in swept.into_iter().filter_map(Result::err) {

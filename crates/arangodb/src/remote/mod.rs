@@ -30,6 +30,7 @@ use serde_json::{Value, json};
 
 pub use crate::known::server_number;
 pub use error::{Error, Result};
+pub use target::remove_left;
 
 use crate::wire::config::Config;
 use crate::wire::endpoint::Endpoint;

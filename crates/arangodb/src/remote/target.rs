@@ -5,14 +5,14 @@
 
 use std::any::Any;
 
-use haversack_model::documents::{DocumentRead, DocumentWrite, Index};
-use haversack_model::{Collection, CollectionId, CollectionKind};
+use haversack_model::documents::{DocumentRead, DocumentStore, DocumentWrite, Index};
+use haversack_model::{Collection, CollectionId, CollectionKind, Service, Timestamp};
 use serde_json::Value;
 
 use super::primary::Found;
 use super::{Done, Error, Order, Result};
 use crate::definition;
-use crate::known::{self, GUID, REVISIONS_REPEAT, UNFINISHED};
+use crate::known::{self, GUID, REVISIONS_REPEAT, UNFINISHED, WORKED_ON};
 use crate::wire::parameters::CollectionType;
 
 /// How the content comes.
@@ -39,7 +39,8 @@ impl Target {
     /// Finds or makes the collection, and keeps other copies away from it.
     pub(super) fn prepare(order: &Order<'_>, found: &Found) -> Result<Self> {
         let parameters = &found.parameters;
-        let mut tx = order.store.write_documents((order.now)())?;
+        let now = (order.now)();
+        let mut tx = order.store.write_documents(now)?;
         let mut service = tx.service()?;
         let by_guid = service
             .collections
@@ -87,11 +88,19 @@ impl Target {
                     .insert(GUID.to_owned(), Value::from(parameters.guid.as_str()));
                 let id = made.id;
                 service.collections.push(made);
-                service.schema_version += 1;
-                tx.store_service(&service)?;
                 (id, Way::Full, true)
             }
         };
+        let made = service
+            .collections
+            .iter_mut()
+            .find(|c| c.id == id && is_new);
+        if let Some(made) = made {
+            made.properties
+                .insert(WORKED_ON.to_owned(), Value::from(now.0));
+            service.schema_version += 1;
+            tx.store_service(&service)?;
+        }
         let held = match order.copies {
             None => None,
             Some(copies) => {
@@ -255,6 +264,7 @@ impl Target {
             collection.properties.clear();
         }
         collection.properties.remove(UNFINISHED);
+        collection.properties.remove(WORKED_ON);
         collection.properties.extend(parameters.kept.clone());
         // A copy under another name is another collection.
         if !parameters.guid.is_empty() && found.local == parameters.name {
@@ -271,6 +281,46 @@ impl Target {
                 .insert(REVISIONS_REPEAT.to_owned(), Value::Bool(true));
         }
     }
+}
+
+/// Removes what cut orders left beside the collections of a database and no order has worked on since some time. `hold` keeps
+/// copies away from a collection, unless one is under way. How many were removed.
+///
+/// # Errors
+/// The store's.
+pub fn remove_left(
+    store: &dyn DocumentStore,
+    (now, since): (Timestamp, Timestamp),
+    hold: &dyn Fn(CollectionId) -> Option<Box<dyn Any + Send>>,
+) -> haversack_model::Result<usize> {
+    let is_left = |collection: &Collection| {
+        let worked_on = collection.properties.get(WORKED_ON).and_then(Value::as_i64);
+        collection.properties.contains_key(UNFINISHED)
+            && worked_on.is_none_or(|worked_on| worked_on < since.0)
+    };
+    let is_any = |service: Service| service.collections.iter().any(is_left);
+    if !is_any(store.read_documents()?.service()?) {
+        return Ok(0);
+    }
+    let mut tx = store.write_documents(now)?;
+    let mut service = tx.service()?;
+    let mut left = Vec::new();
+    for collection in service.collections.iter().filter(|one| is_left(one)) {
+        if let Some(kept) = hold(collection.id) {
+            tx.clear_stage(collection.id)?;
+            left.push((collection.id, kept));
+        }
+    }
+    if left.is_empty() {
+        return Ok(0);
+    }
+    service
+        .collections
+        .retain(|collection| left.iter().all(|(id, _)| *id != collection.id));
+    service.schema_version += 1;
+    tx.store_service(&service)?;
+    tx.commit()?;
+    Ok(left.len())
 }
 
 fn is_equal(a: &Index, b: &Index) -> bool {

@@ -3,6 +3,7 @@
 //! A small collection is not worth a file: it is told record by record in one answer. Who may copy the collection may have it
 //! prepared.
 
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Weak};
 
 use axum::response::{IntoResponse as _, Response};
@@ -18,6 +19,7 @@ use super::answer::json;
 use super::call::Call;
 use super::problem::{Problem, Result};
 use super::reconcile;
+use super::waiting::GLANCE;
 use super::wire::PreparedFile;
 use crate::{Server, clock};
 
@@ -75,15 +77,18 @@ impl JobRunner for Runner {
         progress: &mut dyn FnMut(&str, u64, Option<u64>),
     ) -> std::result::Result<String, String> {
         let server = self.server.upgrade().ok_or("the server is stopping")?;
-        progress("writing the collection", 0, None);
-        prepare(&server, job).map_err(|error| {
+        prepare(&server, job, progress).map_err(|error| {
             tracing::error!(%error, job = %job.id, "a collection could not be prepared");
             "the collection could not be prepared; the server's log has the reason".to_owned()
         })
     }
 }
 
-fn prepare(server: &Server, job: &Job) -> crate::Result<String> {
+fn prepare(
+    server: &Server,
+    job: &Job,
+    progress: &mut dyn FnMut(&str, u64, Option<u64>),
+) -> crate::Result<String> {
     let request: Request = serde_json::from_str(&job.request)
         .map_err(|error| crate::Error::invalid("job", error.to_string()))?;
     let store = server.services.store(&job.service);
@@ -99,7 +104,28 @@ fn prepare(server: &Server, job: &Job) -> crate::Result<String> {
         ));
     }
     let mut file = server.create_file(&job.owner, "sqlite")?;
-    if let Err(error) = store.prepare_collection(request.collection, &file.path, clock::now()) {
+    let path = &file.path;
+    let written = std::thread::scope(|scope| {
+        let (done, is_done) = channel();
+        scope.spawn(move || {
+            // Whoever waits has panicked, if nobody takes it.
+            let _gone = done.send(store.prepare_collection(request.collection, path, clock::now()));
+        });
+        loop {
+            // Who waits for the file sees that it grows.
+            let bytes = std::fs::metadata(path).map_or(0, |found| found.len());
+            progress("writing the collection", bytes, None);
+            match is_done.recv_timeout(GLANCE) {
+                Ok(written) => return written,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let stopped = "the work on it ended unexpectedly".to_owned();
+                    return Err(haversack_model::Error::Corrupt(stopped));
+                }
+            }
+        }
+    });
+    if let Err(error) = written {
         server.remove_file(file.id)?;
         return Err(error.into());
     }

@@ -2,9 +2,10 @@
 
 use std::any::Any;
 
+use haversack_arangodb::remote::remove_left;
 use haversack_model::copies::{Copies, CopyError, Fetched, Merging, Wanted};
 use haversack_model::documents::DocumentStore as _;
-use haversack_model::{CollectionId, Error};
+use haversack_model::{CollectionId, Error, Timestamp};
 use haversack_sync::reconcile::{Limits, Options};
 
 use super::download::DOWNLOADING;
@@ -115,6 +116,33 @@ impl Copies for Server {
             matched: report.adopted > 0,
             merged: merging.merged,
         })
+    }
+}
+
+impl Server {
+    /// Removes what copies that were cut left, if nobody went on with it for as long as prepared files are kept: then the other
+    /// server has no file any more either.
+    ///
+    /// # Errors
+    /// The store's, and those of the folder.
+    pub fn sweep_copies(&self, now: Timestamp) -> crate::Result<()> {
+        let kept = i64::try_from(self.config.file_retention_h.max(1)).unwrap_or(i64::MAX);
+        let since = Timestamp(now.0.saturating_sub(kept.saturating_mul(3_600_000)));
+        for name in self.services.names() {
+            let Some(store) = self.services.store(&name) else {
+                continue;
+            };
+            let hold = |collection| self.hold(&name, collection);
+            let removed = remove_left(store.as_ref(), (now, since), &hold)?;
+            if removed > 0 {
+                tracing::info!(
+                    service = name,
+                    removed,
+                    "what orders left that were cut was removed"
+                );
+            }
+        }
+        first_copy::sweep(&self.dir.services(), since)
     }
 }
 

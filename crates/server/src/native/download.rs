@@ -3,8 +3,9 @@
 //! Owns: ranges, and when a part travels compressed. Does not own: what a partial file belongs to ([`super::checkout`]).
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -15,7 +16,8 @@ use sha2::{Digest as _, Sha256};
 
 use haversack_model::{Error, Result};
 
-use super::remote::{Client, answered, invalid, is_silence, network};
+use super::remote::{Client, answered, invalid, is_silence};
+use super::waiting::{GLANCE, pieces};
 
 /// What progress says while parts arrive.
 pub(super) const DOWNLOADING: &str = "downloading";
@@ -135,12 +137,12 @@ impl Client {
         let last = fetch.done + length - 1;
         let mut request = self
             .request(Method::GET, path)?
-            .timeout(self.within(PART))
+            .timeout(PART)
             .header("range", format!("bytes={}-{last}", fetch.done));
         if let Some(etag) = &fetch.etag {
             request = request.header("if-range", etag);
         }
-        let response = answered(request)?;
+        let response = self.waiting(|| answered(request))?;
         let total = if response.status() == StatusCode::PARTIAL_CONTENT {
             header(&response, "content-range")
                 .and_then(|range| range.rsplit_once('/'))
@@ -168,10 +170,10 @@ impl Client {
         let path = format!("{path}/bytes?from={}&upto={upto}", fetch.done);
         let request = self
             .request(Method::GET, &path)?
-            .timeout(self.within(PART))
+            .timeout(PART)
             .header("accept-encoding", "zstd")
             .header("if-match", etag);
-        match answered(request) {
+        match self.waiting(|| answered(request)) {
             Ok(response) => fetch.receive(self, response),
             Err(Error::Refused { code: 412, .. }) => {
                 // Another version by now: the next range begins with it.
@@ -189,7 +191,7 @@ impl Client {
             .timeout(self.within(PART))
             .header("range", "bytes=0-0")
             .header("want-repr-digest", "sha-256=1");
-        let response = answered(request)?;
+        let response = self.waiting(|| answered(request))?;
         let text = header(&response, "repr-digest").and_then(|text| {
             text.strip_prefix("sha-256=:")
                 .and_then(|text| text.strip_suffix(':'))
@@ -208,23 +210,25 @@ impl Fetch<'_> {
     }
 
     /// Writes an answer behind what has arrived.
-    fn receive(&mut self, client: &Client, mut response: Response) -> Result<()> {
+    fn receive(&mut self, client: &Client, response: Response) -> Result<()> {
         self.cut()?;
         self.file
             .seek(SeekFrom::Start(self.done))
             .map_err(|e| write_failed(&e))?;
-        let mut counted = Counted {
-            client,
-            file: self.file,
-            count: 0,
-            failure: None,
-        };
-        let copied = response.copy_to(&mut counted);
-        self.done += counted.count;
-        match (copied, counted.failure) {
-            (_, Some(failure)) => Err(write_failed(&failure)),
-            (Err(error), None) => Err(network(error)),
-            (Ok(_count), None) => Ok(()),
+        let arriving = pieces(move || Ok(response));
+        let mut heard = Instant::now();
+        loop {
+            match arriving.recv_timeout(GLANCE) {
+                Ok(piece) => {
+                    let piece = piece?;
+                    self.file.write_all(&piece).map_err(|e| write_failed(&e))?;
+                    self.done += piece.len() as u64;
+                    heard = Instant::now();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            client.check_silence(heard)?;
         }
     }
 }
@@ -246,37 +250,6 @@ pub(super) fn digest_here(file: &mut File) -> Result<[u8; 32]> {
 
 fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     response.headers().get(name).and_then(|v| v.to_str().ok())
-}
-
-/// Counts what reached the file, so that a cut transfer continues there, and keeps the file's own failures apart from those
-/// of the way.
-struct Counted<'a> {
-    client: &'a Client,
-    file: &'a mut File,
-    count: u64,
-    failure: Option<std::io::Error>,
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
-        self.client.check_stop()?;
-        match self.file.write(buf) {
-            Ok(written) => {
-                self.count += written as u64;
-                Ok(written)
-            }
-            Err(error) => {
-                let kind = error.kind();
-                if kind != std::io::ErrorKind::Interrupted {
-                    self.failure = Some(error);
-                }
-                Err(kind.into())
-            }
-        }
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
-    }
 }
 
 pub(super) fn beside(target: &Path, extension: &str) -> PathBuf {

@@ -11,13 +11,15 @@ use reqwest::Method as Verb;
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use haversack_model::{CollectionId, Error, Result};
+use haversack_model::{CollectionId, Error, Result, Timestamp};
 use haversack_sqlite::SqliteStore;
 use haversack_sqlite::service::SqliteSecondary;
 
 use super::download::{Fetch, beside, digest_here, write_failed};
 use super::remote::{Client, LONG, answered, json_of};
 use super::wire::{JobInfo, PreparedFile};
+use crate::clock;
+use crate::error::at_path;
 
 /// Progress: what is being done, how much of it is done, how much there is if that is known.
 type Progress<'a> = &'a mut dyn FnMut(&str, u64, Option<u64>);
@@ -77,9 +79,34 @@ impl Note {
     }
 }
 
+/// In the name of what arrives of a copy, before the collection's number.
+const COPY: &str = ".copy-";
+
 /// Where what arrives of a copy lies.
 fn beside_store(store: &SqliteStore, id: CollectionId) -> PathBuf {
-    store.path().with_extension(format!("copy-{}", id.0))
+    store
+        .path()
+        .with_extension(format!("{}{}", &COPY[1..], id.0))
+}
+
+/// Removes what arrived of copies in a folder and nobody went on with since some time.
+pub(super) fn sweep(folder: &Path, since: Timestamp) -> crate::Result<()> {
+    let entries = std::fs::read_dir(folder).map_err(at_path("listing", folder))?;
+    for entry in entries {
+        let entry = entry.map_err(at_path("listing", folder))?;
+        let name = entry.file_name();
+        let is_part = name.to_str().is_some_and(|name| {
+            let of_copy = name.split_once(COPY);
+            of_copy.is_some_and(|(_, rest)| rest.contains(".part"))
+        });
+        let age = entry.metadata().and_then(|found| found.modified());
+        let is_old = age.is_ok_and(|at| clock::at(at) < since);
+        if is_part && is_old {
+            let path = entry.path();
+            std::fs::remove_file(&path).map_err(at_path("removing", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether some of a file has arrived for a copy.
@@ -203,15 +230,18 @@ impl Client {
     ) -> Result<Option<PreparedFile>> {
         let path = format!("/v1/services/{service}/collections/{collection}/file");
         let request = self.request(Verb::POST, &path)?.timeout(self.within(LONG));
-        let response = match answered(request) {
-            Ok(response) if response.status() == StatusCode::NO_CONTENT => return Ok(None),
-            Ok(response) => response,
+        let asked = self.waiting(|| match answered(request)? {
+            response if response.status() == StatusCode::NO_CONTENT => Ok(None),
+            response => json_of::<JobInfo>(response).map(Some),
+        });
+        let job = match asked {
+            Ok(Some(job)) => job,
+            Ok(None) => return Ok(None),
             Err(error @ Error::Network(_)) => return Err(error),
             // An older server; what else is wrong is told by the first question.
             Err(_refused) => return Ok(None),
         };
-        let job: JobInfo = json_of(response)?;
-        match self.wait_for(job.id, progress) {
+        match self.wait_at_most(Some(self.patience()), job.id, progress) {
             Ok(result) => serde_json::from_value(result)
                 .map(Some)
                 .map_err(|e| Error::Corrupt(format!("the server's answer: {e}"))),
@@ -260,6 +290,7 @@ impl Client {
 
     fn remove_file(&self, path: &str) -> Result<()> {
         let request = self.request(Verb::DELETE, path)?;
-        answered(request.timeout(self.within(Duration::from_mins(1)))).map(|_done| ())
+        let request = request.timeout(self.within(Duration::from_mins(1)));
+        self.waiting(|| answered(request)).map(|_done| ())
     }
 }

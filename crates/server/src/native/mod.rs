@@ -29,6 +29,7 @@ mod replica_remote;
 mod replicas;
 mod services;
 mod sync;
+mod waiting;
 
 pub use download::Compression;
 pub(crate) use face::router;

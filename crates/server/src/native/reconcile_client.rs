@@ -3,15 +3,13 @@
 //! What arrived is kept in the copy's file every so often with the state of the walk: a connection that is cut, or a process
 //! that is killed, goes on from there.
 
-use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use reqwest::Method as Verb;
-use reqwest::blocking::RequestBuilder;
 
 use haversack_model::{Error, Result};
 use haversack_sqlite::service::SqliteSecondary;
@@ -19,16 +17,11 @@ use haversack_sync::reconcile::{self, Base, Options, Report, Secondary as _, Ste
 
 use super::reconcile::{COPY, FRAMES};
 use super::remote::{Client, LONG, answered};
+use super::waiting::{GLANCE, pieces};
 
 /// Staged records after which the stage and the walk are written.
 const KEPT_EVERY: usize = 20_000;
-/// Bytes that are read of an answer at once.
-const PIECE: usize = 256 << 10;
 const TRIES_WITHOUT_PROGRESS: u32 = 5;
-/// Pieces that wait for the walk.
-const PIECES: usize = 4;
-/// How often it is looked whether to stop.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// How a collection is fetched.
 #[derive(Clone, Debug, Default)]
@@ -160,14 +153,7 @@ impl Client {
             .timeout(LONG)
             .header("content-type", FRAMES)
             .body(question.to_vec());
-        let (send, receive) = sync_channel(PIECES);
-        // On a thread of its own, so that a silent server does not keep this one from stopping.
-        std::thread::spawn(move || {
-            if let Err(error) = read(request, &send) {
-                // Nobody waits for it any more, if it cannot be sent.
-                let _gone = send.send(Err(error));
-            }
-        });
+        let receive = pieces(move || answered(request));
         let mut last = Step::More;
         loop {
             let piece = match receive.recv_timeout(GLANCE) {
@@ -195,21 +181,6 @@ impl Client {
             return Err(Error::Network(Box::new(cut)));
         }
         Ok(last)
-    }
-}
-
-/// Reads an answer piece by piece.
-fn read(request: RequestBuilder, send: &SyncSender<Result<Vec<u8>>>) -> Result<()> {
-    let mut response = answered(request)?;
-    loop {
-        let mut piece = vec![0; PIECE];
-        let read = response
-            .read(&mut piece)
-            .map_err(|error| Error::Network(Box::new(error)))?;
-        piece.truncate(read);
-        if read == 0 || send.send(Ok(piece)).is_err() {
-            return Ok(());
-        }
     }
 }
 

@@ -128,6 +128,16 @@ impl Client {
         self
     }
 
+    /// Whether it may be told to stop.
+    pub(super) fn can_be_stopped(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// How long it waits for a silent server.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// Whether long work is to be given up.
     pub(super) fn check_stop(&self) -> std::io::Result<()> {
         let stop = self.stop.as_ref();
@@ -156,7 +166,7 @@ impl Client {
         let request = self
             .request(Method::GET, "/v1")?
             .timeout(self.within(SHORT));
-        let response = request.send().map_err(network)?;
+        let response = self.waiting(|| request.send().map_err(network))?;
         // Something on the way that cannot reach the server says nothing of what the server speaks.
         if matches!(response.status().as_u16(), 401 | 502..=504) {
             return Err(failure(response));
@@ -269,12 +279,33 @@ impl Client {
         job: Uuid,
         progress: &mut dyn FnMut(&str, u64, Option<u64>),
     ) -> Result<serde_json::Value> {
+        self.wait_at_most(None, job, progress)
+    }
+
+    /// The same, but no longer than so without that the job gets on.
+    pub(super) fn wait_at_most(
+        &self,
+        longest: Option<Duration>,
+        job: Uuid,
+        progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    ) -> Result<serde_json::Value> {
         const LONGEST: Duration = Duration::from_secs(1);
         let mut pause = Duration::from_millis(10);
+        let (mut seen, mut got_on) = (None, Instant::now());
         loop {
             self.check_stop()
                 .map_err(|stopped| Error::Network(Box::new(stopped)))?;
             let info: JobInfo = self.get(&format!("/v1/jobs/{job}"))?;
+            let now = (info.status, info.phase.clone(), info.done);
+            if seen.as_ref() != Some(&now) {
+                (seen, got_on) = (Some(now), Instant::now());
+            } else if longest.is_some_and(|longest| got_on.elapsed() >= longest) {
+                let late = std::io::Error::new(
+                    std::io::ErrorKind::TimedOut,
+                    "the server works without getting on",
+                );
+                return Err(Error::Network(Box::new(late)));
+            }
             match info.status {
                 JobStatus::Completed => return Ok(info.result),
                 JobStatus::Failed => {
@@ -284,7 +315,8 @@ impl Client {
                 JobStatus::Pending => progress("waiting for the server", 0, None),
                 JobStatus::Running => progress(&info.phase, info.done, info.total),
             }
-            std::thread::sleep(pause);
+            let left = longest.map_or(pause, |longest| longest.saturating_sub(got_on.elapsed()));
+            std::thread::sleep(pause.min(left));
             pause = (pause * 5 / 4).min(LONGEST);
         }
     }
@@ -301,10 +333,9 @@ impl Client {
             Credentials::Token(token) => request.bearer_auth(token),
         })
     }
-    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        json_of(answered(
-            self.request(Method::GET, path)?.timeout(self.within(SHORT)),
-        )?)
+    pub(crate) fn get<T: DeserializeOwned + Send + 'static>(&self, path: &str) -> Result<T> {
+        let request = self.request(Method::GET, path)?.timeout(self.within(SHORT));
+        self.waiting(|| json_of(answered(request)?))
     }
     pub(super) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         let request = self.request(Method::POST, path)?.timeout(self.within(LONG));

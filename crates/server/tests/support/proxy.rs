@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     SwallowAfter(u64),
     /// Ends with a reset after so many bytes from the server.
     Reset(u64),
+    /// Stands still after so many bytes from the server.
+    StandStill(u64),
     /// Is accepted and never answered.
     HalfOpen,
     /// Every piece from the server is late.
@@ -117,7 +119,10 @@ async fn carry(client: TcpStream, target: SocketAddr, fault: Fault, bytes: Arc<A
     };
     let down = async {
         let limit = match fault {
-            Fault::CutResponse(n) | Fault::SwallowAfter(n) | Fault::Reset(n) => Some(n),
+            Fault::CutResponse(n)
+            | Fault::SwallowAfter(n)
+            | Fault::Reset(n)
+            | Fault::StandStill(n) => Some(n),
             _ => None,
         };
         let mut moved = 0;
@@ -139,6 +144,9 @@ async fn carry(client: TcpStream, target: SocketAddr, fault: Fault, bytes: Arc<A
             }
             moved += room as u64;
             if limit == Some(moved) {
+                if matches!(fault, Fault::StandStill(_)) {
+                    std::future::pending::<()>().await;
+                }
                 return;
             }
         }

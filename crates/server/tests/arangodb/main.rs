@@ -7,6 +7,8 @@
     reason = "a test fails by panicking, and makes its bodies where it sends them"
 )]
 
+mod cut;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};
