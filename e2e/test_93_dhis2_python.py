@@ -74,6 +74,30 @@ def the_other_client_reads_all_pages_and_the_bodies_of_refusals():
 
 
 @test
+def single_objects_are_made_changed_and_deleted_by_both_clients():
+    client = DHIS2Client(server.http, username=Server.USER, password=Server.PASSWORD, retries=0)
+    element = {"id": "pyElement01", "name": "Beds", "shortName": "Beds", "valueType": "INTEGER", "domainType": "AGGREGATE"}
+    equal("made", client.create_data_element(element)["response"]["uid"], "pyElement01")
+    client.update_data_element("pyElement01", dict(element, name="Free beds"))
+    equal("replaced", client.get_data_element("pyElement01", fields="name")["name"], "Free beds")
+    # This client sends the members that change, as servers before 2.36 took them.
+    api().patch("dataElements/pyElement01", json={"name": "Cots"})
+    equal("patched", api().get("dataElements/pyElement01").json()["name"], "Cots")
+    api().put("dataElements/pyElement01", json=element)
+    equal("replaced by the other client", api().get("dataElements/pyElement01").json()["name"], "Beds")
+    client.delete_data_element("pyElement01")
+    equal("gone", error_of(lambda: api().get("dataElements/pyElement01")), 404)
+    client.create_org_unit({"id": "pyUnit00001", "name": "Ward", "shortName": "Ward", "openingDate": "2020-01-01", "parent": {"id": "hvOuFacil01"}})
+    equal("a unit has its place", client.get_org_unit("pyUnit00001", fields="path")["path"], "/hvOuRoot001/hvOuFacil01/pyUnit00001")
+    api().post("users", json={"id": "pyUser00001", "username": "nurse", "organisationUnits": [{"id": "hvOuFacil01"}]})
+    client.add_user_org_unit_scopes("pyUser00001", capture=["pyUnit00001", "hvOuFacil01"], tei=["hvOuRoot001"])
+    client.remove_user_org_unit_scopes("pyUser00001", capture=["hvOuFacil01"])
+    user = client.get_user("pyUser00001", fields="organisationUnits[id],teiSearchOrganisationUnits[id]")
+    equal("scopes of a user", user, {"organisationUnits": [{"id": "pyUnit00001"}], "teiSearchOrganisationUnits": [{"id": "hvOuRoot001"}]})
+    client.delete_org_unit("pyUnit00001")
+
+
+@test
 def aggregate_values_files_and_the_data_store_of_apps():
     client = DHIS2Client(server.http, username=Server.USER, password=Server.PASSWORD, retries=0)
     value = {"dataElement": "hvDeCases01", "period": "202601", "orgUnit": "hvOuFacil01", "value": "12"}

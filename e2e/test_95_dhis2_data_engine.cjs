@@ -73,6 +73,18 @@ run(async (base, folder) => {
     await data.mutate({ resource: "dataStore/app", id: "settings", type: "delete" });
     equal("and deleted", (await errorOf(data.query(settings))).details.httpStatusCode, 404);
 
+    const groups = "organisationUnitGroups";
+    const made = await data.mutate({ resource: groups, type: "create", data: { id: "jsGroup0001", name: "Clinics" } });
+    equal("one object is made", made.response.uid, "jsGroup0001");
+    const group = { group: { resource: groups, id: "jsGroup0001", params: { fields: "name,organisationUnits[id]" } } };
+    await data.mutate({ resource: groups, id: "jsGroup0001", type: "json-patch", data: [{ op: "add", path: "/organisationUnits/-", value: { id: "hvOuFacil01" } }] });
+    await data.mutate({ resource: `${groups}/jsGroup0001/organisationUnits/hvOuFacil02`, type: "create", data: {} });
+    equal("patched", (await data.query(group)).group, { name: "Clinics", organisationUnits: [{ id: "hvOuFacil01" }, { id: "hvOuFacil02" }] });
+    await data.mutate({ resource: groups, id: "jsGroup0001", type: "update", data: { name: "All" } });
+    equal("replaced", (await data.query(group)).group, { name: "All" });
+    await data.mutate({ resource: groups, id: "jsGroup0001", type: "delete" });
+    equal("and deleted", (await errorOf(data.query(group))).details.httpStatusCode, 404);
+
     const unit = { ...METADATA.organisationUnits[2], name: "Southern clinic" };
     equal("metadata", (await data.mutate({ resource: "metadata", type: "create", data: { organisationUnits: [unit] } })).response.stats.updated, 1);
   });

@@ -5,7 +5,7 @@ use http::Method;
 use super::answer::Answer;
 use super::call::Call;
 use super::problem::{Problem, Result};
-use super::{aggregate, data_store, files, metadata, reserve, system, tracker};
+use super::{aggregate, alias, data_store, files, metadata, reserve, system, tracker};
 
 /// Runs the operation that a route names.
 pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
@@ -74,10 +74,10 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
             id,
             operation @ ("generate" | "generateAndReserve" | "requiredValues"),
         ] => reserve::dispatch(call, id, operation),
+        ["query", "alias", rest @ ..] => alias::dispatch(call, rest),
         ["tracker", rest @ ..] => tracker::dispatch(call, rest),
-        [collection] if metadata::is_type(collection) => metadata::read::list(call, collection),
-        [collection, id] if metadata::is_type(collection) => {
-            metadata::read::one(call, collection, id)
+        [collection, rest @ ..] if metadata::is_type(collection) => {
+            metadata::single::dispatch(call, collection, rest)
         }
         _ => Err(Problem::no_such_path()),
     }

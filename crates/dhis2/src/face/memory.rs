@@ -8,6 +8,7 @@ use haversack_model::store::ChangeQuery;
 use haversack_model::{CollectionId, Error, Filter, Generation, HistoryId};
 
 use super::aggregate::Sets;
+use super::alias::Aliases;
 use super::instance::Instance;
 use super::problem::Result;
 use super::system::People;
@@ -21,6 +22,7 @@ pub(crate) struct Memory {
     pub(crate) people: Kept<People>,
     pub(crate) sets: Kept<Sets>,
     pub(crate) chains: Mutex<Chains>,
+    pub(crate) aliases: Mutex<Aliases>,
 }
 
 /// The value behind a lock, also after a panic of who held it: nothing in here is ever half done.

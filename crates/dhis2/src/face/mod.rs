@@ -7,6 +7,7 @@
 //! administrator first asks. Source: `spec/dhis2.md` 11.
 
 mod aggregate;
+mod alias;
 mod answer;
 mod call;
 mod data_store;

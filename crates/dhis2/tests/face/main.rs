@@ -12,5 +12,6 @@ mod metadata;
 mod old;
 mod read;
 mod reserve;
+mod single;
 mod tracker;
 mod web;

@@ -4,7 +4,9 @@
 
 pub(crate) mod fields;
 pub(crate) mod filter;
+mod patch;
 pub(crate) mod read;
+pub(crate) mod single;
 pub(crate) mod write;
 
 /// The types, by the names of their collections.

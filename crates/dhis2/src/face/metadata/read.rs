@@ -84,6 +84,17 @@ pub(crate) fn list(call: &Call, collection: &str) -> Result<Answer> {
         Ok(())
     })?;
     found.sort_by(|a, b| filter::compare_by(&order, a, b));
+    paged(call, &reader, &fields, collection, found)
+}
+
+/// The page of a list that is asked for.
+fn paged(
+    call: &Call,
+    reader: &Reader<'_>,
+    fields: &Fields,
+    name: &str,
+    found: Vec<Value>,
+) -> Result<Answer> {
     let total = found.len() as u64;
     let mut answer = Map::new();
     let objects = if call.flag("paging", true) {
@@ -104,10 +115,33 @@ pub(crate) fn list(call: &Call, collection: &str) -> Result<Answer> {
     };
     let objects: Vec<Value> = objects
         .into_iter()
-        .map(|object| reader.project(&fields, object))
+        .map(|object| reader.project(fields, object))
         .collect::<Result<_>>()?;
-    answer.insert(collection.to_owned(), Value::Array(objects));
+    answer.insert(name.to_owned(), Value::Array(objects));
     Ok(Answer::json(200, Value::Object(answer)))
+}
+
+/// `GET <type>/<uid>/<list>`: a page of the objects to which a list in an object refers.
+pub(crate) fn inner(call: &Call, collection: &str, id: &str, list: &str) -> Result<Answer> {
+    let of = type_of_member(list).ok_or_else(Problem::no_such_path)?;
+    let instance = Instance::open(call, Right::Read)?;
+    let tx = instance.store().read_documents()?;
+    let reader = Reader {
+        instance: &instance,
+        tx: tx.as_ref(),
+    };
+    let fields = Fields::parse(call.param("fields").unwrap_or("id,displayName"))?;
+    let found = instance.object(reader.tx, collection, id)?;
+    let found = found.ok_or_else(|| Problem::missing(collection, id))?;
+    let items = found.members.get(list).and_then(Value::as_array);
+    let ids = items.into_iter().flatten();
+    let ids = ids.filter_map(|item| item.get("id").and_then(Value::as_str));
+    let mut objects = Vec::new();
+    for id in ids {
+        let object = instance.object(reader.tx, of, id)?;
+        objects.extend(object.map(|object| reader.told(object)));
+    }
+    paged(call, &reader, &fields, list, objects)
 }
 
 /// `GET <type>/<uid>`.

@@ -3,7 +3,7 @@
 //! Source: `spec/dhis2.md` 15.
 
 use haversack_model::Right;
-use haversack_model::documents::{DocumentWrite, document};
+use haversack_model::documents::{DocumentRead, DocumentWrite, document};
 use serde_json::{Map, Value, json};
 
 use super::TYPES;
@@ -11,13 +11,14 @@ use crate::face::answer::Answer;
 use crate::face::call::Call;
 use crate::face::instance::{Instance, key};
 use crate::face::problem::{Problem, Result};
+use crate::face::tracker::rows;
 use crate::wire::pattern::TextPattern;
 use crate::wire::report::Stats;
 use crate::wire::{date, uid};
 
 /// What is done with objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Strategy {
+pub(super) enum Strategy {
     CreateAndUpdate,
     Create,
     Update,
@@ -49,10 +50,7 @@ pub(crate) fn import(call: &Call) -> Result<Answer> {
     let only_validates = call.param("importMode") == Some("VALIDATE");
     let mut body = call.object()?;
     let mut tx = instance.store().write_documents(call.host.now())?;
-    let head = tx.head()?.stamp;
-    let created = date::format(haversack_model::Timestamp(
-        call.host.now().0.max(head.0 + 1),
-    ));
+    let created = commit_date(tx.as_ref(), call)?;
     let mut all = Stats::default();
     let mut reports = Vec::new();
     let mut has_errors = false;
@@ -65,6 +63,7 @@ pub(crate) fn import(call: &Call) -> Result<Answer> {
         for (index, object) in objects.into_iter().enumerate() {
             report.stats.total += 1;
             let done = store(
+                &instance,
                 tx.as_mut(),
                 call,
                 (name, collection),
@@ -128,9 +127,16 @@ fn reports_of(response: &Value) -> Value {
 }
 
 /// Why an object was refused: its uid, a code, a sentence.
-type Refusal = (String, &'static str, String);
+pub(super) type Refusal = (String, &'static str, String);
 
-fn store(
+/// The date of the commit that a transaction will be.
+pub(super) fn commit_date(tx: &dyn DocumentRead, call: &Call) -> Result<String> {
+    Ok(date::format(rows::commit_time(tx, call.host.now())?))
+}
+
+/// Stores or deletes one object.
+pub(super) fn store(
+    instance: &Instance,
     tx: &mut dyn DocumentWrite,
     call: &Call,
     (name, collection): (&str, haversack_model::CollectionId),
@@ -180,6 +186,10 @@ fn store(
             ..Stats::default()
         }));
     }
+    members.insert("id".to_owned(), json!(id));
+    if name == "organisationUnits" {
+        place(instance, tx, &id, &mut members)?;
+    }
     if let Some(message) = unusable(name, &members) {
         return Ok(Err((id, "E4000", message)));
     }
@@ -196,7 +206,6 @@ fn store(
     );
     // Told from the commit, and never stored.
     members.shift_remove("lastUpdated");
-    members.insert("id".to_owned(), json!(id));
     let is_same = known.is_some_and(|known| known.members == members);
     if !is_same {
         tx.put(
@@ -216,6 +225,39 @@ fn store(
             ..Stats::default()
         }
     }))
+}
+
+/// Tells the path and the level of an organisation unit from its parent, if they are not given.
+fn place(
+    instance: &Instance,
+    tx: &dyn DocumentRead,
+    id: &str,
+    members: &mut Map<String, Value>,
+) -> Result<()> {
+    let is_given = |name: &str| members.get(name).is_some_and(|given| !given.is_null());
+    let has_level = is_given("level");
+    if !is_given("path") {
+        let parent = members.get("parent").and_then(|parent| parent.get("id"));
+        let above = match parent.and_then(Value::as_str) {
+            None => String::new(),
+            Some(parent) => match instance.object(tx, "organisationUnits", parent)? {
+                Some(parent) => parent.text("path").to_owned(),
+                // Without a path it is refused.
+                None => return Ok(()),
+            },
+        };
+        // One that would lie below itself has no place.
+        if !above.split('/').any(|name| name == id) {
+            members.insert("path".to_owned(), json!(format!("{above}/{id}")));
+        }
+    }
+    let path = members.get("path").and_then(Value::as_str);
+    if let Some(levels) = path.map(|path| path.matches('/').count())
+        && !has_level
+    {
+        members.insert("level".to_owned(), json!(levels));
+    }
+    Ok(())
 }
 
 /// What in an object would make it fail later, where nobody would see why.

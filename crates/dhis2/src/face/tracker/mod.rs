@@ -4,6 +4,7 @@ pub(crate) mod catalog;
 pub(crate) mod chain;
 mod check;
 mod delete;
+mod enrollments;
 mod import;
 pub(crate) mod jobs;
 mod list;
@@ -32,7 +33,8 @@ pub(crate) fn dispatch(call: &Call, words: &[&str]) -> Result<Answer> {
         (_, ["jobs", id, "report"]) => jobs::report(call, id),
         (_, ["trackedEntities"]) => told(read::entities(call)?),
         (_, ["trackedEntities", uid]) => told(read::entity(call, uid)?),
-        (_, ["enrollments", uid]) => told(read::enrollment(call, uid)?),
+        (_, ["enrollments"]) => told(enrollments::many(call)?),
+        (_, ["enrollments", uid]) => told(enrollments::one(call, uid)?),
         (_, ["events"]) => told(read::events(call)?),
         (_, ["events", uid]) => told(read::event(call, uid)?),
         (_, ["relationships"]) => told(read::relationships(call)?),

@@ -10,8 +10,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::import::{Options, Strategy};
-use super::jobs;
-use super::read;
+use super::{enrollments, jobs, read};
 use crate::face::answer::Answer;
 use crate::face::call::Call;
 use crate::face::instance::Instance;
@@ -66,7 +65,7 @@ fn list(call: &Call, kind: Kind) -> Result<Answer> {
         Kind::TrackedEntity => read::entities(&call)?,
         Kind::Event => read::events(&call)?,
         Kind::Relationship => read::relationships(&call)?,
-        Kind::Enrollment => return Err(Problem::no_such_path()),
+        Kind::Enrollment => enrollments::many(&call)?,
     };
     let mut told = Map::new();
     for (name, value) in answer.as_object().cloned().unwrap_or_default() {
@@ -92,7 +91,7 @@ fn one(call: &Call, kind: Kind, id: &str) -> Result<Answer> {
     let call = with_new_names(call);
     let object = match kind {
         Kind::TrackedEntity => read::entity(&call, id)?,
-        Kind::Enrollment => read::enrollment(&call, id)?,
+        Kind::Enrollment => enrollments::one(&call, id)?,
         Kind::Event => read::event(&call, id)?,
         Kind::Relationship => read::relationship(&call, id)?,
     };

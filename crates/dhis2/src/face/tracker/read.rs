@@ -1,4 +1,4 @@
-//! Exports: tracked entities with what is in them, enrollments, events and relationships.
+//! Exports: tracked entities with what is in them, events and relationships.
 //!
 //! Whatever is told passed [`Scope`]. Deleted objects are told with `includeDeleted`, and that is how devices learn of deletions.
 
@@ -22,16 +22,16 @@ use crate::wire::date;
 use crate::wire::tracker::{Enrollment, Event, Kind, Relationship, TrackedEntity};
 
 /// A snapshot with who reads it.
-struct Reader<'a> {
-    instance: &'a Instance,
-    tx: &'a dyn DocumentRead,
-    scope: Scope<'a>,
+pub(super) struct Reader<'a> {
+    pub(super) instance: &'a Instance,
+    pub(super) tx: &'a dyn DocumentRead,
+    pub(super) scope: Scope<'a>,
     fields: Fields,
-    with_deleted: bool,
+    pub(super) with_deleted: bool,
 }
 
 /// Opens a snapshot and does something in it.
-fn reading<T>(
+pub(super) fn reading<T>(
     call: &Call,
     default_fields: &str,
     work: impl FnOnce(&Reader<'_>) -> Result<T>,
@@ -54,7 +54,7 @@ fn reading<T>(
 }
 
 impl Reader<'_> {
-    fn load<T: Object>(&self, uid: &str) -> Result<Option<Row<T>>> {
+    pub(super) fn load<T: Object>(&self, uid: &str) -> Result<Option<Row<T>>> {
         let found = rows::load::<T>(self.instance, self.tx, uid)?;
         Ok(found.filter(|row| self.with_deleted || !row.object.is_deleted()))
     }
@@ -63,7 +63,7 @@ impl Reader<'_> {
             .filter_map(|uid| self.load(uid).transpose())
             .collect()
     }
-    fn project<T: Serialize>(&self, object: &T) -> Result<Value> {
+    pub(super) fn project<T: Serialize>(&self, object: &T) -> Result<Value> {
         let value =
             serde_json::to_value(object).map_err(|error| Problem::Internal(error.to_string()))?;
         self.fields.project(value, &|_, _| Ok(None))
@@ -101,7 +101,11 @@ impl Reader<'_> {
         entity.enrollments = enrollments;
         Ok(entity)
     }
-    fn whole_enrollment(&self, row: Row<Enrollment>, entity: &TrackedEntity) -> Result<Enrollment> {
+    pub(super) fn whole_enrollment(
+        &self,
+        row: Row<Enrollment>,
+        entity: &TrackedEntity,
+    ) -> Result<Enrollment> {
         let mut enrollment = row.object;
         for child in self.children::<Event>(&row.children)? {
             enrollment.events.push(self.whole_event(child)?);
@@ -364,21 +368,6 @@ pub(crate) fn entity(call: &Call, uid: &str) -> Result<Value> {
         let row = row.ok_or_else(|| missing(Kind::TrackedEntity, uid))?;
         let entity = reader.whole_entity(row, program.as_deref())?;
         reader.project(&entity)
-    })
-}
-
-/// `GET tracker/enrollments/<uid>`.
-pub(crate) fn enrollment(call: &Call, uid: &str) -> Result<Value> {
-    reading(call, "*,!relationships,!events,!attributes", |reader| {
-        let none = || missing(Kind::Enrollment, uid);
-        let row: Row<Enrollment> = reader.load(uid)?.ok_or_else(none)?;
-        let entity =
-            rows::load::<TrackedEntity>(reader.instance, reader.tx, &row.object.tracked_entity)?;
-        let entity =
-            entity.filter(|entity| reader.scope.sees_in(&entity.object, &row.object.program));
-        let entity = entity.ok_or_else(none)?;
-        let enrollment = reader.whole_enrollment(row, &entity.object)?;
-        reader.project(&enrollment)
     })
 }
 
