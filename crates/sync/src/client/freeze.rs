@@ -311,14 +311,12 @@ fn freeze_one(
                 content: whole(base),
             }),
         },
-        // Never sent, and the server has shown nothing of it: it need not hear of it.
-        (None, None)
-            if entry.frozen_no.is_none() && !matches!(entry.theirs, Theirs::Row { .. }) =>
-        {
+        // Never sent, and the server does not have it: it need not hear of it.
+        (None, None) if entry.frozen_no.is_none() && !is_there(&entry.theirs) => {
             install_theirs(tx, &entry)?;
             return Ok(None);
         }
-        // Never sent as far as this file knows, a server that shows the record has it from a former life of the file.
+        // Never sent as far as this file knows, the server has it from a former life of the file or from a copy of it.
         (None, None) => Edit::Delete {
             global_id,
             base: entry
@@ -345,6 +343,14 @@ fn freeze_one(
     let collection = entry.collection;
     tx.store_frozen(&entry)?;
     Ok(Some((collection, edit)))
+}
+
+/// Whether the server told of a record that it has, within this replica's filter or outside of it.
+fn is_there(theirs: &Theirs) -> bool {
+    match theirs {
+        Theirs::Row { .. } | Theirs::Removed(Removal::Left | Removal::Revoked) => true,
+        Theirs::Unchanged | Theirs::Removed(Removal::Deleted) => false,
+    }
 }
 
 /// Settles a record without local changes on the newest version that is known of the server.

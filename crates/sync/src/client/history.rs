@@ -115,6 +115,8 @@ fn forget_theirs(tx: &mut dyn ReplicaTx, fork: Generation) -> Result<()> {
     for mut entry in tx.entries()? {
         if matches!(&entry.theirs, Theirs::Row { version, .. } if is_lost(version.generation)) {
             entry.theirs = Theirs::Unchanged;
+            // Whoever sent it to the lost history may bring it into the new one, so that deleting it must be told.
+            entry.frozen_no.get_or_insert(0);
             tx.store_entry(&entry)?;
         }
     }

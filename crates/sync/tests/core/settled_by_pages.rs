@@ -3,11 +3,12 @@
 
 use std::cell::RefCell;
 
+use haversack_model::local::Removal;
 use haversack_model::remote::Renewed;
-use haversack_model::{Changes, Filter, HistoryId, Policy, Remote, Store};
+use haversack_model::{Changes, Filter, Generation, HistoryId, Policy, Remote, Store, Theirs};
 use haversack_sync::client;
 
-use crate::ground::{Ground, TREES, id, set, tree};
+use crate::ground::{Ground, TREES, equals, id, set, tree};
 use crate::scene::Scene;
 
 fn start_history(ground: &Ground) {
@@ -258,6 +259,56 @@ fn the_deletion_of_an_add_that_the_server_shows_is_told() {
 
     let conflicts = scene.write(|tx| tx.conflicts(true));
     assert_eq!(conflicts.len(), 1, "it meets the tree that is there");
+}
+
+/// A copy of the file has sent the record, which lies outside of what the file holds.
+#[test]
+fn the_deletion_of_an_add_that_has_left_is_told() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::filtered(&ground, &replies, equals("height", 1));
+    scene.file.edit_insert(TREES, tree(9, "yew", 1));
+    ground.add(&tree(9, "fir", 1));
+    let page = scene.pull();
+    scene.store_page(&page);
+    ground.update(9, set(1, 2));
+    let page = scene.pull();
+    scene.store_page(&page);
+    let entry = scene.write(|tx| tx.entry(TREES, &id(9)));
+    let theirs = entry.map(|entry| entry.theirs);
+    assert_eq!(theirs, Some(Theirs::Removed(Removal::Left)));
+    scene.file.edit_delete(TREES, &id(9));
+
+    scene.sync();
+
+    let stands = ground.record(TREES, &id(9)).is_some();
+    let conflicts = scene.write(|tx| tx.conflicts(true));
+    assert!(!stands || conflicts.len() == 1, "the server was told");
+}
+
+/// Whoever has sent it to the lost history brings it into the new one, too.
+#[test]
+fn the_deletion_of_an_add_that_a_lost_history_showed_is_told() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    let backup = ground.store.backup();
+    scene.file.edit_insert(TREES, tree(9, "yew", 9));
+    ground.add(&tree(9, "fir", 1));
+    let page = scene.pull();
+    scene.store_page(&page);
+    scene.file.edit_delete(TREES, &id(9));
+    ground.store.restore(backup);
+    start_history(&ground);
+    let history = ground.store.begin_read().expect("a snapshot");
+    let history = history.head().expect("a head").history;
+    scene.write(|tx| client::start_new_history(tx, history, Generation::ZERO));
+
+    let batch = scene.freeze();
+
+    let told = batch
+        .edits
+        .iter()
+        .any(|(_, edit)| *edit.global_id() == id(9));
+    assert!(told, "{batch:?}");
 }
 
 /// Two processes work on the file: one asked for a new identity, the other downloaded meanwhile.

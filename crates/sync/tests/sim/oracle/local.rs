@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use haversack_model::{BatchNumber, Edit, GlobalId, SyncState, Value};
+use haversack_model::local::Removal;
+use haversack_model::{BatchNumber, Edit, GlobalId, SyncState, Theirs, Value};
 
 use super::{Check, Oracle};
 use crate::ground::{Key, short, token_of, tokens};
@@ -63,11 +64,14 @@ impl Local {
         oracle
             .replaced
             .push((party, key.clone(), oracle.marks.len() as u64));
-        // An add that was never sent is nothing to tell of.
-        let is_told = file
-            .outbox
-            .get(key)
-            .is_some_and(|entry| entry.base.is_some() || entry.frozen_no.is_some());
+        // An add that was never sent, and that the server does not have, is nothing to tell of.
+        let is_told = file.outbox.get(key).is_some_and(|entry| {
+            let is_there = !matches!(
+                entry.theirs,
+                Theirs::Unchanged | Theirs::Removed(Removal::Deleted)
+            );
+            entry.base.is_some() || entry.frozen_no.is_some() || is_there
+        });
         let old = self.mine.remove(key).unwrap_or_default();
         for (token, _) in old.fields.into_values() {
             if !sent_in(file, token) {
