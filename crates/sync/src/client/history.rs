@@ -144,11 +144,16 @@ fn requeue(
     let Some(first) = edits.first() else {
         return Ok(());
     };
-    let was_added = matches!(first, Edit::Add { .. });
     let base = match first {
         Edit::Add { .. } => None,
         Edit::Update { base, .. } | Edit::Delete { base, .. } => base.as_ref(),
     };
+    // Without a base all of the record is from here, also where the first to be told was that a refused add is gone.
+    let added = edits.iter().find_map(|edit| match edit {
+        Edit::Add { record, .. } => Some(record),
+        _ => None,
+    });
+    let added = added.filter(|_| base.is_none());
     let sent = replay(edits);
     let row = tx.row(collection, &id)?;
     let shape = tx.collections()?.into_iter().find(|c| c.id == collection);
@@ -160,21 +165,22 @@ fn requeue(
         record
     };
     if let Some(entry) = tx.entry(collection, &id)? {
+        let was_added = added.is_some();
         return requeue_edited(tx, entry, was_added, base, sent.as_ref(), shape.as_ref());
     }
     let (base, mine) = match (row, sent) {
         // Deleted last; if it is back, others brought it back after that.
         (Some(_), None) => return Ok(()),
-        (None, None) if was_added => return Ok(()),
+        (None, None) if matches!(first, Edit::Add { .. }) => return Ok(()),
         (None, None) => (base.map(|base| wide(record_of(&id, base))), None),
         (row, Some(sent)) => {
-            let known = match (row, first, base) {
+            let known = match (added, row, base) {
                 // What others have set in a column that was added since is theirs.
-                (_, Edit::Add { record, .. }, _) => wide(record.clone()),
-                (Some(row), _, _) => row,
-                (None, _, Some(base)) => wide(record_of(&id, base)),
+                (Some(record), _, _) => wide(record.clone()),
+                (None, Some(row), _) => row,
+                (None, None, Some(base)) => wide(record_of(&id, base)),
                 // Nothing of it is here or was kept: there is nothing to send again.
-                (None, _, None) => return Ok(()),
+                (None, None, None) => return Ok(()),
             };
             let mut mine = known.clone();
             sent.apply_to(&mut mine);
@@ -183,11 +189,7 @@ fn requeue(
                 restrict(&base.content, &sent, shape.as_ref()).apply_to(&mut record);
                 record
             });
-            if was_added && base.is_none() {
-                (None, Some(mine))
-            } else {
-                (base, Some(mine))
-            }
+            (base, Some(mine))
         }
     };
     if base.is_none() {
@@ -218,7 +220,7 @@ fn requeue(
         batch: None,
         // The new history may have it from others all the same, so that deleting it must be told.
         frozen_no: is_new.then_some(0),
-        sent: was_added.then(|| mine.clone()),
+        sent: added.is_some().then(|| mine.clone()),
         reason: None,
     };
     tx.store_entry(&entry)

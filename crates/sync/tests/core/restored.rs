@@ -3,10 +3,10 @@
 
 use std::cell::RefCell;
 
-use haversack_model::{Error, Generation, HistoryId, Remote, Store};
+use haversack_model::{Error, Generation, HistoryId, Remote, Right, Store};
 use haversack_sync::{client, native};
 
-use crate::ground::{Ground, TREES, id, set, tree};
+use crate::ground::{Ground, TREES, all_rights, equals, id, set, tree};
 use crate::scene::Scene;
 
 fn start_history(ground: &Ground) {
@@ -219,4 +219,33 @@ fn what_was_sent_last_stays_when_an_older_edit_is_forgotten() {
 
     let row = scene.write(|tx| tx.row(TREES, &id(9)));
     assert_eq!(row.expect("a row").values[0], "elm".into());
+}
+
+/// A record that was deleted here while it was refused, and made anew, lies outside of what the file holds, so that nothing of it is here.
+#[test]
+fn an_add_after_a_deletion_without_a_base_is_sent_again() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::filtered(&ground, &replies, equals("height", 1));
+    let backup = ground.store.backup();
+    ground.add(&tree(8, "elm", 1));
+    scene.remote.access.rights = vec![Right::Read, Right::Sync];
+    scene.file.edit_insert(TREES, tree(9, "yew", 1));
+    let batch = scene.freeze();
+    scene.file.edit_delete(TREES, &id(9));
+    let refusal = scene.push(&batch);
+    scene.store_reply(&batch, &refusal);
+    scene.remote.access = all_rights();
+    let batch = scene.freeze();
+    let answer = scene.push(&batch);
+    scene.file.edit_insert(TREES, tree(9, "fir", 2));
+    scene.store_reply(&batch, &answer);
+    scene.sync();
+    assert!(ground.record(TREES, &id(9)).is_some());
+    ground.store.restore(backup);
+    start_history(&ground);
+
+    scene.sync();
+
+    let stored = ground.record(TREES, &id(9)).expect("a record").record;
+    assert_eq!(stored.values[0], "fir".into());
 }
