@@ -404,7 +404,6 @@ fn settle_entry(
     let collection = entry.collection;
     let id = entry.global_id.clone();
     let sent = entry.sent.take();
-    let sent_a_row = sent.as_ref().is_some_and(Option::is_some);
     if !edited_again(&entry) {
         match truth {
             // Not edited since: the row is what was sent.
@@ -445,17 +444,22 @@ fn settle_entry(
             entry.base = Some((server, version));
             entry.theirs = Theirs::Unchanged;
         }
-        (Truth::Gone(removal @ (Removal::Left | Removal::Revoked)), None)
-            if sent_a_row || common.is_some() =>
-        {
-            // It lives, outside of this part, and was deleted here since: that is still to be told.
+        (Truth::Gone(removal), None) => {
+            let sent = sent.flatten();
+            let is_deleted = removal == Removal::Deleted;
+            if sent.is_none() && (is_deleted || common.is_none()) {
+                remove_confirmed(tx, collection, &id)?;
+                return tx.remove_entry(collection, &id);
+            }
+            // Deleted here since: that is still to be told where it lives outside of this part, and where what was sent has
+            // met a deletion, since whoever decides for it brings it back.
             tx.store_version(collection, &id, None)?;
-            entry.base = common;
+            entry.base = if is_deleted {
+                sent.map(|sent| (sent, RowVersion::UNKNOWN))
+            } else {
+                common
+            };
             entry.theirs = Theirs::Removed(removal);
-        }
-        (Truth::Gone(_), None) => {
-            remove_confirmed(tx, collection, &id)?;
-            return tx.remove_entry(collection, &id);
         }
         (Truth::Gone(removal), Some(_)) => {
             tx.store_version(collection, &id, None)?;

@@ -75,6 +75,24 @@ fn a_decision_to_delete_what_both_sides_brought_back_deletes_it() {
     assert!(ground.record(TREES, &id(7)).is_none());
 }
 
+/// Somebody decides for the edit, which brings the record back, while its answer is under way.
+#[test]
+fn a_deletion_after_an_edit_that_met_a_deletion_is_still_told() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    ground.delete(7);
+    let batch = scene.freeze();
+    let answer = scene.push(&batch);
+    ground.add(&tree(7, "elm", 1));
+    scene.file.edit_delete(TREES, &id(7));
+    scene.store_reply(&batch, &answer);
+
+    scene.sync();
+
+    assert!(ground.record(TREES, &id(7)).is_none());
+}
+
 #[test]
 fn a_deletion_after_an_add_that_lost_outside_of_the_part_is_still_told() {
     let (ground, replies) = (Ground::new(), RefCell::default());
