@@ -263,6 +263,8 @@ pub trait ReplicaTx {
     ) -> Result<()>;
     /// Kept edits whose receipts name a generation above this one, oldest first.
     fn receipts_above(&self, generation: Generation) -> Result<Vec<(CollectionId, Edit)>>;
+    /// Forgets those, whose edits are unsent again: their generations are of a history that is no more.
+    fn remove_receipts_above(&mut self, generation: Generation) -> Result<()>;
 
     /// Adds or replaces a conflict.
     fn store_conflict(&mut self, conflict: &Conflict) -> Result<()>;

@@ -231,6 +231,16 @@ pub(super) fn receipts_above(
         .collect()
 }
 
+/// Forgets what became of the edits that the server confirmed above a generation.
+pub(super) fn remove_receipts_above(conn: &Connection, generation: Generation) -> Result<()> {
+    conn.execute(
+        "DELETE FROM haversack_receipts WHERE generation > ?1",
+        [generation.0 as i64],
+    )
+    .doing("forgetting receipts")?;
+    Ok(())
+}
+
 /// A word for people.
 fn outcome_word(outcome: &Outcome) -> &'static str {
     match outcome {

@@ -460,6 +460,9 @@ impl ReplicaTx for Tx<'_> {
     fn receipts_above(&self, generation: Generation) -> Result<Vec<(CollectionId, Edit)>> {
         batches::receipts_above(self.conn, generation)
     }
+    fn remove_receipts_above(&mut self, generation: Generation) -> Result<()> {
+        batches::remove_receipts_above(self.conn, generation)
+    }
 
     fn store_conflict(&mut self, conflict: &Conflict) -> Result<()> {
         conflicts::store(self.conn, conflict)

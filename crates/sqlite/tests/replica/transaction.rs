@@ -214,6 +214,10 @@ fn batches_receipts_and_conflicts_come_back() {
     tx.store_receipt(Generation(10), &edit, &receipt).unwrap();
     assert_eq!(tx.receipts_above(Generation(9)).unwrap(), [(PARKS, edit)]);
     assert!(tx.receipts_above(Generation(10)).unwrap().is_empty());
+    tx.remove_receipts_above(Generation(10)).unwrap();
+    assert_eq!(tx.receipts_above(Generation(9)).unwrap().len(), 1);
+    tx.remove_receipts_above(Generation(9)).unwrap();
+    assert!(tx.receipts_above(Generation(9)).unwrap().is_empty());
     tx.remove_batch(BatchNumber(1)).unwrap();
     assert_eq!(tx.unanswered_batch().unwrap(), None);
     let mut changed = tx.header().unwrap();

@@ -105,6 +105,8 @@ pub fn start_new_history(
     for ((collection, id), edits) in lost {
         requeue(tx, collection, id, &edits)?;
     }
+    // A later history counts its generations from the same fork: there they would seem to be of it.
+    tx.remove_receipts_above(fork)?;
     start_resync(tx, history)
 }
 

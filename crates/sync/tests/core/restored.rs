@@ -249,3 +249,31 @@ fn an_add_after_a_deletion_without_a_base_is_sent_again() {
     let stored = ground.record(TREES, &id(9)).expect("a record").record;
     assert_eq!(stored.values[0], "fir".into());
 }
+
+/// The server is put back to the same backup twice, so that both histories count from there.
+#[test]
+fn what_was_sent_in_a_lost_history_is_not_taken_for_news_of_a_later_one() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    let backup = ground.store.backup();
+    start_history(&ground);
+    for name in ["elm", "ash", "fir"] {
+        ground.update(7, set(0, name));
+    }
+    scene.file.edit_insert(TREES, tree(9, "yew", 9));
+    scene.sync();
+    ground.store.restore(backup);
+    start_history(&ground);
+    scene.sync();
+    scene.file.edit_update(TREES, &id(9), &set(0, "oak"));
+    scene.sync();
+    let backup = ground.store.backup();
+    ground.store.restore(backup);
+    start_history(&ground);
+
+    scene.sync();
+
+    let stored = ground.record(TREES, &id(9)).expect("a record").record;
+    assert_eq!(stored.values[0], "oak".into());
+    assert_eq!(scene.write(|tx| tx.conflicts(false)), []);
+}

@@ -519,6 +519,11 @@ impl ReplicaTx for Transaction<'_> {
             .collect())
     }
 
+    fn remove_receipts_above(&mut self, generation: Generation) -> Result<()> {
+        self.work.receipts.retain(|(at, _, _)| *at <= generation);
+        Ok(())
+    }
+
     fn store_conflict(&mut self, conflict: &Conflict) -> Result<()> {
         self.work.conflicts.insert(conflict.id, conflict.clone());
         Ok(())
