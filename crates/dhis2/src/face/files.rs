@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use haversack_model::Right;
-use haversack_model::documents::{DocumentRead, document};
+use haversack_model::documents::{DocumentRead, DocumentWrite, document};
 use http::request::Parts;
 use http::{Method, header};
 use md5::Digest as _;
@@ -26,6 +26,8 @@ use crate::wire::{date, uid};
 const RESOURCES: &str = "fileResources";
 /// Their contents, as Base64.
 const CONTENTS: &str = "fileContents";
+/// The member that tells which record names a file; never told.
+const OWNER: &str = "assignedTo";
 /// Most bytes of a file, as the app's own limit.
 const MAX_BYTES: usize = 6_000_000;
 
@@ -78,7 +80,8 @@ pub(crate) fn dispatch(call: &Call, words: &[&str]) -> Result<Answer> {
         [] if call.method == Method::POST => store(call),
         [] => Err(Problem::Method),
         [id] => {
-            let (_, found) = own(call, id)?;
+            let (_, mut found) = own(call, id)?;
+            found.members.shift_remove(OWNER);
             Ok(Answer::json(200, Value::Object(found.members)))
         }
         [id, "data"] => {
@@ -166,15 +169,63 @@ fn named(call: &Call, value: Option<&str>) -> Result<Answer> {
     content(&instance, &found.ok_or_else(absent)?)
 }
 
-/// Whether a value ought to name a file, and does not.
-pub(crate) fn is_missing(
+/// What is wrong with a value that ought to name a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// It names none.
+    Missing,
+    /// It names one that another record has named first.
+    Taken,
+}
+
+/// Whether values of a type name files.
+fn names_files(value_type: &str) -> bool {
+    matches!(value_type, "FILE_RESOURCE" | "IMAGE")
+}
+
+/// Whether a value ought to name a file, and does not, or one of another owner than `owner`; without an owner everybody may name it.
+pub(crate) fn wrong(
     instance: &Instance,
     tx: &dyn DocumentRead,
-    value_type: &str,
-    value: &str,
-) -> Result<bool> {
-    let names_one = matches!(value_type, "FILE_RESOURCE" | "IMAGE");
-    Ok(names_one && (!uid::is_uid(value) || instance.object(tx, RESOURCES, value)?.is_none()))
+    (value_type, value): (&str, &str),
+    owner: Option<&str>,
+) -> Result<Option<Wrong>> {
+    if !names_files(value_type) {
+        return Ok(None);
+    }
+    if !uid::is_uid(value) {
+        return Ok(Some(Wrong::Missing));
+    }
+    let Some(found) = instance.object(tx, RESOURCES, value)? else {
+        return Ok(Some(Wrong::Missing));
+    };
+    let first = found.text(OWNER);
+    let is_taken = owner.is_some_and(|owner| !first.is_empty() && first != owner);
+    Ok(is_taken.then_some(Wrong::Taken))
+}
+
+/// Notes which record names a file: no other one may then.
+pub(crate) fn assign(
+    instance: &Instance,
+    tx: &mut dyn DocumentWrite,
+    (value_type, value): (&str, &str),
+    owner: &str,
+) -> Result<()> {
+    if !names_files(value_type) {
+        return Ok(());
+    }
+    let found = instance.object(tx, RESOURCES, value)?;
+    if let Some(mut found) = found.filter(|found| found.text(OWNER).is_empty()) {
+        found.members.insert(OWNER.to_owned(), json!(owner));
+        found.members.insert("assigned".to_owned(), json!(true));
+        let body = Value::Object(found.members).to_string();
+        tx.put(
+            instance.collection(RESOURCES)?,
+            &document(&found.id, body),
+            None,
+        )?;
+    }
+    Ok(())
 }
 
 /// Looks for `{<name>: <id>, value}` in lists of a tracker object, those of its children as well.

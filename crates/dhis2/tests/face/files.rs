@@ -169,7 +169,7 @@ async fn a_value_that_names_no_file_is_refused() {
         let codes = ada
             .codes("importStrategy=CREATE_AND_UPDATE", visit(file))
             .await;
-        assert_eq!(codes, [("hvEvent0001".to_owned(), "E1302".to_owned())]);
+        assert_eq!(codes, [("hvEvent0001".to_owned(), "E1084".to_owned())]);
         let value = json!({"dataValues": [{"dataElement": "hvDeReport1", "period": "202601", "orgUnit": "hvOuFacil01", "value": file}]});
         let told = ada.post("/api/dataValueSets", value).await;
         assert_eq!(

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aggregate;
+mod codes;
 mod data_store;
 mod files;
 mod host;

@@ -208,7 +208,7 @@ impl Importing<'_> {
         let kind = self.ground.catalog.elements.get(&one.data_element);
         let kind = kind.map_or("", |element| element.value_type.as_str());
         if let (Some(value), false) = (&one.value, one.deleted)
-            && files::is_missing(self.instance, tx, kind, value)?
+            && files::wrong(self.instance, tx, (kind, value), None)?.is_some()
         {
             return Ok(refused(
                 &one.data_element,

@@ -99,6 +99,9 @@ pub(crate) struct Program {
     pub(crate) display_incident_date: bool,
     pub(crate) select_enrollment_dates_in_future: bool,
     pub(crate) select_incident_dates_in_future: bool,
+    pub(crate) complete_events_expiry_days: u32,
+    pub(crate) expiry_days: u32,
+    pub(crate) expiry_period_type: String,
     pub(crate) tracked_entity_type: Option<Ref>,
     pub(crate) program_tracked_entity_attributes: Vec<Member>,
     pub(crate) organisation_units: Vec<Ref>,
@@ -155,6 +158,7 @@ pub(crate) struct Element {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Constraint {
     pub(crate) relationship_entity: String,
+    pub(crate) tracked_entity_type: Option<Ref>,
 }
 
 /// A type of relationships.

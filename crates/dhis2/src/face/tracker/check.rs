@@ -10,7 +10,7 @@ use serde_json::json;
 use super::catalog::{Member, Program};
 use super::import::{Import, Strategy};
 use super::value::misfit;
-use crate::face::files;
+use crate::face::files::{self, Wrong};
 use crate::face::instance::{Stored, key};
 use crate::face::problem::Result;
 use crate::face::reserve::document_of;
@@ -185,6 +185,10 @@ fn attributes(
 ) -> Result<()> {
     for given in sent {
         let id = given.attribute.as_str();
+        if id.is_empty() {
+            refusals.push(Refusal::new("E1075", "Attribute: missing uid."));
+            continue;
+        }
         let Some(attribute) = import.scope.catalog.attributes.get(id) else {
             let refusal = Refusal::new("E1006", format!("Attribute: `{id}`, does not exist."));
             refusals.push(refusal.of_attribute(id));
@@ -213,11 +217,12 @@ fn attributes(
                 ),
             );
         }
-        if files::is_missing(import.instance, import.tx, &attribute.value_type, value)? {
-            refuse(
-                "E1084",
-                format!("File resource: `{value}`, reference could not be found."),
-            );
+        let of = (attribute.value_type.as_str(), value);
+        let owner = format!("{entity}.{id}");
+        match files::wrong(import.instance, import.tx, of, Some(&owner))? {
+            Some(Wrong::Missing) => refuse("E1084", no_file(value)),
+            Some(Wrong::Taken) => refuse("E1009", other_file(value)),
+            None => {}
         }
         if let Some(set) = &attribute.option_set
             && !import
@@ -251,6 +256,14 @@ fn attributes(
         }
     }
     Ok(())
+}
+
+fn no_file(value: &str) -> String {
+    format!("File resource: `{value}`, reference could not be found.")
+}
+
+fn other_file(value: &str) -> String {
+    format!("File resource: `{value}`, has already been assigned to a different object.")
 }
 
 /// Mandatory attributes are there, and are not removed.

@@ -16,6 +16,7 @@ use super::check::{self, Refusal};
 use super::delete;
 use super::rows::{self, Object, Row};
 use super::scope::Scope;
+use crate::face::files;
 use crate::face::instance::Instance;
 use crate::face::problem::Result;
 use crate::face::system::User;
@@ -343,6 +344,10 @@ impl Import<'_> {
                 continue;
             };
             check::take_value(self, &attribute.attribute, &value, &entity.tracked_entity)?;
+            if let Some(of) = self.scope.catalog.attributes.get(&attribute.attribute) {
+                let owner = format!("{}.{}", entity.tracked_entity, attribute.attribute);
+                files::assign(self.instance, self.tx, (&of.value_type, &value), &owner)?;
+            }
             attribute.created_at = old.map_or_else(|| now.clone(), |old| old.created_at);
             attribute.updated_at.clone_from(&now);
             match known {
@@ -444,6 +449,13 @@ impl Import<'_> {
                     .data_values
                     .retain(|there| there.data_element != value.data_element);
                 continue;
+            }
+            if let (Some(of), Some(text)) = (
+                self.scope.catalog.elements.get(&value.data_element),
+                &value.value,
+            ) {
+                let owner = format!("{}.{}", object.event, value.data_element);
+                files::assign(self.instance, self.tx, (&of.value_type, text), &owner)?;
             }
             value.updated_at.clone_from(&now);
             match at {

@@ -117,7 +117,7 @@ pub(crate) fn enrollment(
             ),
         ));
     }
-    if known.is_none() {
+    if sent.status != "CANCELLED" {
         others(import, sent, program, parent, &mut refusals)?;
     }
     for attribute in &sent.attributes {
@@ -210,7 +210,12 @@ fn others(
             continue;
         };
         let other = other.object;
-        if other.deleted || other.program != sent.program {
+        let is_itself = other.enrollment == sent.enrollment;
+        if other.deleted
+            || is_itself
+            || other.program != sent.program
+            || other.status == "CANCELLED"
+        {
             continue;
         }
         let (entity, id) = (&sent.tracked_entity, &sent.program);

@@ -1,12 +1,15 @@
 //! Why an event is not taken in.
 
-use super::{Refusal, depends, misfit, missing, no_capture, of_program, owned};
-use crate::face::files;
+use super::{
+    Refusal, depends, misfit, missing, no_capture, no_file, of_program, other_file, owned,
+};
+use crate::face::files::{self, Wrong};
 use crate::face::problem::Result;
-use crate::face::tracker::catalog::Stage;
+use crate::face::tracker::catalog::{Program, Stage};
 use crate::face::tracker::import::Import;
 use crate::face::tracker::rows::{self, Row};
 use crate::wire::date;
+use crate::wire::period::Period;
 use crate::wire::tracker::{Enrollment, Event, Kind, TrackedEntity};
 
 pub(crate) fn event(
@@ -135,6 +138,13 @@ pub(crate) fn event(
         }
     }
     event_dates(sent, &mut refusals);
+    expiry(
+        import,
+        sent,
+        known.map(|row| &row.object),
+        program,
+        &mut refusals,
+    );
     data_values(
         import,
         sent,
@@ -186,6 +196,61 @@ fn event_dates(sent: &Event, refusals: &mut Vec<Refusal>) {
     }
 }
 
+/// Whether it is too late: so many days after the event was completed, or after the end of its period. Who may edit what has expired always may.
+fn expiry(
+    import: &Import<'_>,
+    sent: &Event,
+    known: Option<&Event>,
+    program: &Program,
+    refusals: &mut Vec<Refusal>,
+) {
+    const DAY_MS: i64 = 86_400_000;
+    if import.scope.user.may("F_EDIT_EXPIRED") {
+        return;
+    }
+    let is_past =
+        |from: i64, days: u32| import.now.0 > from.saturating_add(i64::from(days) * DAY_MS);
+    let completed = [Some(sent), known].into_iter().flatten();
+    let completed = completed
+        .map(|event| date::parse(&event.completed_at))
+        .next_back();
+    if let (days @ 1.., "COMPLETED", Some(Some(at))) = (
+        program.complete_events_expiry_days,
+        sent.status.as_str(),
+        completed,
+    ) && is_past(at.0, days)
+    {
+        refusals.push(Refusal::new(
+            "E1043",
+            format!("Event: `{}`, completeness date has expired. Not possible to make changes to this event.", sent.event),
+        ));
+    }
+    let (days, kind) = (program.expiry_days, program.expiry_period_type.as_str());
+    if days == 0 || kind.is_empty() {
+        return;
+    }
+    let at = date::parse(&sent.occurred_at).or_else(|| date::parse(&sent.scheduled_at));
+    let Some(at) = at else {
+        refusals.push(Refusal::new(
+            "E1046",
+            format!(
+                "Event: `{}`, needs to have at least one (event or schedule) date.",
+                sent.event
+            ),
+        ));
+        return;
+    };
+    let period = Period::of(kind, date::civil(at).date());
+    // The last day of the period is still in it.
+    let end = period.and_then(|period| date::parse(&period.end().to_string()));
+    if end.is_some_and(|end| is_past(end.0 + DAY_MS, days)) {
+        refusals.push(Refusal::new(
+            "E1047",
+            format!("Event: `{}`, date belongs to an expired period. It is not possible to create such event.", sent.event),
+        ));
+    }
+}
+
 fn data_values(
     import: &Import<'_>,
     sent: &Event,
@@ -227,11 +292,12 @@ fn data_values(
                 format!("DataElement `{id}` is not valid: `{word}`."),
             );
         }
-        if files::is_missing(import.instance, import.tx, &element.value_type, value)? {
-            refuse(
-                "E1302",
-                format!("DataElement `{id}` is not valid: `value_not_valid_file_resource_uid`."),
-            );
+        let of = (element.value_type.as_str(), value);
+        let owner = format!("{}.{id}", sent.event);
+        match files::wrong(import.instance, import.tx, of, Some(&owner))? {
+            Some(Wrong::Missing) => refuse("E1084", no_file(value)),
+            Some(Wrong::Taken) => refuse("E1009", other_file(value)),
+            None => {}
         }
         if let Some(set) = &element.option_set
             && !catalog

@@ -59,6 +59,18 @@ pub(crate) fn relationship(import: &Import<'_>, sent: &Relationship) -> Result<V
                 ),
             ));
         }
+        if let (Kind::TrackedEntity, Some(wanted)) = (kind, &constraint.tracked_entity_type)
+            && let Some(row) = rows::load::<TrackedEntity>(import.instance, import.tx, uid)?
+            && row.object.tracked_entity_type != wanted.id
+        {
+            refusals.push(Refusal::new(
+                "E4014",
+                format!(
+                    "Relationship: a TrackedEntity of type `{}` is needed on this side, not of type `{}`.",
+                    wanted.id, row.object.tracked_entity_type
+                ),
+            ));
+        }
         if import.is_rejected(kind, uid) {
             refusals.push(depends(Kind::Relationship, &sent.relationship, kind, uid));
         } else if !sees_object(import, kind, uid)? {
@@ -71,7 +83,45 @@ pub(crate) fn relationship(import: &Import<'_>, sent: &Relationship) -> Result<V
             ));
         }
     }
+    if refusals.is_empty() && is_there(import, sent, of.bidirectional, from)? {
+        refusals.push(Refusal::new(
+            "E4018",
+            format!(
+                "Relationship: `{}`, links the same two objects as another one of its type.",
+                sent.relationship
+            ),
+        ));
+    }
     Ok(refusals)
+}
+
+/// Whether a relationship of the type ties these two already; one that goes both ways also the other way round.
+fn is_there(
+    import: &Import<'_>,
+    sent: &Relationship,
+    is_bidirectional: bool,
+    (kind, uid): (Kind, &str),
+) -> Result<bool> {
+    let (instance, tx) = (import.instance, &*import.tx);
+    let ties = match kind {
+        Kind::TrackedEntity => rows::load::<TrackedEntity>(instance, tx, uid)?.map(|row| row.ties),
+        Kind::Enrollment => rows::load::<Enrollment>(instance, tx, uid)?.map(|row| row.ties),
+        Kind::Event => rows::load::<Event>(instance, tx, uid)?.map(|row| row.ties),
+        Kind::Relationship => None,
+    };
+    let sides = (sent.from.object(), sent.to.object());
+    for tie in ties.unwrap_or_default() {
+        let Some(row) = rows::load::<Relationship>(instance, tx, &tie)? else {
+            continue;
+        };
+        let other = row.object;
+        let (from, to) = (other.from.object(), other.to.object());
+        let is_same = (from, to) == sides || (is_bidirectional && (to, from) == sides);
+        if !other.deleted && is_same && other.relationship_type == sent.relationship_type {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether an object is there, not deleted, and may be seen.
