@@ -29,6 +29,9 @@ pub(crate) struct KeptLogin {
 struct Logins {
     #[serde(default)]
     servers: BTreeMap<String, KeptLogin>,
+    /// Proofs of secrets of DHIS2 users, by name and origin: hashes, for logins without the network.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    proofs: BTreeMap<String, String>,
 }
 
 /// Chooses the credentials for a server.
@@ -117,6 +120,50 @@ pub(crate) fn forget(origin: &str) -> Result<bool> {
         store(&path, &logins)?;
     }
     Ok(had)
+}
+
+/// Keeps what proves the secret of a user without the network. Without a configuration folder there is no such login.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(crate) fn keep_proof(origin: &str, user: &str, proof: &str) -> Result<()> {
+    change_proofs(|proofs| {
+        proofs.insert(format!("{user} {origin}"), proof.to_owned());
+    })
+}
+
+/// What proves the secret of a user, if they logged in before.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn proof(origin: &str, user: &str) -> Result<Option<String>> {
+    let Some(path) = path() else {
+        return Ok(None);
+    };
+    Ok(load(&path)?.proofs.remove(&format!("{user} {origin}")))
+}
+
+/// Forgets it.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(crate) fn forget_proof(origin: &str, user: &str) -> Result<()> {
+    change_proofs(|proofs| {
+        proofs.remove(&format!("{user} {origin}"));
+    })
+}
+
+fn change_proofs(change: impl FnOnce(&mut BTreeMap<String, String>)) -> Result<()> {
+    let Some(path) = path() else {
+        return Ok(());
+    };
+    let mut logins = load(&path)?;
+    let before = logins.proofs.clone();
+    change(&mut logins.proofs);
+    if logins.proofs == before {
+        return Ok(());
+    }
+    store(&path, &logins)
 }
 
 fn path() -> Option<PathBuf> {

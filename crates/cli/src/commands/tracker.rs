@@ -10,6 +10,7 @@ mod wipe;
 
 use anyhow::{Context as _, Result, bail};
 use haversack_dhis2::remote::PROTOCOL;
+use haversack_dhis2::remote::copy;
 use haversack_dhis2::remote::error::Error;
 use haversack_dhis2::remote::http;
 use haversack_dhis2::remote::server::Server;
@@ -17,6 +18,7 @@ use haversack_server::native::remote::Credentials;
 
 use crate::args::ConnectArgs;
 use crate::connect;
+use crate::credentials as kept;
 use crate::exit::{NeedsLogin, Outcome, Unreachable};
 use crate::output::Output;
 use crate::replica::{self, File};
@@ -51,9 +53,9 @@ fn open(path: &std::path::Path, out: Output) -> Result<File> {
     Ok(file)
 }
 
-/// The server of a URL, asked once.
-fn server(url: &str, args: &ConnectArgs) -> Result<Server> {
-    let credentials = match connect::chosen(url, args)? {
+/// Who we are for a server. Asks for a password, so it is called once.
+fn credentials(url: &str, args: &ConnectArgs) -> Result<http::Credentials> {
+    Ok(match connect::chosen(url, args)? {
         Credentials::Anonymous => {
             return Err(NeedsLogin(format!(
                 "{url} wants to know who you are: add --user NAME, or --token TOKEN"
@@ -62,7 +64,15 @@ fn server(url: &str, args: &ConnectArgs) -> Result<Server> {
         }
         Credentials::Token(token) => http::Credentials::Token(token),
         Credentials::Basic { user, password } => http::Credentials::Basic { user, password },
-    };
+    })
+}
+
+/// The server of a URL, asked once.
+fn server(url: &str, credentials: http::Credentials, args: &ConnectArgs) -> Result<Server> {
+    reach(url, credentials, args).map_err(|error| explain(error, url))
+}
+
+fn reach(url: &str, credentials: http::Credentials, args: &ConnectArgs) -> Result<Server, Error> {
     let mut options = http::Options {
         ca: args.ca.clone(),
         insecure: args.insecure,
@@ -71,12 +81,42 @@ fn server(url: &str, args: &ConnectArgs) -> Result<Server> {
     if let Some(seconds) = args.patience {
         options.silence = std::time::Duration::from_secs(seconds);
     }
-    Server::connect(url, credentials, &options).map_err(|error| explain(error, url))
+    Server::connect(url, credentials, &options)
 }
 
 /// The server of a copy.
-fn server_of(file: &File, args: &ConnectArgs) -> Result<Server> {
-    server(&file.header()?.url, args)
+fn server_of(file: &mut File, args: &ConnectArgs) -> Result<Server> {
+    let url = file.header()?.url;
+    let credentials = credentials(&url, args)?;
+    server_as(file, credentials, args)
+}
+
+/// The server of a copy, for somebody.
+fn server_as(
+    file: &mut File,
+    credentials: http::Credentials,
+    args: &ConnectArgs,
+) -> Result<Server> {
+    let url = file.header()?.url;
+    match reach(&url, credentials, args) {
+        Err(Error::AccountDisabled) => Err(end_account(file, &url)?),
+        other => other.map_err(|error| explain(error, &url)),
+    }
+}
+
+/// An account that the server disabled is not logged in to any more, here neither. The file stays: what was not sent is in it,
+/// and only its owner may throw that away.
+fn end_account(file: &mut File, url: &str) -> Result<anyhow::Error> {
+    let origin = connect::origin(url)?;
+    let of = file.read(|tx| copy::fact(tx, "username"))?;
+    kept::forget(&origin)?;
+    kept::forget_proof(&origin, &of.unwrap_or_default())?;
+    Ok(NeedsLogin(format!(
+        "{url}: {}. Its login was forgotten. The copy is still here: `haversack tracker wipe {} --level everything` removes it, with --export FILE if something was not sent",
+        Error::AccountDisabled,
+        file.path().display()
+    ))
+    .into())
 }
 
 /// The sentence for what a server or the way to it said.

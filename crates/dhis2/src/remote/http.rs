@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use reqwest::blocking::multipart::{Form, Part};
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::{Method, StatusCode, Url, header};
 use serde_json::Value as Json;
@@ -77,6 +78,17 @@ pub struct Answer {
     pub status: u16,
     /// The document; null if there is none.
     pub body: Json,
+}
+
+/// A file of the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FetchedFile {
+    /// Its name there; empty if it is not told.
+    pub name: String,
+    /// What it is, `image/png`.
+    pub content_type: String,
+    /// Its bytes.
+    pub content: Vec<u8>,
 }
 
 /// A connection to one server.
@@ -186,6 +198,73 @@ impl Http {
         self.send(&Method::DELETE, path, params, None)
     }
 
+    /// Sends a file as the part `file` of a form.
+    ///
+    /// # Errors
+    /// As [`Self::get`]. [`Error::Parameter`] for a content type that is none.
+    pub fn post_file(
+        &self,
+        path: &str,
+        name: &str,
+        content_type: &str,
+        content: &[u8],
+    ) -> Result<Answer> {
+        let part = |content: Vec<u8>| {
+            let part = Part::bytes(content).file_name(name.to_owned());
+            let part = part.mime_str(content_type);
+            part.map_err(|_no_type| Error::Parameter {
+                what: "content type",
+                problem: format!("{content_type:?} is none; write image/jpeg and so on"),
+            })
+        };
+        part(Vec::new())?;
+        let response = self.exchange(&Method::POST, path, &[], |request| {
+            // It was tried just now.
+            match part(content.to_vec()) {
+                Ok(part) => request.multipart(Form::new().part("file", part)),
+                Err(_) => request,
+            }
+        })?;
+        let answer = self.read(path, response)?;
+        if (200..300).contains(&answer.status) || answer.status == 409 {
+            return Ok(answer);
+        }
+        Err(refusal(path, &answer))
+    }
+    /// Asks for a file; `None` if it is larger than `max_bytes`.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn get_file(
+        &self,
+        path: &str,
+        params: &[(&str, &str)],
+        max_bytes: usize,
+    ) -> Result<Option<FetchedFile>> {
+        let mut response = self.exchange(&Method::GET, path, params, |request| {
+            request.header(header::ACCEPT, "*/*")
+        })?;
+        if !response.status().is_success() {
+            let answer = self.read(path, response)?;
+            return Err(refusal(path, &answer));
+        }
+        let text = |name: header::HeaderName| {
+            let found = response.headers().get(name);
+            found
+                .and_then(|text| text.to_str().ok())
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let content_type = text(header::CONTENT_TYPE);
+        let name = file_name(&text(header::CONTENT_DISPOSITION));
+        let content = self.bytes(path, &mut response, max_bytes as u64)?;
+        Ok(content.map(|content| FetchedFile {
+            name,
+            content_type,
+            content,
+        }))
+    }
+
     fn send(
         &self,
         method: &Method,
@@ -207,6 +286,24 @@ impl Http {
         params: &[(&str, &str)],
         body: Option<&Json>,
     ) -> Result<Answer> {
+        let response = self.exchange(method, path, params, |request| {
+            let request = request.header(header::ACCEPT, "application/json");
+            match body {
+                Some(body) => request.json(body),
+                None => request,
+            }
+        })?;
+        self.read(path, response)
+    }
+
+    /// Makes a request, with the session if there is one, else with the credentials.
+    fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        params: &[(&str, &str)],
+        filled: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response> {
         let url = self.base.join(path).map_err(|problem| Error::Parameter {
             what: "path",
             problem: problem.to_string(),
@@ -216,24 +313,20 @@ impl Http {
                 .client
                 .request(method.clone(), url.clone())
                 .query(params)
-                .header(header::ACCEPT, "application/json")
                 // Without it some versions answer with a login page.
                 .header("X-Requested-With", "XMLHttpRequest");
-            match body {
-                Some(body) => request.json(body),
-                None => request,
-            }
+            filled(request)
         };
         if let Some(session) = self.session() {
             let response = sent(request().header(header::COOKIE, session))?;
             if response.status() != StatusCode::UNAUTHORIZED {
-                return self.read(path, response);
+                return Ok(response);
             }
             self.keep_session(None);
         }
         let response = sent(self.with_credentials(request()))?;
         self.remember(&response);
-        self.read(path, response)
+        Ok(response)
     }
 
     fn with_credentials(&self, request: RequestBuilder) -> RequestBuilder {
@@ -273,6 +366,30 @@ impl Http {
         }
     }
 
+    /// The bytes of an answer; `None` if there are more than `most`.
+    fn bytes(&self, path: &str, response: &mut Response, most: u64) -> Result<Option<Vec<u8>>> {
+        let wrong = |problem: &str| Error::Answer {
+            path: path.to_owned(),
+            problem: problem.to_owned(),
+        };
+        let until = Instant::now() + self.silence * MAX_TIMES_SILENCE;
+        let mut bytes = Vec::new();
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            match response.read(&mut chunk) {
+                Ok(0) => return Ok(Some(bytes)),
+                Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+                Err(_) => return Err(wrong("broke off")),
+            }
+            if bytes.len() as u64 > most {
+                return Ok(None);
+            }
+            if Instant::now() > until {
+                return Err(wrong("takes too long"));
+            }
+        }
+    }
+
     fn read(&self, path: &str, mut response: Response) -> Result<Answer> {
         let wrong = |problem: &str| Error::Answer {
             path: path.to_owned(),
@@ -286,22 +403,8 @@ impl Http {
                 to: to.chars().take(200).collect(),
             });
         }
-        let until = Instant::now() + self.silence * MAX_TIMES_SILENCE;
-        let mut bytes = Vec::new();
-        let mut chunk = vec![0; 64 << 10];
-        loop {
-            match response.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(count) => bytes.extend_from_slice(&chunk[..count]),
-                Err(_) => return Err(wrong("broke off")),
-            }
-            if bytes.len() as u64 > MAX_JSON_BYTES {
-                return Err(wrong("is too large"));
-            }
-            if Instant::now() > until {
-                return Err(wrong("takes too long"));
-            }
-        }
+        let bytes = self.bytes(path, &mut response, MAX_JSON_BYTES)?;
+        let bytes = bytes.ok_or_else(|| wrong("is too large"))?;
         let body = if bytes.iter().all(u8::is_ascii_whitespace) {
             Json::Null
         } else {
@@ -317,6 +420,18 @@ impl Http {
             body,
         })
     }
+}
+
+/// The name in `attachment; filename="photo.jpg"`; empty if there is none.
+fn file_name(disposition: &str) -> String {
+    let mut parts = disposition.split(';').map(str::trim);
+    let name = parts.find_map(|part| part.strip_prefix("filename="));
+    let name = name.unwrap_or_default().trim_matches('"');
+    // A path in it is not ours to follow.
+    name.rsplit(['/', '\\'])
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn sent(request: RequestBuilder) -> Result<Response> {

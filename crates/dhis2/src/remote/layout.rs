@@ -23,8 +23,8 @@ pub use aggregate::AggregateKey;
 pub use columns::{Described, value_in, value_out};
 pub use plan::{EntityType, Program, Schema, Stage, plan};
 pub use tables::{
-    COMPLETIONS, DATA_VALUES, IMPORT_CONFLICTS, INSTANCE, MARKS, METADATA, MetadataTable, NOTES,
-    RELATIONSHIPS, RESERVED_VALUES, VIOLATIONS, fixed, metadata_table,
+    COMPLETIONS, DATA_VALUES, FILES, IMPORT_CONFLICTS, INSTANCE, MARKS, METADATA, MetadataTable,
+    NOTES, RELATIONSHIPS, RESERVED_VALUES, VIOLATIONS, fixed, metadata_table,
 };
 
 /// Names in [`Collection::properties`].
@@ -67,6 +67,8 @@ pub enum Role {
     DataValues,
     /// Which data sets are complete.
     Completions,
+    /// Pictures and documents that values name.
+    Files,
     /// Metadata of a type, such as `programs`. Made by the server; edits are refused.
     Metadata {
         /// The collection of the web API.
@@ -96,6 +98,7 @@ impl Role {
             "notes" => Self::Notes,
             "dataValues" => Self::DataValues,
             "completions" => Self::Completions,
+            "files" => Self::Files,
             "metadata" => Self::Metadata { of: of() },
             "kept" => Self::Kept,
             _ => return None,
@@ -111,6 +114,7 @@ impl Role {
             Self::Notes
             | Self::DataValues
             | Self::Completions
+            | Self::Files
             | Self::Metadata { .. }
             | Self::Kept => None,
         }
@@ -121,6 +125,7 @@ impl Role {
             Self::Notes => "note",
             Self::DataValues => "dataValue",
             Self::Completions => "completion",
+            Self::Files => "file",
             other => other.kind().map_or("record", Kind::member),
         }
     }
@@ -130,6 +135,7 @@ impl Role {
             Self::Notes => "notes",
             Self::DataValues => "dataValues",
             Self::Completions => "completions",
+            Self::Files => "files",
             other => other.kind().map_or("records", Kind::collection),
         }
     }

@@ -23,8 +23,11 @@ const OF_THE_YEAR: [(&str, &str); 5] = [
 
 impl World {
     /// A copy with the server's metadata.
-    fn with_metadata() -> Self {
-        let world = Self::new();
+    pub(crate) fn with_metadata() -> Self {
+        Self::new().synced()
+    }
+    pub(crate) fn synced(self) -> Self {
+        let world = self;
         // The administrator enters data everywhere.
         let unit = json!({"users": [{"id": "userRoot001", "username": "root", "organisationUnits": [{"id": "hvOuRoot001"}]}]});
         world.http.post("metadata", &[], Some(&unit)).unwrap();
@@ -32,7 +35,7 @@ impl World {
         copy::sync_metadata(&world.server(), &mut file, NOW, &mut |_| {}).unwrap();
         world
     }
-    fn fetch_values(&self, request: &AggregateRequest) -> AggregateDownloaded {
+    pub(crate) fn fetch_values(&self, request: &AggregateRequest) -> AggregateDownloaded {
         let mut file = ReplicaFile::open(&self.path).unwrap();
         pull::aggregate(&self.server(), &mut file, request, &|| NOW, &mut |_| {}).unwrap()
     }

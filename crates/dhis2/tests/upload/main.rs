@@ -8,6 +8,7 @@ mod host;
 
 mod aggregate;
 mod faults;
+mod files;
 mod owners;
 mod pool;
 mod round_trip;

@@ -22,9 +22,9 @@ pub(crate) struct TrackerArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TrackerAction {
-    /// Make a copy of a DHIS2 server's metadata, ready for tracker data.
+    /// Make a copy of a DHIS2 server's metadata, ready for tracker data; or check a login for a copy, without the network too.
     Login(LoginArgs),
-    /// Forget the token that was kept for the server of a copy; the copy stays as it is.
+    /// Forget the token that was kept for the server of a copy; the copy stays as it is, and may be logged in to again without the network.
     Logout(FileArgs),
     /// Fetch the metadata anew.
     Metadata(RemoteArgs),
@@ -46,11 +46,12 @@ pub(crate) enum TrackerAction {
 
 #[derive(Debug, Args)]
 pub(crate) struct LoginArgs {
-    /// URL of the server, with or without /api.
-    pub(crate) url: String,
+    /// URL of the server, with or without /api; or a copy that is there.
+    #[arg(value_name = "URL|FILE")]
+    pub(crate) at: String,
     /// The file to make.
     #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
+    pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }
@@ -70,6 +71,10 @@ pub(crate) struct RemoteArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct DownloadArgs {
     /// The copy, as made by `haversack tracker login`.
     pub(crate) file: PathBuf,
@@ -106,6 +111,12 @@ pub(crate) struct DownloadArgs {
     /// So many periods before the present one [default: 60 days, 13 weeks, 12 months, 6 double months, 5 of longer ones].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000), conflicts_with = "periods")]
     pub(crate) past_periods: Option<u16>,
+    /// Also the pictures and documents that values name. Looks at all records.
+    #[arg(long)]
+    pub(crate) files: bool,
+    /// Leave out files that are larger.
+    #[arg(long, value_name = "BYTES", default_value_t = haversack_dhis2::remote::files::MAX_BYTES, requires = "files")]
+    pub(crate) max_file_bytes: usize,
     /// Everything, not only what changed since the last download. Unsent work stays.
     #[arg(long)]
     pub(crate) full: bool,
@@ -200,7 +211,10 @@ pub(crate) struct WipeArgs {
     /// How much.
     #[arg(long, value_enum)]
     pub(crate) level: WipeLevel,
-    /// Also what was never sent. Without it nothing is removed while something waits: upload it, or keep a copy of the file.
+    /// First keep the whole copy as this file: what was never sent can be sent from there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) export: Option<PathBuf>,
+    /// Also what was never sent. Without this or --export nothing is removed while something waits.
     #[arg(long)]
     pub(crate) discard_unsent: bool,
 }

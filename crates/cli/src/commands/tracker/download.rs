@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use haversack_dhis2::remote::error::Error;
+use haversack_dhis2::remote::files::{self, FetchedFiles};
 use haversack_dhis2::remote::pull::{
     self, AggregateDownloaded, AggregateRequest, Denied, Downloaded, Request,
 };
@@ -19,7 +20,7 @@ use crate::replica::{self, File};
 /// Runs the command. Ends with [`Outcome::Attention`] if a page failed, something was denied, or a conflict came up.
 pub(super) fn run(args: &DownloadArgs, out: Output) -> Result<Outcome> {
     let mut file = open(&args.file, out)?;
-    let mut server = server_of(&file, &args.connect)?;
+    let mut server = server_of(&mut file, &args.connect)?;
     if let Some(api) = args.api {
         server.chosen.exporter = Some(match api {
             ApiArg::Old => Api::Old,
@@ -51,16 +52,27 @@ pub(super) fn run(args: &DownloadArgs, out: Output) -> Result<Outcome> {
         }
         _ => Ok(None),
     };
+    let pictures = match &values {
+        Ok(_) if args.files && tracker.is_ok() => {
+            bar.set_message("fetching files");
+            let most = args.max_file_bytes;
+            let mut count = |n: usize| bar.set_position(n as u64);
+            files::fetch(&server, &mut file, most, &mut count).map(Some)
+        }
+        _ => Ok(None),
+    };
     bar.finish_and_clear();
     let told = |error| explain(error, server.http.url());
     let (tracker, values) = (tracker.map_err(told)?, values.map_err(told)?);
-    report(tracker.as_ref(), values.as_ref(), out);
+    let pictures = pictures.map_err(told)?;
+    report(tracker.as_ref(), values.as_ref(), pictures.as_ref(), out);
     let is_whole = tracker.is_none_or(|(done, denied)| {
         let came = done.failed.is_empty() && done.unknown.is_empty() && denied.is_empty();
         came && done.conflicts == 0 && !done.no_units
     });
     let has_values = values.is_none_or(|done| done.failed.is_empty() && done.conflicts == 0);
-    Ok(if is_whole && has_values {
+    let has_files = pictures.is_none_or(|done| done.failed.is_empty() && done.too_large.is_empty());
+    Ok(if is_whole && has_values && has_files {
         Outcome::Done
     } else {
         Outcome::Attention
@@ -110,7 +122,12 @@ fn word(why: &Denied) -> &'static str {
     }
 }
 
-fn report(tracker: Option<&Tracker>, values: Option<&AggregateDownloaded>, out: Output) {
+fn report(
+    tracker: Option<&Tracker>,
+    values: Option<&AggregateDownloaded>,
+    pictures: Option<&FetchedFiles>,
+    out: Output,
+) {
     let mut document = tracker.map_or_else(|| json!({}), |(done, denied)| told(done, denied));
     if let Some(done) = values {
         document["aggregate"] = json!({
@@ -123,12 +140,24 @@ fn report(tracker: Option<&Tracker>, values: Option<&AggregateDownloaded>, out: 
             "failed": done.failed.iter().map(|one| json!({"dataSet": one.data_set, "reason": one.reason})).collect::<Vec<_>>(),
         });
     }
+    if let Some(done) = pictures {
+        document["files"] = json!({
+            "fetched": done.fetched,
+            "known": done.known,
+            "dropped": done.dropped,
+            "tooLarge": done.too_large,
+            "failed": done.failed.iter().map(|(uid, reason)| json!({"uid": uid, "reason": reason})).collect::<Vec<_>>(),
+        });
+    }
     out.result(&document, |out| {
         if let Some((done, denied)) = tracker {
             say(done, denied, out);
         }
         if let Some(done) = values {
             say_values(done, out);
+        }
+        if let Some(done) = pictures {
+            say_files(done, out);
         }
     });
 }
@@ -166,6 +195,22 @@ fn say_values(done: &AggregateDownloaded, out: Output) {
             "{YELLOW}failed{YELLOW:#} data set {}: {}. The next download asks again.",
             one.data_set, one.reason
         ));
+    }
+}
+
+fn say_files(done: &FetchedFiles, out: Output) {
+    out.line(format_args!(
+        "{GREEN}Fetched{GREEN:#} {}; {} there before",
+        count(done.fetched as u64, "file"),
+        done.known
+    ));
+    for uid in &done.too_large {
+        out.line(format_args!(
+            "{YELLOW}too large{YELLOW:#}: {uid}; --max-file-bytes allows more"
+        ));
+    }
+    for (uid, reason) in &done.failed {
+        out.line(format_args!("{YELLOW}failed{YELLOW:#} {uid}: {reason}"));
     }
 }
 
@@ -224,7 +269,7 @@ fn say(done: &Downloaded, denied: &[(String, Denied)], out: Output) {
 /// Runs `break-glass`.
 pub(super) fn break_glass(args: &GlassArgs, out: Output) -> Result<Outcome> {
     let mut file = open(&args.file, out)?;
-    let server = server_of(&file, &args.connect)?;
+    let server = server_of(&mut file, &args.connect)?;
     pull::break_glass(&server, &args.entity, &args.program, &args.reason)
         .map_err(|error| explain(error, server.http.url()))?;
     // An upload that comes too late breaks it again, for the same reason.

@@ -17,7 +17,7 @@ pub(super) fn run(args: &ReserveArgs, out: Output) -> Result<Outcome> {
     let mut file = open(&args.file, out)?;
     let url = file.header()?.url;
     let (away, server);
-    let courier: &dyn Courier = match server_of(&file, &args.connect) {
+    let courier: &dyn Courier = match server_of(&mut file, &args.connect) {
         Ok(reached) => {
             server = reached;
             &server.http

@@ -1,6 +1,7 @@
 //! `haversack tracker upload`: sends what was edited in a copy.
 
 use anyhow::Result;
+use haversack_dhis2::remote::files::{self, SentFiles};
 use haversack_dhis2::remote::layout::Layout;
 use haversack_dhis2::remote::push::{
     self, Clock, Importer, StoredConflict, Uploader, stored_conflicts,
@@ -10,7 +11,7 @@ use haversack_sync::client::{self, Step, Summary};
 use serde_json::{Value as Json, json};
 
 use super::args::{ApiArg, UploadArgs};
-use super::{open, server_of};
+use super::{explain, open, server_of};
 use crate::exit::Outcome;
 use crate::output::{BOLD, DIM, GREEN, Output, Unit, YELLOW, count};
 use crate::{connect, replica};
@@ -18,11 +19,13 @@ use crate::{connect, replica};
 /// Runs the command. Ends with [`Outcome::Attention`] if something was refused or waits.
 pub(super) fn run(args: &UploadArgs, out: Output) -> Result<Outcome> {
     let mut file = open(&args.file, out)?;
-    let server = server_of(&file, &args.connect)?;
+    let server = server_of(&mut file, &args.connect)?;
     if args.retry_errors {
         replica::write(&mut file, client::retry)?;
     }
     replica::write(&mut file, push::prepare)?;
+    let files =
+        files::send(&server.http, &mut file).map_err(|error| explain(error, server.http.url()))?;
     let chosen = args.api.map(|api| match api {
         ApiArg::Old => Api::Old,
         ApiArg::New => Api::New,
@@ -58,7 +61,7 @@ pub(super) fn run(args: &UploadArgs, out: Output) -> Result<Outcome> {
         Ok((said, tx.entries()?.len()))
     })?;
     let said = said.map_err(anyhow::Error::msg)?;
-    report(&layout, &summary, &said, waiting, out);
+    report(&layout, &summary, &said, &files, waiting, out);
     let is_whole = summary.rejected.is_empty() && waiting == 0;
     Ok(if is_whole {
         Outcome::Done
@@ -71,6 +74,7 @@ fn report(
     layout: &Layout,
     summary: &Summary,
     said: &[StoredConflict],
+    files: &SentFiles,
     waiting: usize,
     out: Output,
 ) {
@@ -92,8 +96,15 @@ fn report(
         "untold": summary.untold,
         "waiting": waiting,
         "conflicts": conflicts,
+        "files": {"sent": files.sent, "refused": files.refused.iter().map(|(uid, reason)| json!({"uid": uid, "reason": reason})).collect::<Vec<_>>()},
     });
     out.result(&document, |out| {
+        if files.sent > 0 {
+            out.line(format_args!("{GREEN}Sent {}{GREEN:#}", count(files.sent as u64, "file")));
+        }
+        for (uid, reason) in &files.refused {
+            out.line(format_args!("  {YELLOW}file {uid}{YELLOW:#}: {reason}. What names it waits."));
+        }
         let refused = summary.rejected.len() as u64;
         if summary.applied + refused + summary.untold == 0 {
             out.line(if waiting == 0 {

@@ -135,6 +135,20 @@ impl Table {
         )
     }
 
+    /// The record of a file that was fetched.
+    pub fn of_file(&self, uid: &str, file: &crate::remote::http::FetchedFile) -> Record {
+        let cells = [
+            ("name", file.name.as_str()),
+            ("content_type", file.content_type.as_str()),
+        ];
+        let mut record = self.record(uid, &cells);
+        let at = self.column("content");
+        if let Some(slot) = at.and_then(|at| record.values.get_mut(at)) {
+            *slot = haversack_model::Value::Blob(file.content.clone());
+        }
+        record
+    }
+
     /// The tracked entity of a record, without children. Columns that are null are attributes without a value.
     pub fn entity(&self, record: &Record) -> TrackedEntity {
         let entity_type = match &self.role {

@@ -276,6 +276,7 @@ fn new_layer(id: CollectionId, role: &Role, name: &str, feature_type: &str) -> C
         | Role::Notes
         | Role::DataValues
         | Role::Completions
+        | Role::Files
         | Role::Metadata { .. }
         | Role::Kept => {
             return collection(id, name, "kept");

@@ -27,6 +27,9 @@ pub const DATA_VALUES: CollectionId = CollectionId(8);
 /// Which data sets are complete for which period and unit.
 pub const COMPLETIONS: CollectionId = CollectionId(9);
 
+/// Pictures and documents that values name.
+pub const FILES: CollectionId = CollectionId(10);
+
 /// Metadata tables have the numbers from this one on, in the order of [`METADATA`].
 const FIRST_METADATA: u32 = 20;
 /// Layers of tracker objects have the numbers from this one on.
@@ -270,6 +273,7 @@ pub fn fixed() -> Vec<Collection> {
     ];
     all.push(data_values());
     all.push(completions());
+    all.push(files());
     for metadata in METADATA {
         all.extend(metadata_table(metadata.of).map(|id| of_metadata(id, metadata)));
     }
@@ -316,6 +320,13 @@ fn completions() -> Collection {
         ],
     );
     made.editor_fields = Some(stamps());
+    made
+}
+
+fn files() -> Collection {
+    let mut made = table(FILES, "Files", "files", &["name", "content_type"]);
+    made.fields
+        .push(field("content", "content", FieldType::Blob));
     made
 }
 

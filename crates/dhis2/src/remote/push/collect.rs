@@ -4,7 +4,7 @@
 //! as it was frozen is asked for, and of its attributes and data values only those that were changed are sent, removed ones as nulls.
 //! What others changed meanwhile stays. Pure but for that question.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use haversack_model::{
     Changes, CollectionId, Edit, GlobalId, Record, RejectCode, Result, Value as Cell,
@@ -29,6 +29,8 @@ pub(super) struct Item {
     pub(super) object: Value,
     /// Edits that are notes on it.
     pub(super) notes: Vec<usize>,
+    /// A file that it names and which is not sent yet.
+    pub(super) waits_for: Option<String>,
     /// Tracked entity, program and the unit that shall own it from now on.
     pub(super) hand_over: Option<(String, String, String)>,
 }
@@ -50,6 +52,12 @@ impl Item {
         let mut all = of("attributes", "attribute");
         all.extend(of("dataValues", "dataElement"));
         all
+    }
+    /// The values of attributes and data elements that are sent.
+    fn values(&self) -> impl Iterator<Item = &str> {
+        let lists = ["attributes", "dataValues"].into_iter();
+        let lists = lists.filter_map(|list| self.object.get(list)?.as_array());
+        lists.flatten().filter_map(|one| one.get("value")?.as_str())
     }
     /// The value of an attribute or data element as it is sent.
     pub(super) fn value_of(&self, field: &str) -> Option<String> {
@@ -74,6 +82,8 @@ pub(super) struct Collected {
 pub(super) trait Copy {
     /// A record as it was frozen, or as it is if it is in no batch.
     fn record(&self, collection: CollectionId, id: &GlobalId) -> Result<Option<Record>>;
+    /// Whether a uid is that of a file which is not on the server yet.
+    fn is_unsent_file(&self, uid: &str) -> Result<bool>;
     /// Whether the server may have an earlier state of a record that is new here: its values are told one by one then.
     fn is_doubted(&self, collection: CollectionId, id: &GlobalId) -> Result<bool>;
 }
@@ -99,6 +109,7 @@ pub(super) fn collect(
             Some((_, Role::Kept)) => Err(refused("this table is the program's own")),
             // They go by ways of their own.
             Some((_, Role::DataValues | Role::Completions)) => continue,
+            Some((_, Role::Files)) => Err(Fate::Waits("files are sent before".to_owned())),
             Some((table, Role::Notes)) => {
                 notes.push((at, table, edit));
                 continue;
@@ -115,11 +126,46 @@ pub(super) fn collect(
     }
     let order = |item: &Item| item.sent.kind;
     collected.items.sort_by_key(order);
+    collected.hold_back();
     Ok(collected)
+}
+
+impl Collected {
+    /// Takes out what waits for a file, and what cannot be stored without it.
+    fn hold_back(&mut self) {
+        let mut held: BTreeSet<(Kind, String)> = BTreeSet::new();
+        let mut rest = Vec::new();
+        // Parents come before their children.
+        for item in std::mem::take(&mut self.items) {
+            let mut parents = item.sent.parents.iter();
+            let fate = match &item.waits_for {
+                Some(file) => waits_for_file(file),
+                None if parents.any(|parent| held.contains(parent)) => {
+                    Fate::Waits("what it belongs to waits for a file".to_owned())
+                }
+                None => {
+                    rest.push(item);
+                    continue;
+                }
+            };
+            for at in item.at.iter().chain(&item.notes) {
+                self.decided.insert(*at, fate.clone());
+            }
+            if let (Some(kind), true) = (item.sent.kind, item.sent.is_new) {
+                held.insert((kind, item.sent.uid));
+            }
+        }
+        self.items = rest;
+    }
 }
 
 fn refused(reason: &str) -> Fate {
     Fate::Refused(RejectCode::Refused, reason.to_owned())
+}
+
+/// What names a file that is not sent yet.
+pub(super) fn waits_for_file(file: &str) -> Fate {
+    Fate::Waits(format!("it waits for its file {file}"))
 }
 
 fn item(
@@ -161,6 +207,13 @@ fn item(
         )));
     }
     let mut made = object(layout, table, &record, changed.as_ref(), copy)?;
+    let named: Vec<String> = made.values().map(str::to_owned).collect();
+    for value in named.into_iter().filter(|value| uid::is_uid(value)) {
+        if copy.is_unsent_file(&value)? {
+            made.waits_for = Some(value);
+            break;
+        }
+    }
     made.at = Some(at);
     made.sent.is_new = is_new;
     made.sent.is_delete = matches!(edit, Edit::Delete { .. });
@@ -238,6 +291,7 @@ fn object(
         },
         object,
         notes: Vec::new(),
+        waits_for: None,
         hand_over,
     })
 }

@@ -38,7 +38,7 @@ pub use uploader::Uploader;
 
 use super::error::Result;
 use super::http::{Answer, Http};
-use super::layout::Layout;
+use super::layout::{FILES, Layout};
 use crate::wire::version::{Api, Version};
 use collect::{Collected, Copy, collect};
 use outcome::{Fate, Told};
@@ -310,6 +310,10 @@ impl Copy for Frozen<'_> {
             Some(record) => Ok(Some(record.clone())),
             None => self.tx.row(collection, id),
         }
+    }
+    fn is_unsent_file(&self, uid: &str) -> haversack_model::Result<bool> {
+        let id = GlobalId::Text(uid.into());
+        Ok(self.tx.entry(FILES, &id)?.is_some())
     }
     fn is_doubted(&self, collection: CollectionId, id: &GlobalId) -> haversack_model::Result<bool> {
         let name = doubted(collection, id);

@@ -10,12 +10,13 @@ use haversack_model::{CollectionId, Edit, GlobalId, RejectCode, ReplicaTx};
 use serde_json::{Value as Json, json};
 
 use super::Courier;
-use super::collect::{Copy, of_base};
+use super::collect::{Copy, of_base, waits_for_file};
 use super::outcome::{Fate, ImportConflict, Told};
 use crate::remote::error::{Error, Result};
 use crate::remote::layout::{Layout, Role, Table};
 use crate::wire::conflict_text;
 use crate::wire::report::NotAReport;
+use crate::wire::uid;
 use crate::wire::version::Version;
 
 /// Values in one request.
@@ -130,6 +131,10 @@ pub(super) fn piece(
         );
     }
     let is_completion = table.role == Role::Completions;
+    let value = table.text(&record, "value");
+    if !is_delete && uid::is_uid(&value) && copy.is_unsent_file(&value)? {
+        return Ok(Err(waits_for_file(&value)));
+    }
     let object = if is_completion {
         table.completion(&record, is_delete)
     } else {

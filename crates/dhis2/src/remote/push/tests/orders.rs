@@ -21,6 +21,7 @@ fn item(kind: Kind, uid: &str, parent: Option<(Kind, &str)>, is_delete: bool) ->
         },
         object: json!({ kind.member(): uid, "orgUnit": "o" }),
         notes: Vec::new(),
+        waits_for: None,
         hand_over: None,
     }
 }
