@@ -219,6 +219,13 @@ fn list_of<'a>(members: &'a Map<String, Value>, name: &str) -> impl Iterator<Ite
     list.into_iter().flatten()
 }
 
+/// The name by which a user logs in.
+pub(crate) fn user_name(members: &Map<String, Value>) -> Option<&str> {
+    let nested = members.get("userCredentials");
+    let nested = nested.and_then(|inner| inner.get("username"));
+    members.get("username").or(nested).and_then(Value::as_str)
+}
+
 /// Glass that somebody broke.
 #[derive(Debug)]
 struct Broken {
@@ -246,10 +253,7 @@ impl People {
     fn read(instance: &Instance, tx: &dyn DocumentRead) -> Result<Self> {
         let mut people = Self::default();
         instance.each(tx, "users", |user| {
-            let nested = user.members.get("userCredentials");
-            let nested = nested.and_then(|inner| inner.get("username"));
-            let name = user.members.get("username").or(nested);
-            if let Some(name) = name.and_then(Value::as_str) {
+            if let Some(name) = user_name(&user.members) {
                 people.users.insert(name.to_owned(), user);
             }
             Ok(())

@@ -66,6 +66,17 @@ impl TestHost {
             runners[&job.kind].run(&job, &mut |_, _, _| {}).unwrap();
         }
     }
+    /// Gives up all jobs that were asked for, as a server does that ended each time they ran.
+    pub(crate) fn fail_jobs(&self, why: &str) {
+        for job in &mut self.state.lock().unwrap().jobs {
+            job.status = JobStatus::Failed;
+            why.clone_into(&mut job.result);
+        }
+    }
+    /// Forgets all jobs.
+    pub(crate) fn forget_jobs(&self) {
+        self.state.lock().unwrap().jobs.clear();
+    }
     /// Takes no more jobs.
     pub(crate) fn crowd(&self) {
         self.state.lock().unwrap().is_crowded = true;

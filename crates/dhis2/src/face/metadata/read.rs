@@ -11,6 +11,7 @@ use crate::face::answer::Answer;
 use crate::face::call::Call;
 use crate::face::instance::{Instance, Stored};
 use crate::face::problem::{Problem, Result};
+use crate::face::system::{User, user_name};
 use crate::wire::date;
 
 /// Objects on a page if the client does not say.
@@ -20,9 +21,41 @@ const PAGE_SIZE: u64 = 50;
 struct Reader<'a> {
     instance: &'a Instance,
     tx: &'a dyn DocumentRead,
+    /// The user name of whoever asks, if that is the only user to see.
+    only_user: Option<&'a str>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn of(call: &'a Call, instance: &'a Instance, tx: &'a dyn DocumentRead) -> Result<Self> {
+        let sees_users = instance.allows(Right::Publish)
+            || User::find(&call.principal, instance, tx, call.host.now())?.may("F_USER_VIEW");
+        let only_user = (!sees_users).then_some(call.principal.name.as_str());
+        Ok(Self {
+            instance,
+            tx,
+            only_user,
+        })
+    }
+    /// Whether an object may be seen: of users, who may not see them all sees themselves.
+    fn sees(&self, collection: &str, stored: &Stored) -> bool {
+        match self.only_user {
+            Some(own) if collection == "users" => user_name(&stored.members) == Some(own),
+            _ => true,
+        }
+    }
+    fn object(&self, collection: &str, id: &str) -> Result<Option<Stored>> {
+        let found = self.instance.object(self.tx, collection, id)?;
+        Ok(found.filter(|stored| self.sees(collection, stored)))
+    }
+    fn each(&self, collection: &str, mut visit: impl FnMut(Stored) -> Result<()>) -> Result<()> {
+        self.instance.each(self.tx, collection, |stored| {
+            if self.sees(collection, &stored) {
+                visit(stored)
+            } else {
+                Ok(())
+            }
+        })
+    }
     /// An object with what is told besides what was stored.
     fn told(&self, stored: Stored) -> Value {
         let may_publish = self.instance.allows(Right::Publish);
@@ -45,7 +78,7 @@ impl Reader<'_> {
             let (Some(of), Some(id)) = (type_of_member(member), id) else {
                 return Ok(None);
             };
-            let found = self.instance.object(self.tx, of, id)?;
+            let found = self.object(of, id)?;
             Ok(found.map(|stored| self.told(stored)))
         })
     }
@@ -56,10 +89,7 @@ pub(crate) fn list(call: &Call, collection: &str) -> Result<Answer> {
     call.require_get()?;
     let instance = Instance::open(call, Right::Read)?;
     let tx = instance.store().read_documents()?;
-    let reader = Reader {
-        instance: &instance,
-        tx: tx.as_ref(),
-    };
+    let reader = Reader::of(call, &instance, tx.as_ref())?;
     let fields = Fields::parse(call.param("fields").unwrap_or("id,displayName"))?;
     let filters: Vec<Filter> = call
         .params("filter")
@@ -70,7 +100,7 @@ pub(crate) fn list(call: &Call, collection: &str) -> Result<Answer> {
         .is_some_and(|junction| junction.eq_ignore_ascii_case("or"));
     let order = filter::order(call.param("order").unwrap_or("name:iasc,id:asc"))?;
     let mut found = Vec::new();
-    instance.each(reader.tx, collection, |stored| {
+    reader.each(collection, |stored| {
         let object = reader.told(stored);
         let mut verdicts = filters.iter().map(|filter| filter.passes(&object));
         let passes = if any_is_enough && !filters.is_empty() {
@@ -126,19 +156,16 @@ pub(crate) fn inner(call: &Call, collection: &str, id: &str, list: &str) -> Resu
     let of = type_of_member(list).ok_or_else(Problem::no_such_path)?;
     let instance = Instance::open(call, Right::Read)?;
     let tx = instance.store().read_documents()?;
-    let reader = Reader {
-        instance: &instance,
-        tx: tx.as_ref(),
-    };
+    let reader = Reader::of(call, &instance, tx.as_ref())?;
     let fields = Fields::parse(call.param("fields").unwrap_or("id,displayName"))?;
-    let found = instance.object(reader.tx, collection, id)?;
+    let found = reader.object(collection, id)?;
     let found = found.ok_or_else(|| Problem::missing(collection, id))?;
     let items = found.members.get(list).and_then(Value::as_array);
     let ids = items.into_iter().flatten();
     let ids = ids.filter_map(|item| item.get("id").and_then(Value::as_str));
     let mut objects = Vec::new();
     for id in ids {
-        let object = instance.object(reader.tx, of, id)?;
+        let object = reader.object(of, id)?;
         objects.extend(object.map(|object| reader.told(object)));
     }
     paged(call, &reader, &fields, list, objects)
@@ -149,12 +176,9 @@ pub(crate) fn one(call: &Call, collection: &str, id: &str) -> Result<Answer> {
     call.require_get()?;
     let instance = Instance::open(call, Right::Read)?;
     let tx = instance.store().read_documents()?;
-    let reader = Reader {
-        instance: &instance,
-        tx: tx.as_ref(),
-    };
+    let reader = Reader::of(call, &instance, tx.as_ref())?;
     let fields = Fields::parse(call.param("fields").unwrap_or("*"))?;
-    let found = instance.object(reader.tx, collection, id)?;
+    let found = reader.object(collection, id)?;
     let found = found.ok_or_else(|| Problem::missing(collection, id))?;
     let object = reader.told(found);
     Ok(Answer::json(200, reader.project(&fields, object)?))
@@ -165,10 +189,7 @@ pub(crate) fn everything(call: &Call) -> Result<Answer> {
     call.require_get()?;
     let instance = Instance::open(call, Right::Read)?;
     let tx = instance.store().read_documents()?;
-    let reader = Reader {
-        instance: &instance,
-        tx: tx.as_ref(),
-    };
+    let reader = Reader::of(call, &instance, tx.as_ref())?;
     let fields = Fields::parse(call.param("fields").unwrap_or("*"))?;
     let asked: Vec<&str> = TYPES
         .iter()
@@ -181,7 +202,7 @@ pub(crate) fn everything(call: &Call) -> Result<Answer> {
             continue;
         }
         let mut objects = Vec::new();
-        instance.each(reader.tx, name, |stored| {
+        reader.each(name, |stored| {
             let object = reader.told(stored);
             objects.push(reader.project(&fields, object)?);
             Ok(())

@@ -1,15 +1,22 @@
 //! Imports as jobs: `POST tracker`, where it stands, and its report.
 //!
 //! A job is one of the server's durable jobs; its report is stored in the transaction of the import itself, under a uid made of the job's id. So a job
-//! that runs again after a restart finds that it is done, and a report is there exactly if the import took effect.
+//! that runs again after a restart finds that it is done, and a report is there exactly if the import took effect. A job that is given up, as one
+//! that ended the server each time it ran, is told as completed with an empty report: what was sent waits on the device, and is sent again.
+//!
+//! Reports are kept for a week, and the last 500 of them; more as long as they are not an hour old. A device whose report is gone sends again.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use haversack_model::documents::{DocumentWrite, document};
 use haversack_model::host::JobRunner;
-use haversack_model::{Host, Job, Principal, Right};
+use haversack_model::{
+    CollectionId, Filter, Host, Job, JobStatus, Principal, Query, QueryRow, Right, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::catalog::Catalog;
 use super::import::{self, Imported, Options, Strategy};
@@ -19,6 +26,7 @@ use crate::face::instance::{INSTANCE, Instance, Stored, key};
 use crate::face::memory::Memory;
 use crate::face::problem::{Problem, Result};
 use crate::face::system::User;
+use crate::wire::report::Report;
 use crate::wire::tracker::Payload;
 use crate::wire::{date, json as strict, uid};
 
@@ -26,6 +34,14 @@ use crate::wire::{date, json as strict, uid};
 pub(crate) const KIND: &str = "dhis2.import";
 /// Where they are kept.
 const JOBS: &str = "trackerJobs";
+/// How long they are kept.
+const LASTS_MS: i64 = 7 * 86_400_000;
+/// How many are kept.
+const MAX_JOBS: u64 = 500;
+/// For how long they are kept though there are more.
+const WAITED_FOR_MS: i64 = 3_600_000;
+/// Most that one import removes, so that none takes long.
+const MAX_PRUNED: u64 = 100;
 
 /// All that a job needs, also after a restart.
 #[derive(Debug, Serialize, Deserialize)]
@@ -80,7 +96,7 @@ pub(crate) fn import(call: &Call) -> Result<Answer> {
     let job = call.host.start_job(KIND, &call.principal, INSTANCE, order);
     let job = job.map_err(|error| Problem::Conflict(error.to_string()))?;
     let id = uid::from_random(job.id.as_u128());
-    accept(call, &instance, &id)?;
+    accept(call, &instance, &id, job.id)?;
     let location = call.host.base_url().unwrap_or_default();
     let response = json!({"responseType": "TrackerJob", "id": id, "location": format!("{location}/api/tracker/jobs/{id}")});
     Ok(Answer::message(
@@ -91,11 +107,11 @@ pub(crate) fn import(call: &Call) -> Result<Answer> {
 }
 
 /// Notes that there is a job, unless it is done already.
-fn accept(call: &Call, instance: &Instance, id: &str) -> Result<()> {
+fn accept(call: &Call, instance: &Instance, id: &str, job: Uuid) -> Result<()> {
     let collection = instance.collection(JOBS)?;
     let mut tx = instance.store().write_documents(call.host.now())?;
     if tx.record(collection, &key(id))?.is_none() {
-        let row = json!({"owner": call.principal.name, "created": date::format(call.host.now())});
+        let row = json!({"owner": call.principal.name, "created": date::format(call.host.now()), "job": job});
         tx.put(collection, &document(id, row.to_string()), None)?;
         tx.commit()?;
     }
@@ -171,18 +187,36 @@ fn run(
         stats.ignored
     );
     let row = json!({"owner": owner.name, "created": date::format(host.now()), "message": message, "report": imported.told});
-    keep(tx.as_mut(), jobs, id, &row)?;
+    tx.put(jobs, &document(id, row.to_string()), None)?;
+    prune(tx.as_mut(), jobs, host.now())?;
     tx.commit()?;
     Ok(imported.told)
 }
 
-fn keep(
-    tx: &mut dyn DocumentWrite,
-    jobs: haversack_model::CollectionId,
-    id: &str,
-    row: &Value,
-) -> Result<()> {
-    tx.put(jobs, &document(id, row.to_string()), None)?;
+/// Removes the jobs that were asked for first, if they are too old or too many.
+fn prune(tx: &mut dyn DocumentWrite, jobs: CollectionId, now: Timestamp) -> Result<()> {
+    let mut surplus = tx.count(jobs)?.saturating_sub(MAX_JOBS);
+    let query = Query {
+        limit: Some(MAX_PRUNED),
+        ..Query::records(jobs, Filter::All)
+    };
+    let mut old = Vec::new();
+    tx.query(&query, &mut |row| {
+        let QueryRow::Record(found) = row else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let age = now.0.saturating_sub(found.track.stamp.0);
+        let goes = age > LASTS_MS || (surplus > 0 && age > WAITED_FOR_MS);
+        if !goes {
+            return Ok(ControlFlow::Break(()));
+        }
+        surplus = surplus.saturating_sub(1);
+        old.push(found.record.global_id);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    for id in old {
+        tx.delete(jobs, &id, None)?;
+    }
     Ok(())
 }
 
@@ -196,18 +230,51 @@ fn find(call: &Call, id: &str) -> Result<Stored> {
     own.ok_or_else(|| Problem::missing("Job", id))
 }
 
+/// Where a job stands that has no report.
+enum Stand {
+    Waits,
+    Runs,
+    /// It was given up, for a reason.
+    Failed(String),
+    /// The server knows nothing of it any more.
+    Lost,
+}
+
+impl Stand {
+    fn of(call: &Call, job: &Stored) -> Self {
+        let known = job
+            .text("job")
+            .parse()
+            .ok()
+            .and_then(|id| call.host.job(id));
+        match known {
+            None => Self::Lost,
+            Some(job) => match job.status {
+                JobStatus::Pending => Self::Waits,
+                // Completed is what it will be in a moment: its report is stored first.
+                JobStatus::Running | JobStatus::Completed => Self::Runs,
+                JobStatus::Failed => Self::Failed(job.result),
+            },
+        }
+    }
+}
+
 /// `GET tracker/jobs/<uid>`.
 pub(crate) fn progress(call: &Call, id: &str) -> Result<Answer> {
     let job = find(call, id)?;
-    let is_done = job.members.contains_key("report");
-    let message = if is_done {
-        job.text("message")
+    let (level, message, is_done) = if job.members.contains_key("report") {
+        ("INFO", job.text("message").to_owned(), true)
     } else {
-        "waiting or running"
+        match Stand::of(call, &job) {
+            Stand::Waits => ("INFO", "waiting".to_owned(), false),
+            Stand::Runs => ("INFO", "running".to_owned(), false),
+            Stand::Failed(why) => ("ERROR", format!("Import failed: {why}"), true),
+            Stand::Lost => return Err(Problem::missing("Job", id)),
+        }
     };
     Ok(Answer::json(
         200,
-        json!([{"uid": id, "id": id, "level": "INFO", "category": "TRACKER_IMPORT_JOB", "time": job.text("created"),
+        json!([{"uid": id, "id": id, "level": level, "category": "TRACKER_IMPORT_JOB", "time": job.text("created"),
             "message": message, "completed": is_done}]),
     ))
 }
@@ -215,10 +282,19 @@ pub(crate) fn progress(call: &Call, id: &str) -> Result<Answer> {
 /// `GET tracker/jobs/<uid>/report`.
 pub(crate) fn report(call: &Call, id: &str) -> Result<Answer> {
     let mut job = find(call, id)?;
-    let report = job.members.remove("report");
-    report
-        .map(|report| Answer::json(200, report))
-        .ok_or_else(|| Problem::missing("Job report", id))
+    if let Some(report) = job.members.remove("report") {
+        return Ok(Answer::json(200, report));
+    }
+    match Stand::of(call, &job) {
+        // Nothing of it took effect, and nothing is said of any object.
+        Stand::Failed(why) => {
+            let mut told = Report::default().to_job(&[], false, false);
+            told["status"] = json!("ERROR");
+            told["message"] = json!(why);
+            Ok(Answer::json(200, told))
+        }
+        _ => Err(Problem::missing("Job report", id)),
+    }
 }
 
 /// Runs imports.
