@@ -1,7 +1,8 @@
-"""Copies between two real servers: killed on either side at many points, natively and by ArangoDB's protocol; the commands from a server
+"""Copies between two real servers: killed on either side at many points, natively, by prepared file and by ArangoDB's protocol; the commands from a server
 that speaks nothing else; and the script of docs/from-arangodb.md as it is printed.
 """
 import base64
+import contextlib
 import http.client
 import http.server
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -74,8 +76,8 @@ class Hiding:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
-def fill(server, version, count=4000):
-    lines = "\n".join(json.dumps({"_key": f"k{n}", "n": n, "version": version, "text": "x" * 80}) for n in range(count))
+def fill(server, version, count=4000, text=lambda: "x" * 80):
+    lines = "\n".join(json.dumps({"_key": f"k{n}", "n": n, "version": version, "text": text()}) for n in range(count))
     status, told = ask(server, "POST", "/_api/import?collection=c&type=documents&onDuplicate=replace", lines)
     assert status == 201 and told["errors"] == 0, told
 
@@ -162,6 +164,99 @@ def either_side_is_killed_at_every_step_of_a_native_copy():
 @test
 def either_side_is_killed_at_every_step_of_a_copy_by_arangodb_protocols():
     killed_at_every_step(natively=False)
+
+
+def sizes(folder, ending):
+    """Bytes of the files with that ending, the largest first."""
+    found = []
+    for one in os.scandir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            found += [one.stat().st_size] if one.name.endswith(ending) else []
+    return sorted(found, reverse=True)
+
+
+@test
+def either_side_is_killed_at_every_step_of_a_first_copy_by_a_prepared_file():
+    primary = Server(sample=False)
+    secondary = Server(sample=False, extra=["--allow-endpoint", "tcp://127.0.0.1:*"])
+    ask(primary, "POST", "/_api/collection", {"name": "c"})
+    # Text that hardly compresses: how far the way is until it stands still is the same for either kind of part.
+    fill(primary, 1, 24_000, lambda: os.urandom(40).hex())
+    new = checksum(primary)
+    proxy = FaultProxy(primary.port)
+    files, services = os.path.join(primary.data, "files"), os.path.join(secondary.data, "services")
+
+    def begin():
+        """Orders a first copy; gives the thread and what it is answered."""
+        ask(secondary, "DELETE", "/_api/collection/c")
+        proxy.count_anew()
+        answered = []
+        ordering = threading.Thread(target=lambda: answered.append(order_or_cut(secondary, proxy.port, False)), daemon=True)
+        ordering.start()
+        return ordering, answered
+
+    def restart(victim, ordering):
+        victim.kill()
+        proxy.heal()
+        if victim is secondary:
+            ordering.join(60)
+        victim.start()
+        ordering.join(90)
+
+    def old_or_new(what, answered):
+        found = checksum(secondary)
+        assert found in (None, new), f"{what}: neither nothing nor all"
+        assert not answered[0] or answered[0][0] != 200 or found == new, f"{what}: {answered[0]}"
+        proxy.count_anew()
+        status, told = order(secondary, proxy.port, False)
+        assert status == 200 and checksum(secondary) == new, f"{what}, ordered again: {told}"
+        assert not sizes(services, ".part"), f"{what}: what arrived is still there"
+        return proxy.bytes_down
+
+    ordering, answered = begin()
+    complete = wait_until(lambda: sizes(files, ".sqlite"), 60, "the file") and None
+    ended = begun = None
+    while ordering.is_alive():
+        part, whole = sizes(services, ".part"), sizes(files, ".sqlite")
+        if not begun and part and whole and part[0] == whole[0] > 1_000_000:
+            begun, complete = time.monotonic(), part[0]
+        if begun and not part:
+            ended = ended or time.monotonic()
+    check("an undisturbed copy is a file", answered[0][0] == 200 and checksum(secondary) == new and complete, answered)
+    taking = (ended or time.monotonic()) - begun
+
+    ordering, answered = begin()
+    wait_until(lambda: sizes(files, ".sqlite"), 60, "the file")
+    primary.kill()
+    prepared = sizes(files, ".sqlite")[0]
+    primary.start()
+    ordering.join(90)
+    old_or_new("the primary, preparing", answered)
+    check(f"the primary killed while it prepared the file ({prepared} of {complete} bytes written): nothing, then all", True)
+
+    for victim, name in ((primary, "primary"), (secondary, "secondary")):
+        again = []
+        for point in (400_000, 2_000_000):
+            proxy.held.clear()
+            proxy.hold_down = point
+            ordering, answered = begin()
+            wait_until(proxy.held.is_set, 60, "the way standing still")
+            arrived = (sizes(services, ".part") or [0])[0]
+            restart(victim, ordering)
+            carried = old_or_new(f"the {name} at {point}", answered)
+            again.append(f"{arrived} + {carried}")
+            assert arrived and carried < complete - arrived + 100_000, f"{name} at {point}: the order did not go on: {again}"
+        check(f"the {name} killed while the file was fetched: the next order went on (bytes {', '.join(again)} of {complete})", True)
+
+    ends = []
+    for point in (0, 0.4, 0.8):
+        ordering, answered = begin()
+        wait_until(lambda: sizes(services, ".part") == [complete], 60, "the whole file")
+        time.sleep(taking * point)
+        restart(secondary, ordering)
+        ends.append("new" if checksum(secondary) == new else "nothing")
+        old_or_new(f"the secondary, taking over, at {point}", answered)
+    check(f"the secondary killed while it took the file over: nothing or all ({' '.join(ends)})", True)
 
 
 @test
