@@ -241,11 +241,12 @@ def either_side_is_killed_at_every_step_of_a_first_copy_by_a_prepared_file():
             proxy.hold_down = point
             ordering, answered = begin()
             wait_until(proxy.held.is_set, 60, "the way standing still")
-            arrived = (sizes(services, ".part") or [0])[0]
+            wait_until(lambda: max(sizes(services, ".part"), default=0) > 200_000, 60, "some of the file")
+            arrived = sizes(services, ".part")[0]
             restart(victim, ordering)
             carried = old_or_new(f"the {name} at {point}", answered)
             again.append(f"{arrived} + {carried}")
-            assert arrived and carried < complete - arrived + 100_000, f"{name} at {point}: the order did not go on: {again}"
+            assert carried < complete - arrived + 100_000, f"{name} at {point}: the order did not go on: {again}"
         check(f"the {name} killed while the file was fetched: the next order went on (bytes {', '.join(again)} of {complete})", True)
 
     ends = []
@@ -289,6 +290,26 @@ def the_commands_work_from_a_server_that_speaks_only_arangodb():
     follow.kill()
     refused = cli_raw("pull", "c", *way, "--deep", env=LOGIN)
     check("what cannot be done is said", refused.returncode != 0 and "--deep" in refused.stderr, refused.stderr)
+
+
+@test
+def a_pull_follows_a_primary_with_a_certificate_of_its_own():
+    primary, secondary = Server(sample=False), Server(sample=False)
+    ask(primary, "POST", "/_api/collection", {"name": "c"})
+    fill(primary, 1, 500)
+    way = ["--from", f"ssl://127.0.0.1:{primary.port}", "--data", secondary.data]
+    refused = cli_raw("pull", "c", *way, env=LOGIN)
+    check("its certificate is unknown", refused.returncode != 0 and "cannot be reached" in refused.stderr, refused.stderr)
+    way += ["--ca", os.path.join(primary.data, "certificate.pem")]
+    equal("it is named", cli("pull", "c", *way, env=LOGIN)["walk"]["inserted"], 500)
+    equal("a comparison", cli("compare", "c", *way, env=LOGIN)["differences"], [])
+    follow = subprocess.Popen([BIN, "pull", "c", *way, "--follow"], env={**os.environ, **LOGIN, "XDG_CONFIG_HOME": harness.CONFIG}, stdout=subprocess.DEVNULL)
+    harness._children.append(follow)
+    for n in range(5):
+        ask(primary, "POST", "/_api/document/c", {"_key": f"followed{n}"})
+        wait_until(lambda: checksum(secondary) == checksum(primary), 20, "the copy to follow")
+    check("it follows", follow.poll() is None)
+    follow.kill()
 
 
 @test

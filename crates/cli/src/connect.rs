@@ -86,6 +86,7 @@ pub(crate) fn with_credentials(
 ) -> Result<Client> {
     let trust = Trust {
         ca: connect.ca.clone(),
+        pem: None,
         insecure: connect.insecure,
         pinned: None,
     };

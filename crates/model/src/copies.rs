@@ -36,6 +36,10 @@ pub struct Wanted<'a> {
     pub url: &'a str,
     /// Its host name and the addresses that were found for it and checked.
     pub host: (&'a str, &'a [SocketAddr]),
+    /// More certificates (PEM) by which it may show who it is, beside those that the operator named.
+    pub more_ca: Option<&'a str>,
+    /// Accept any certificate.
+    pub insecure: bool,
     /// User name and password there, or a token as the password of no user.
     pub login: (&'a str, &'a str),
     /// The service there.

@@ -82,6 +82,13 @@ enum Failure {
     Final(Error),
 }
 
+fn certificates(pem: &[u8]) -> Result<Vec<reqwest::Certificate>> {
+    let found = reqwest::Certificate::from_pem_bundle(pem).ok();
+    found
+        .filter(|found| !found.is_empty())
+        .ok_or_else(|| Error::Certificates("it holds none in PEM form".to_owned()))
+}
+
 impl<'a> Http<'a> {
     pub(super) fn open(order: &'a Order<'a>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -104,12 +111,10 @@ impl<'a> Http<'a> {
         if let Some(path) = &order.ca {
             let pem = std::fs::read(path)
                 .map_err(|error| Error::Certificates(error.kind().to_string()))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-                .ok()
-                .filter(|found| !found.is_empty());
-            let certificates = certificates
-                .ok_or_else(|| Error::Certificates("it holds none in PEM form".to_owned()))?;
-            client = client.tls_certs_merge(certificates);
+            client = client.tls_certs_merge(certificates(&pem)?);
+        }
+        if let Some(pem) = order.more_ca {
+            client = client.tls_certs_merge(certificates(pem.as_bytes())?);
         }
         let client = client
             .build()

@@ -61,6 +61,8 @@ pub struct Order<'a> {
     pub stop: Arc<AtomicBool>,
     /// More certificates (PEM) by which a primary may show who it is.
     pub ca: Option<PathBuf>,
+    /// The same, as the text of such a file.
+    pub more_ca: Option<&'a str>,
     /// Accept any certificate.
     pub insecure: bool,
     /// What copies from another Haversack natively.

@@ -38,6 +38,8 @@ pub(super) fn fetch(
     let config = order.config;
     let wanted = Wanted {
         url: &order.endpoint.url(),
+        more_ca: order.more_ca,
+        insecure: order.insecure,
         host: (&order.endpoint.host, primary.addresses()),
         login: if config.username.is_empty() {
             ("", &config.jwt)

@@ -451,6 +451,7 @@ async fn a_slow_primary_that_keeps_sending_is_healthy_and_its_batch_is_prolonged
             progress: &|_| {},
             stop: std::sync::Arc::default(),
             ca: None,
+            more_ca: None,
             insecure: false,
             copies: None,
             local: None,

@@ -17,8 +17,10 @@ use crate::directory::Directory;
 use crate::exit::Outcome;
 use crate::output::{DIM, GREEN, Output, Unit, advance, count};
 
-/// How long `--follow` waits before it asks again.
-const FOLLOW: Duration = Duration::from_secs(2);
+/// How long `--follow` waits for the other server to say that something changed; then it asks all the same.
+const FOLLOW: Duration = Duration::from_secs(30);
+/// How long it waits before it asks a server again that cannot say that.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs the command.
 pub(crate) fn run(args: &PullArgs, out: Output) -> Result<Outcome> {
@@ -59,7 +61,22 @@ pub(crate) fn run(args: &PullArgs, out: Output) -> Result<Outcome> {
         }
         asked.request.incremental = true;
         asked.request.since.clone_from(&report.tick);
-        std::thread::sleep(FOLLOW);
+        wait_for_change(&args.from, &report);
+    }
+}
+
+/// Waits until the other server may have something new.
+fn wait_for_change(from: &PullFrom, report: &Report) {
+    let url = web_url(&from.from);
+    let there = from.collection.as_ref().unwrap_or(&from.name);
+    let waited = report.walk.proof.map(|proof| {
+        let credentials = connect::chosen(&url, &from.connect)?;
+        let client = connect::with_credentials(&url, credentials, &from.connect)?;
+        let told = client.wait_for_change((&from.database, there), &proof, FOLLOW);
+        anyhow::Ok(told?)
+    });
+    if !matches!(waited, Some(Ok(_has_changed))) {
+        std::thread::sleep(PAUSE);
     }
 }
 
@@ -78,8 +95,12 @@ pub(crate) fn asked(from: &PullFrom) -> Result<Asked> {
             ..Login::default()
         },
     };
+    let ca = from.connect.ca.as_ref().map(|path| {
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+    });
     Ok(Asked {
         request: Request {
+            ca: ca.transpose()?,
             from: from.from.clone(),
             database: from.database.clone(),
             collection: from.collection.clone().unwrap_or_default(),

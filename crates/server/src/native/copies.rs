@@ -34,7 +34,8 @@ impl Copies for Server {
         let (host, addresses) = wanted.host;
         let trust = Trust {
             ca: haversack_model::Host::endpoint_ca(self),
-            insecure: false,
+            pem: wanted.more_ca.map(str::to_owned),
+            insecure: wanted.insecure,
             pinned: Some((host.to_owned(), addresses.to_owned())),
         };
         let client = Client::new(wanted.url, credentials, &trust)?

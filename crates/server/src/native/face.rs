@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::call::{Incoming, answer, body};
 use super::{
-    admin, collection_file, conflicts, files, openapi, prepare, pull, replicas, services, sync,
+    admin, changed as waiting, collection_file, conflicts, files, openapi, prepare, pull, replicas,
+    services, sync,
 };
 use crate::Server;
 
@@ -78,6 +79,7 @@ routes! {
     get "/v1/services/{service}/replicas/{replica}/blobs/{sha256}" get_blob, "Content of an attachment that the replica may see.";
     post "/v1/services/{service}/collections/{collection}/reconcile" reconcile, "Answers one question of a copy of the collection, in binary frames; see the module `reconcile` of the crate `sync`.";
     post "/v1/services/{service}/collections/{collection}/file" prepare_collection, "Writes the collection into a file for a first copy of it; gives a job, or 204 if it is small.";
+    get "/v1/services/{service}/collections/{collection}/changed" changed, "Answers as soon as the service stands elsewhere than at history and generation, or with 204 after wait_s seconds, 60 at most.";
     post "/v1/services/{service}/collections/{collection}/pull" pull_collection, "Makes the collection a copy of another server's; gives a job.";
     get "/v1/services/{service}/conflicts" list_conflicts, "Conflicts of the caller's uploads; all of them for administrators.";
     post "/v1/services/{service}/conflicts/{conflict}" resolve, "Closes a conflict with a decision.";
@@ -152,6 +154,15 @@ async fn reconcile(
     request: Request,
 ) -> Response {
     super::reconcile::answer(server, service, collection, incoming, request).await
+}
+
+async fn changed(
+    State(server): Shared,
+    Path(of): Path<(String, String)>,
+    Query(known): Query<waiting::Known>,
+    incoming: Incoming,
+) -> Response {
+    waiting::wait(server, of, known, incoming).await
 }
 
 async fn import(

@@ -14,6 +14,7 @@ pub mod wire;
 mod admin;
 mod answer;
 mod call;
+mod changed;
 mod checkout;
 mod collection_file;
 mod conflicts;

@@ -65,6 +65,9 @@ pub struct Request {
     pub since: Option<String>,
     /// Seconds that the other server may be silent.
     pub max_wait_s: Option<u64>,
+    /// Certificates (PEM) by which the other server may show who it is, beside those that the operator named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
     /// Do not check the other server's certificate.
     pub insecure: bool,
     /// How many differences a dry run lists.
@@ -460,6 +463,7 @@ impl There {
     ) -> Result<Self> {
         let trust = Trust {
             ca: server.endpoint_ca(),
+            pem: request.ca.clone(),
             insecure: request.insecure,
             pinned: None,
         };

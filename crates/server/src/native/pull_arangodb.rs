@@ -53,6 +53,7 @@ pub(super) fn run(
         progress: &|text| (progress.borrow_mut())(text, 0, None),
         stop: Arc::clone(server.pulls.stopping()),
         ca: server.endpoint_ca(),
+        more_ca: request.ca.as_deref(),
         insecure: request.insecure,
         copies: server.copies(),
         local: Some(name),

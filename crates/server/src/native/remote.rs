@@ -61,6 +61,8 @@ impl std::fmt::Debug for Credentials {
 pub struct Trust {
     /// A PEM file with more of them.
     pub ca: Option<PathBuf>,
+    /// More certificates, as the text of such a file.
+    pub pem: Option<String>,
     /// Any certificate will do.
     pub insecure: bool,
     /// A host name and the only addresses that it may have: those that were found for it and checked.
@@ -93,10 +95,9 @@ impl Client {
     /// [`Error::Invalid`] for a URL or certificate file that does not do.
     pub fn new(url: &str, credentials: Credentials, trust: &Trust) -> Result<Self> {
         let origin = origin_of(url)?;
-        let http = match (&trust.ca, &trust.pinned, trust.insecure) {
-            (None, None, false) => shared()?,
-            _ => http(trust)?,
-        };
+        let is_usual =
+            trust.ca.is_none() && trust.pem.is_none() && trust.pinned.is_none() && !trust.insecure;
+        let http = if is_usual { shared()? } else { http(trust)? };
         Ok(Self {
             http,
             origin,
@@ -426,14 +427,21 @@ fn http(trust: &Trust) -> Result<reqwest::blocking::Client> {
     if let Some(path) = &trust.ca {
         let refused = |e: String| invalid(&format!("certificate file {}", path.display()), e);
         let pem = std::fs::read(path).map_err(|e| refused(e.kind().to_string()))?;
-        let certificates =
-            reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| refused(e.to_string()))?;
-        if certificates.is_empty() {
-            return Err(refused("it holds no certificate in PEM form".to_owned()));
-        }
-        builder = builder.tls_certs_merge(certificates);
+        builder = builder.tls_certs_merge(certificates(&pem).map_err(refused)?);
+    }
+    if let Some(pem) = &trust.pem {
+        let refused = |e| invalid("certificates", e);
+        builder = builder.tls_certs_merge(certificates(pem.as_bytes()).map_err(refused)?);
     }
     builder.build().map_err(network)
+}
+
+fn certificates(pem: &[u8]) -> std::result::Result<Vec<reqwest::Certificate>, String> {
+    let found = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| error.to_string())?;
+    if found.is_empty() {
+        return Err("it holds no certificate in PEM form".to_owned());
+    }
+    Ok(found)
 }
 
 /// The way to servers that anybody trusts. Making one reads all certificates of the system, so there is one, and connections

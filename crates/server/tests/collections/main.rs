@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod first_copy;
+mod follow;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -139,11 +140,15 @@ fn pull(pair: &Pair) -> Report {
 }
 
 fn client(handle: &Handle, user: &str, password: &str) -> Client {
+    client_at(&handle.http_url(), user, password)
+}
+
+fn client_at(url: &str, user: &str, password: &str) -> Client {
     let credentials = Credentials::Basic {
         user: user.to_owned(),
         password: password.to_owned(),
     };
-    Client::new(&handle.http_url(), credentials, &Trust::default()).unwrap()
+    Client::new(url, credentials, &Trust::default()).unwrap()
 }
 
 #[test]

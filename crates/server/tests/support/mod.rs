@@ -45,6 +45,7 @@ pub(crate) fn client(handle: &Handle, credentials: Credentials) -> Client {
 
 pub(crate) fn client_at(url: &str, handle: &Handle, credentials: Credentials) -> Client {
     let trust = Trust {
+        pem: None,
         ca: Some(handle.certificate()),
         insecure: false,
         pinned: None,

@@ -65,6 +65,7 @@ pub(super) fn order(call: &Call) -> Result<Answer> {
         },
         stop: Arc::clone(&running.stop),
         ca: call.host().endpoint_ca(),
+        more_ca: None,
         insecure: false,
         copies: call.host().copies(),
         local: None,
