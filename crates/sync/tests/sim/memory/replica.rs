@@ -145,13 +145,14 @@ impl MemoryReplica {
                 return Err(crash());
             }
         }
-        if self.file.header.cursor.history != work.header.cursor.history {
-            self.events.push(FileEvent::NewHistory);
-        }
         for (number, batch) in self.file.batches.iter() {
             if !work.batches.contains_key(number) {
                 self.events.push(FileEvent::Unfrozen(Arc::clone(batch)));
             }
+        }
+        // What was answered is settled before what the server forgot is unsent again.
+        if self.file.header.cursor.history != work.header.cursor.history {
+            self.events.push(FileEvent::NewHistory);
         }
         for (number, batch) in work.batches.iter() {
             if !self.file.batches.contains_key(number) {
