@@ -65,7 +65,8 @@ def users_and_grants_work_with_and_without_a_server():
     h.cli("user", "add", "ben", "--password-stdin", "--data", server.data, input="bens-word\n")
     h.cli("user", "grant", "ben", "Trees", "read,edit,sync", "--rows", "0:name = 'north'", "--data", server.data)
     listed = h.cli("user", "list", "--data", server.data)
-    h.check("the running server lists both users", sorted(u["name"] for u in listed["users"]) == ["ben", server.USER], listed)
+    h.equal("the running server lists both users", sorted((u["name"], u["admin"]) for u in listed["users"]), [("ben", False), (server.USER, True)])
+    h.check("with the time they were made", all(u["createdAt"] > 1_700_000_000_000 for u in listed["users"]), listed)
     path = os.path.join(h.folder(), "ben.gpkg")
     ben = ["--user", "ben", "--password-stdin"]
     made = h.cli("checkout", server.service("Trees"), "-o", path, *ben, input="bens-word\n")

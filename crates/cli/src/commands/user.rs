@@ -178,7 +178,10 @@ fn list(directory: &Directory, out: Output) -> Result<()> {
     };
     let rows = |list: &Json| list.as_array().cloned().unwrap_or_default();
     let (accounts, grants) = (rows(&accounts), rows(&grants));
-    out.result(&json!({"users": accounts, "grants": grants}), |out| {
+    let document =
+        |a: &Json| json!({"name": a["name"], "admin": a["is_admin"], "createdAt": a["created_at"]});
+    let documents: Vec<Json> = accounts.iter().map(document).collect();
+    out.result(&json!({"users": documents, "grants": grants}), |out| {
         out.line(format_args!(
             "{BOLD}{}{BOLD:#}",
             count(accounts.len() as u64, "user")
