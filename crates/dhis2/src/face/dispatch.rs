@@ -76,6 +76,12 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
         ] => reserve::dispatch(call, id, operation),
         ["query", "alias", rest @ ..] => alias::dispatch(call, rest),
         ["tracker", rest @ ..] => tracker::dispatch(call, rest),
+        ["categoryOptions", "orgUnits"] => metadata::special::units_of_options(call),
+        ["dataApprovals", "multiple"] => metadata::special::approvals(call),
+        ["organisationUnits.geojson"] => metadata::special::outlines(call, None),
+        ["organisationUnits", id] if id.ends_with(".geojson") => {
+            metadata::special::outlines(call, id.strip_suffix(".geojson"))
+        }
         [collection, rest @ ..] if metadata::is_type(collection) => {
             metadata::single::dispatch(call, collection, rest)
         }

@@ -204,3 +204,82 @@ async fn a_place_is_forgotten_after_a_while_and_belongs_to_one_user() {
         0
     );
 }
+
+#[tokio::test]
+async fn lists_come_in_the_order_of_what_is_in_their_objects() {
+    let client = Client::new().await;
+    for n in 1..=4 {
+        let mut one = family(n, "hvOuFacil01");
+        let enrollment = &mut one["trackedEntities"][0]["enrollments"][0];
+        enrollment["attributes"][0]["value"] = json!(format!("Name {}", 9 - n));
+        enrollment["enrolledAt"] = json!(format!("2026-10-0{}", [0, 3, 1, 4, 2][n as usize]));
+        enrollment["events"][0]["occurredAt"] =
+            json!(format!("2026-10-1{}", [0, 3, 1, 4, 2][n as usize]));
+        enrollment["events"][0]["dataValues"][0]["value"] =
+            json!([0, 10, 9, 9, 100][n as usize].to_string());
+        one["trackedEntities"][0]["attributes"] = json!([]);
+        client.put(one).await;
+    }
+    let numbers = async |path: &str| {
+        let told = client.json(path).await;
+        let (name, member) = if path.contains("enrollments") {
+            ("enrollments", "enrollment")
+        } else if path.contains("vents") {
+            ("events", "event")
+        } else {
+            ("trackedEntities", "trackedEntity")
+        };
+        let list = told[name].as_array().unwrap().clone();
+        list.iter()
+            .map(|one| one[member].as_str().unwrap()[4..].parse::<u32>().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let (entities, enrollments, events) = (
+        "/api/tracker/trackedEntities?program=hvProgram01",
+        "/api/tracker/enrollments?program=hvProgram01",
+        "/api/tracker/events?program=hvProgram01",
+    );
+    for (list, order, expected) in [
+        (entities, "hvAttrName1:asc", [4, 3, 2, 1]),
+        (entities, "trackedEntity", [1, 2, 3, 4]),
+        (entities, "hvAttrAge01:asc,hvAttrName1:desc", [1, 2, 3, 4]),
+        (entities, "updatedAt:asc", [1, 2, 3, 4]),
+        (enrollments, "enrolledAt:asc", [2, 4, 1, 3]),
+        (enrollments, "enrolledAt:desc", [3, 1, 4, 2]),
+        (events, "occurredAt:desc", [3, 1, 4, 2]),
+        (events, "hvDeWeight1:asc,occurredAt:desc", [3, 2, 1, 4]),
+        (events, "hvDeWeight1:desc", [4, 1, 3, 2]),
+        (
+            "/api/events?program=hvProgram01",
+            "eventDate:asc",
+            [2, 4, 1, 3],
+        ),
+    ] {
+        assert_eq!(
+            numbers(&format!("{list}&order={order}")).await,
+            expected,
+            "{order}"
+        );
+        let mut pages = numbers(&format!("{list}&order={order}&pageSize=3")).await;
+        pages.extend(
+            numbers(&format!(
+                "{list}&order={order}&pageSize=3&page=2&updatedAfter=2000-01-01"
+            ))
+            .await,
+        );
+        assert_eq!(pages, expected, "{order}");
+    }
+    for (list, order) in [
+        (entities, "enrolledAt"),
+        (entities, "occurredAt:asc"),
+        (enrollments, "hvAttrName1"),
+        (events, "occurredAt:up"),
+        (events, "a'b"),
+    ] {
+        assert_eq!(
+            client.get(&format!("{list}&order={order}")).await.status,
+            400,
+            "{order}"
+        );
+    }
+}

@@ -332,3 +332,92 @@ async fn metadata_that_is_kept_between_requests_is_never_older_than_what_is_stor
         .await;
     assert_eq!(client.get(list).await.status, 400);
 }
+
+#[tokio::test]
+async fn what_the_sdk_asks_of_metadata_in_ways_of_its_own_is_answered() {
+    let client = Client::new().await;
+    let rule = |id: &str, left: &str, right: &str| json!({"id": id, "name": id, "operator": "equal_to", "leftSide": {"expression": left}, "rightSide": {"expression": right}});
+    let more = json!({
+        "categoryOptions": [{"id": "hvCatOptNor", "name": "North alone", "organisationUnits": [{"id": "hvOuFacil01"}]}],
+        "validationRules": [rule("hvRule00001", "#{hvDeCases01}", "#{hvDeCases01.hvCatOptCb1} + 1"), rule("hvRule00002", "#{hvDeCases01}", "#{hvDeWeight1}"), rule("hvRule00003", "1", "2")],
+    });
+    assert_eq!(client.post("/api/metadata", more).await.status, 200);
+    let units = client
+        .json("/api/categoryOptions/orgUnits?categoryOptions=hvCatOptNor,hvCatOption,aBcDeFgHiJk")
+        .await;
+    assert_eq!(
+        units,
+        json!({"hvCatOptNor": ["hvOuFacil01"], "hvCatOption": []})
+    );
+    assert_eq!(
+        client
+            .get("/api/categoryOptions/orgUnits?categoryOptions=x")
+            .await
+            .status,
+        400
+    );
+    let rules = client
+        .json("/api/validationRules?dataSet=hvDataSet01&fields=id")
+        .await;
+    assert_eq!(rules["validationRules"], json!([{"id": "hvRule00001"}]));
+    assert_eq!(
+        client
+            .get("/api/validationRules?dataSet=aBcDeFgHiJk")
+            .await
+            .status,
+        404
+    );
+    assert_eq!(
+        client
+            .json("/api/dataApprovals/multiple?wf=a&pe=202601&ou=hvOuFacil01&aoc=hvCatOptCb1")
+            .await,
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn outlines_of_units_are_told_as_geojson() {
+    let client = Client::new().await;
+    let mut unit = client.json("/api/organisationUnits/hvOuFacil01").await;
+    unit["geometry"] = json!({"type": "Point", "coordinates": [-11.5, 8.25]});
+    assert_eq!(
+        client
+            .post("/api/metadata", json!({"organisationUnits": [unit]}))
+            .await
+            .status,
+        200
+    );
+    let one = client
+        .json("/api/organisationUnits/hvOuFacil01.geojson")
+        .await;
+    assert_eq!(
+        (&one["type"], &one["geometry"]["coordinates"]),
+        (&json!("Feature"), &json!([-11.5, 8.25]))
+    );
+    for (path, count) in [
+        ("", 1),
+        ("?level=2", 1),
+        ("?level=1", 0),
+        ("?level=1,2&parent=hvOuRoot001", 1),
+        ("?parent=hvOuFacil01", 0),
+    ] {
+        let all = client
+            .json(&format!("/api/organisationUnits.geojson{path}"))
+            .await;
+        assert_eq!(all["features"].as_array().unwrap().len(), count, "{path}");
+    }
+    assert_eq!(
+        client
+            .get("/api/organisationUnits.geojson?level=x")
+            .await
+            .status,
+        400
+    );
+    assert_eq!(
+        client
+            .get("/api/organisationUnits/aBcDeFgHiJk.geojson")
+            .await
+            .status,
+        404
+    );
+}

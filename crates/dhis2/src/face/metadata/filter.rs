@@ -181,6 +181,13 @@ pub(crate) struct Order {
     ignores_case: bool,
 }
 
+impl Order {
+    /// What it orders by.
+    pub(crate) fn member(&self) -> &str {
+        &self.member
+    }
+}
+
 /// Reads `name:asc,id:desc`.
 pub(crate) fn order(text: &str) -> Result<Vec<Order>> {
     let keys = text.split(',').filter(|key| !key.is_empty()).map(|key| {

@@ -7,6 +7,7 @@ pub(crate) mod filter;
 mod patch;
 pub(crate) mod read;
 pub(crate) mod single;
+pub(crate) mod special;
 pub(crate) mod write;
 
 /// The types, by the names of their collections.

@@ -99,8 +99,15 @@ pub(crate) fn list(call: &Call, collection: &str) -> Result<Answer> {
         .param("rootJunction")
         .is_some_and(|junction| junction.eq_ignore_ascii_case("or"));
     let order = filter::order(call.param("order").unwrap_or("name:iasc,id:asc"))?;
+    let of_set = of_data_set(call, &reader, collection)?;
     let mut found = Vec::new();
     reader.each(collection, |stored| {
+        if !of_set
+            .as_ref()
+            .is_none_or(|elements| uses_only(&stored, elements))
+        {
+            return Ok(());
+        }
         let object = reader.told(stored);
         let mut verdicts = filters.iter().map(|filter| filter.passes(&object));
         let passes = if any_is_enough && !filters.is_empty() {
@@ -115,6 +122,36 @@ pub(crate) fn list(call: &Call, collection: &str) -> Result<Answer> {
     })?;
     found.sort_by(|a, b| filter::compare_by(&order, a, b));
     paged(call, &reader, &fields, collection, found)
+}
+
+/// The data elements of the set that `validationRules?dataSet=<uid>` names.
+fn of_data_set(call: &Call, reader: &Reader<'_>, collection: &str) -> Result<Option<Vec<String>>> {
+    let Some(id) = call
+        .param("dataSet")
+        .filter(|_| collection == "validationRules")
+    else {
+        return Ok(None);
+    };
+    let set = reader.object("dataSets", id)?;
+    let set = set.ok_or_else(|| Problem::missing("dataSets", id))?;
+    let elements = set.members.get("dataSetElements").and_then(Value::as_array);
+    let elements = elements.into_iter().flatten();
+    let ids = elements.filter_map(|member| member.get("dataElement")?.get("id")?.as_str());
+    Ok(Some(ids.map(str::to_owned).collect()))
+}
+
+/// Whether both sides of a rule are made of these data elements alone, of one at least.
+fn uses_only(rule: &Stored, elements: &[String]) -> bool {
+    let side = |name: &str| rule.members.get(name)?.get("expression")?.as_str();
+    let sides = [side("leftSide"), side("rightSide")];
+    let operands = sides
+        .into_iter()
+        .flatten()
+        .flat_map(|text| text.split("#{").skip(1));
+    let mut operands = operands
+        .map(|operand| operand.split(['.', '}']).next().unwrap_or_default())
+        .peekable();
+    operands.peek().is_some() && operands.all(|operand| elements.iter().any(|id| id == operand))
 }
 
 /// The page of a list that is asked for.

@@ -89,9 +89,8 @@ pub(crate) fn many(call: &Call) -> Result<Value> {
             Ok(())
         };
         let window = if uids.is_empty() {
-            let collection = reader.instance.collection(Kind::Enrollment.collection())?;
             let wants = |found: &_| wants(rows::read(found)?);
-            list::pages(call, (reader.instance, reader.tx), collection, wants, put)?
+            list::pages(call, (reader.instance, reader.tx), wants, put)?
         } else {
             let mut window = Window::of(call)?;
             for uid in &uids {

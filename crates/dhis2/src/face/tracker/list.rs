@@ -1,6 +1,6 @@
 //! The objects of a list, page by page.
 //!
-//! The order is that in which objects were made, the newest first unless asked otherwise. What changed since a time is found by generations, at the
+//! The order is that in which objects were made, the newest first unless asked otherwise; for any other order all objects are looked at. What changed since a time is found by generations, at the
 //! cost of what changed; a page begins where the one before it ended ([`super::chain`]).
 
 use std::collections::BTreeMap;
@@ -11,27 +11,65 @@ use haversack_model::documents::DocumentRead;
 use haversack_model::filter::{Comparison, Expr};
 use haversack_model::store::Flow;
 use haversack_model::{
-    CollectionId, Filter, Generation, Order, Query, QueryRow, Timestamp, Value, Versioned,
+    CollectionId, Filter, Generation, GlobalId, Order, Query, QueryRow, Timestamp, Versioned,
 };
+use serde_json::Value;
 
 use super::chain::{self, Chain, Ids, MAX_CHANGED, Place};
-use super::select::{self, Window};
+use super::rows::{Object, Row};
+use super::select::{self, Sort, Window};
 use crate::face::call::Call;
 use crate::face::instance::Instance;
 use crate::face::memory::locked;
-use crate::face::problem::Result;
+use crate::face::metadata::filter::{self, Order as ByMember};
+use crate::face::problem::{Problem, Result};
+
+/// Something that is made of a stored object.
+pub(super) trait Listed {
+    type Object: Object;
+    fn object(&self) -> &Self::Object;
+}
+
+impl<T: Object> Listed for Row<T> {
+    type Object = T;
+    fn object(&self) -> &T {
+        &self.object
+    }
+}
+
+impl<T: Object, With> Listed for (Row<T>, With) {
+    type Object = T;
+    fn object(&self) -> &T {
+        &self.0.object
+    }
+}
 
 /// Puts the objects of a page: of those that `wants` makes something of, those on the page that is asked for.
-pub(super) fn pages<T>(
+pub(super) fn pages<T: Listed>(
     call: &Call,
     (instance, tx): (&Instance, &dyn DocumentRead),
-    collection: CollectionId,
     mut wants: impl FnMut(&Versioned) -> Result<Option<T>>,
     mut put: impl FnMut(T) -> Result<()>,
 ) -> Result<Window> {
     let mut window = Window::of(call)?;
-    let is_ascending = select::oldest_first(call)?;
+    let kind = T::Object::KIND;
+    let collection = instance.collection(kind.collection())?;
     let since = select::time(call, "updatedAfter")?;
+    let is_ascending = match select::sort(call, kind)? {
+        Sort::Made(is_ascending) => is_ascending,
+        Sort::By(order) => {
+            sorted(
+                tx,
+                collection,
+                since,
+                &order,
+                &mut window,
+                &mut wants,
+                &mut put,
+            )?;
+            return Ok(window);
+        }
+    };
     let (head, now) = (tx.head()?, call.host.now());
     let key = chain::key(call, collection);
     let known = locked(&instance.memory().chains).get(&key, head.history, now);
@@ -106,6 +144,65 @@ pub(super) fn pages<T>(
     Ok(window)
 }
 
+/// Puts the objects of a page in an order of what is in them. Of all that are asked for the keys are held, and of those on the page the objects.
+fn sorted<T: Listed>(
+    tx: &dyn DocumentRead,
+    collection: CollectionId,
+    since: Option<Timestamp>,
+    order: &[ByMember],
+    window: &mut Window,
+    wants: &mut impl FnMut(&Versioned) -> Result<Option<T>>,
+    put: &mut impl FnMut(T) -> Result<()>,
+) -> Result<()> {
+    let changed = match since {
+        Some(since) => changed_since(tx, collection, since)?,
+        None => None,
+    };
+    let mut all: Vec<(Value, GlobalId)> = Vec::new();
+    let mut step = |found: &Versioned| -> Result<Flow> {
+        let is_old = since.is_some_and(|since| found.track.stamp < since);
+        if let Some(object) = wants(found).map(|object| object.filter(|_| !is_old))? {
+            all.push((key(order, object.object())?, found.record.global_id.clone()));
+        }
+        Ok(ControlFlow::Continue(()))
+    };
+    // The newest first, and so they stay where the order says nothing.
+    match &changed {
+        Some(ids) => of_ids(tx, collection, ids, None, false, &mut step)?,
+        None => of_all(tx, collection, None, false, &mut step)?,
+    }
+    all.sort_by(|a, b| filter::compare_by(order, &a.0, &b.0));
+    for (_, id) in all {
+        if window.takes()
+            && let Some(found) = tx.record(collection, &id)?
+            && let Some(object) = wants(&found)?
+        {
+            put(object)?;
+        }
+    }
+    Ok(())
+}
+
+/// What an object is ordered by.
+fn key(order: &[ByMember], object: &impl Object) -> Result<Value> {
+    let whole =
+        serde_json::to_value(object).map_err(|error| Problem::Internal(error.to_string()))?;
+    let value = |name: &str| {
+        let lists = [("attributes", "attribute"), ("dataValues", "dataElement")];
+        let mut values = lists.iter().filter_map(|(list, member)| {
+            let mut list = whole.get(list)?.as_array()?.iter();
+            let found = list.find(|one| one.get(member).is_some_and(|id| id == name))?;
+            found.get("value").cloned()
+        });
+        whole.get(name).cloned().or_else(|| values.next())
+    };
+    let members = order.iter().map(|by| {
+        let name = by.member();
+        (name.to_owned(), value(name).unwrap_or_default())
+    });
+    Ok(Value::Object(members.collect()))
+}
+
 /// Visits the objects with these ids.
 fn of_ids(
     tx: &dyn DocumentRead,
@@ -153,7 +250,7 @@ fn of_all(
         } else {
             Comparison::Less
         },
-        right: Expr::Literal(Value::Integer(place.after.0)),
+        right: Expr::Literal(haversack_model::Value::Integer(place.after.0)),
     });
     let order = Order {
         expr: Expr::ObjectId,

@@ -334,14 +334,10 @@ const ENTITY_FIELDS: &str = "*,!relationships,!enrollments,!events,!programOwner
 pub(crate) fn entities(call: &Call) -> Result<Value> {
     reading(call, ENTITY_FIELDS, |reader| {
         let asked = Asked::of(call, reader)?;
-        let collection = reader
-            .instance
-            .collection(Kind::TrackedEntity.collection())?;
         let mut page = Vec::new();
         let window = list::pages(
             call,
             (reader.instance, reader.tx),
-            collection,
             |found| {
                 let row = rows::read(found)?;
                 Ok(asked.wants(reader, &row)?.then_some(row))
@@ -412,12 +408,11 @@ pub(crate) fn events(call: &Call) -> Result<Value> {
             Ok(())
         };
         let window = if uids.is_empty() {
-            let collection = reader.instance.collection(Kind::Event.collection())?;
             let wants = |found: &_| {
-                let row = rows::read(found)?;
+                let row: Row<Event> = rows::read(found)?;
                 Ok(sees(&row)?.then_some(row))
             };
-            list::pages(call, (reader.instance, reader.tx), collection, wants, put)?
+            list::pages(call, (reader.instance, reader.tx), wants, put)?
         } else {
             let mut window = Window::of(call)?;
             for uid in &uids {

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use super::scope::{Scope, is_below};
 use crate::face::call::Call;
+use crate::face::metadata::filter::{self, Order};
 use crate::face::problem::{Problem, Result};
+use crate::wire::tracker::Kind;
 use crate::wire::{date, uid};
 
 /// Objects on a page if the client does not say, and at most.
@@ -213,11 +215,81 @@ impl Window {
     }
 }
 
-/// Whether the oldest come first.
-pub(crate) fn oldest_first(call: &Call) -> Result<bool> {
-    match call.param("order").unwrap_or("createdAt:desc") {
-        "" | "createdAt:desc" | "created:desc" => Ok(false),
-        "createdAt" | "createdAt:asc" | "created:asc" | "created" => Ok(true),
-        _ => Err(Problem::bad("objects can be ordered by createdAt")),
+/// In which order objects come.
+#[derive(Debug)]
+pub(crate) enum Sort {
+    /// In which they were made, the oldest first if true.
+    Made(bool),
+    /// By what is in them.
+    By(Vec<Order>),
+}
+
+/// Members by which objects of a kind can be ordered.
+fn sortable(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::TrackedEntity => &["trackedEntity", "inactive"],
+        Kind::Enrollment => &[
+            "enrollment",
+            "enrolledAt",
+            "occurredAt",
+            "completedAt",
+            "status",
+        ],
+        Kind::Event => &[
+            "event",
+            "occurredAt",
+            "scheduledAt",
+            "completedAt",
+            "status",
+            "programStage",
+            "enrollment",
+        ],
+        Kind::Relationship => &[],
     }
+}
+
+/// Reads `order`, by the names of both APIs. Entities and events can be ordered by an attribute or a data element.
+pub(crate) fn sort(call: &Call, kind: Kind) -> Result<Sort> {
+    let mut keys = Vec::new();
+    let text = call.param("order").unwrap_or_default();
+    for key in text.split(',').filter(|key| !key.is_empty()) {
+        let (name, direction) = key.split_once(':').unwrap_or((key, "asc"));
+        let name = match name {
+            "created" => "createdAt",
+            "lastUpdated" => "updatedAt",
+            "createdAtClient" | "updatedAtClient" | "createdAt" | "updatedAt" | "orgUnit"
+            | "program" => name,
+            "enrollmentDate" => "enrolledAt",
+            "eventDate" | "incidentDate" => "occurredAt",
+            "dueDate" => "scheduledAt",
+            "completedDate" => "completedAt",
+            "trackedEntityInstance" => "trackedEntity",
+            other => other,
+        };
+        let is_common = matches!(
+            name,
+            "createdAt"
+                | "updatedAt"
+                | "createdAtClient"
+                | "updatedAtClient"
+                | "orgUnit"
+                | "program"
+        );
+        let is_value = uid::is_uid(name) && matches!(kind, Kind::TrackedEntity | Kind::Event);
+        if !(is_common || sortable(kind).contains(&name) || is_value)
+            || !matches!(direction, "asc" | "desc")
+        {
+            let shown: String = key.chars().take(40).collect();
+            return Err(Problem::bad(format!(
+                "{} cannot be ordered by {shown:?}",
+                kind.word()
+            )));
+        }
+        keys.push(format!("{name}:{direction}"));
+    }
+    Ok(match keys.first().map(String::as_str) {
+        None | Some("createdAt:desc") => Sort::Made(false),
+        Some("createdAt:asc") => Sort::Made(true),
+        Some(_) => Sort::By(filter::order(&keys.join(","))?),
+    })
 }
