@@ -63,6 +63,10 @@ pub trait Host: Send + Sync + Debug {
     fn users(&self) -> Option<&dyn Users> {
         None
     }
+    /// What faces keep over restarts. A host that keeps nothing has none.
+    fn kept(&self) -> Option<&dyn Kept> {
+        None
+    }
     /// What a principal may do with a service. Default deny: no grant, no rights.
     fn access(&self, principal: &Principal, service: &str) -> Access;
 
@@ -134,6 +138,16 @@ pub trait Host: Send + Sync + Debug {
     fn describe_file(&self, file: &StoredFile) -> Result<()>;
     /// Removes a file.
     fn remove_file(&self, id: Uuid) -> Result<()>;
+}
+
+/// Small things that faces keep over restarts. Keys begin with the face's name.
+pub trait Kept: Debug {
+    /// Keeps bytes under a key, instead of what was there.
+    fn keep(&self, key: &str, value: &[u8]) -> Result<()>;
+    /// Keeps nothing under a key.
+    fn forget(&self, key: &str) -> Result<()>;
+    /// All whose keys begin so, by key.
+    fn kept(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>>;
 }
 
 /// Users and what they are granted.

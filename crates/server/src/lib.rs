@@ -25,6 +25,7 @@ mod course;
 mod cursors;
 mod db;
 mod http;
+mod kept;
 mod listener;
 mod logging;
 mod marks;

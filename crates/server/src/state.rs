@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use haversack_model::copies::Copies;
 use haversack_model::documents::DocumentStore;
-use haversack_model::host::{Binding, JobRunner, LoginError, Origin, StoredFile, Token, Users};
+use haversack_model::host::{
+    Binding, JobRunner, Kept, LoginError, Origin, StoredFile, Token, Users,
+};
 use haversack_model::{
     Access, Collection, CollectionId, Filter, Generation, Host, Job, Principal, Right, Service,
     Store, Timestamp,
@@ -25,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::grants::{ALL_RIGHTS, Grant, Grants};
 use crate::jobs::Jobs;
+use crate::kept::Notes;
 use crate::marks::Marks;
 use crate::services::Services;
 use crate::{Config, secret};
@@ -48,6 +51,7 @@ pub struct Server {
     pub services: Services,
     pub(crate) cursors: Cursors,
     pub(crate) pulls: crate::native::pull::Pulls,
+    pub(crate) notes: Notes,
     course: Course,
     marks: Marks,
     id: Uuid,
@@ -76,6 +80,7 @@ impl Server {
             operator_token: secret::random_token(),
             accounts: Accounts::new(db.clone(), &config),
             course: Course::new(db.clone()),
+            notes: Notes::new(db.clone()),
             cursors: Cursors::new(&db)?,
             pulls: crate::native::pull::Pulls::default(),
             grants: Grants::new(db.clone()),
@@ -367,6 +372,9 @@ impl Host for Server {
         Some(self)
     }
     fn users(&self) -> Option<&dyn Users> {
+        Some(self)
+    }
+    fn kept(&self) -> Option<&dyn Kept> {
         Some(self)
     }
     fn access(&self, principal: &Principal, service: &str) -> Access {

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Media type of JSON.
 const JSON: &str = "application/json; charset=utf-8";
@@ -58,6 +58,27 @@ impl Answer {
     pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self
+    }
+    /// As it is kept over a restart; `None` if it is no text.
+    pub(crate) fn to_kept(&self) -> Option<Value> {
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| json!([name.as_str(), value]));
+        let body = std::str::from_utf8(&self.body).ok()?;
+        Some(json!({"status": self.status, "headers": headers.collect::<Value>(), "body": body}))
+    }
+    /// As it was kept.
+    pub(crate) fn from_kept(kept: &Value) -> Option<Self> {
+        let mut answer = Self {
+            body: Bytes::from(kept["body"].as_str()?.to_owned()),
+            ..Self::empty(u16::try_from(kept["status"].as_u64()?).ok()?)
+        };
+        for header in kept["headers"].as_array()? {
+            let name = header[0].as_str()?.parse().ok()?;
+            answer = answer.with(name, header[1].as_str()?);
+        }
+        Some(answer)
     }
     /// Size of the body.
     pub(crate) fn len(&self) -> usize {

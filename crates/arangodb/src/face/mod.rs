@@ -48,7 +48,7 @@ use route::Route;
 const ASYNC: HeaderName = HeaderName::from_static("x-arango-async");
 const ASYNC_ID: HeaderName = HeaderName::from_static("x-arango-async-id");
 
-/// What the face keeps between requests. All of it ends with the process; what must not is in the store.
+/// What the face keeps between requests. All of it ends with the process but jobs, which the host keeps; the rest is in the store.
 #[derive(Debug)]
 pub(crate) struct Face {
     pub(crate) host: Arc<dyn Host>,
@@ -63,7 +63,7 @@ pub(crate) struct Face {
 pub fn router(host: Arc<dyn Host>) -> Router {
     let face = Arc::new(Face {
         ids: ids::Ids::new(host.now()),
-        jobs: jobs::Jobs::default(),
+        jobs: jobs::Jobs::of(host.as_ref()),
         cursors: cursors::Cursors::default(),
         batches: replication::batch::Batches::default(),
         appliers: replication::applier::Appliers::default(),
@@ -126,16 +126,28 @@ async fn run(face: &Arc<Face>, call: Call, asynchronous: Option<bool>) -> Result
         return Err(Problem::Unauthorized);
     }
     let id = face.ids.next();
+    let (face, jobs, what) = (
+        Arc::clone(face),
+        Arc::clone(face),
+        call.route.segments.join("/"),
+    );
+    let owner = call.principal.name.clone();
     if is_stored {
-        face.jobs.begin(id, &call.principal.name, face.host.now())?;
+        blocking(move || jobs.jobs.begin(jobs.host.as_ref(), id, &owner, what)).await?;
     }
-    let face = Arc::clone(face);
     // Not awaited: a client that goes away does not stop it.
     tokio::spawn(async move {
         let answered = blocking(move || dispatch::dispatch(&call)).await;
         let answer = answered.unwrap_or_else(|problem| problem.to_answer());
         if is_stored {
-            face.jobs.end(id, answer);
+            let kept = blocking(move || {
+                face.jobs.end(face.host.as_ref(), id, answer);
+                Ok(())
+            })
+            .await;
+            if let Err(problem) = kept {
+                tracing::error!(?problem, job = id, "the end of a job could not be kept");
+            }
         }
     });
     let answer = Answer::empty(202);

@@ -191,6 +191,70 @@ async fn jobs_are_their_owners() {
 }
 
 #[tokio::test]
+async fn jobs_outlive_a_restart_of_the_server() {
+    let client = Client::new();
+    let mut ids = Vec::new();
+    for path in ["/_api/version", "/_api/collection/nothing", "/_api/version"] {
+        let told = client
+            .send("GET", path, &[("x-arango-async", "store")], "")
+            .await;
+        let id = told.header("x-arango-async-id").to_owned();
+        while client.get(&format!("/_api/job/{id}")).await.status == 204 {
+            tokio::task::yield_now().await;
+        }
+        ids.push(format!("/_api/job/{id}"));
+    }
+    assert_eq!(client.delete(&ids[2]).await.status, 200);
+    let again = Client::of(client.host.clone());
+    let other = again.user("ada").send("PUT", &ids[0], &[], "").await;
+    assert_eq!(other.error(), (404, 404), "they are still their owners'");
+    let told = again.put(&ids[0], json!({})).await;
+    assert_eq!(told.status, 200);
+    assert_eq!(told.json()["server"], "arango");
+    assert!(ids[0].ends_with(told.header("x-arango-async-id")));
+    let told = again.put(&ids[1], json!({})).await;
+    assert_eq!(told.error(), (404, 1203), "a refusal is kept, too");
+    let third = Client::of(client.host.clone());
+    for id in &ids {
+        let told = third.put(id, json!({})).await;
+        assert_eq!(told.error(), (404, 404), "fetched or deleted is forgotten");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_a_restart_cut_off_says_so() {
+    use haversack_model::host::Kept as _;
+    let client = Client::new();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let order = json!({"endpoint": format!("tcp://{}", silent.local_addr().unwrap()), "initialSyncMaxWaitTime": 60});
+    let store = [("x-arango-async", "store")];
+    let told = client
+        .send("PUT", "/_api/replication/sync", &store, &order.to_string())
+        .await;
+    let order = told.header("x-arango-async-id").to_owned();
+    let (_connection, _) = silent.accept().await.unwrap();
+    // Another request, as it is kept while it runs.
+    let running = json!({"owner": "root", "begun": 1, "what": "_api/cursor", "answer": null});
+    let running = running.to_string();
+    client
+        .host
+        .keep("arangodb job 77", running.as_bytes())
+        .unwrap();
+    let again = Client::of(client.host.clone());
+    for (id, status, number) in [(order.as_str(), 500, 1412), ("77", 503, 503)] {
+        let path = format!("/_api/job/{id}");
+        assert_eq!(again.get(&path).await.status, 200, "it has ended");
+        let told = again.put(&path, json!({})).await;
+        assert_eq!(told.error(), (status, number), "{}", told.text);
+        assert!(told.text.contains("restarted"), "{}", told.text);
+        assert_eq!(again.put(&path, json!({})).await.error(), (404, 404));
+    }
+    client
+        .put("/_api/replication/applier-stop", json!({}))
+        .await;
+}
+
+#[tokio::test]
 async fn a_password_opens_with_a_token_that_drivers_accept() {
     let client = Client::new().user("");
     let told = client

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use haversack_model::documents::DocumentStore;
-use haversack_model::host::{Binding, JobRunner, LoginError, Origin, StoredFile, Token};
+use haversack_model::host::{Binding, JobRunner, Kept, LoginError, Origin, StoredFile, Token};
 use haversack_model::{
     Access, Error, Host, Job, Principal, Result, Right, Service, Store, Timestamp,
 };
@@ -25,6 +25,7 @@ pub(crate) struct TestHost {
 struct State {
     stores: BTreeMap<String, Arc<SqliteStore>>,
     tokens: BTreeMap<String, Principal>,
+    kept: BTreeMap<String, Vec<u8>>,
     clock: i64,
 }
 
@@ -73,7 +74,29 @@ impl TestHost {
     }
 }
 
+impl Kept for TestHost {
+    fn keep(&self, key: &str, value: &[u8]) -> Result<()> {
+        let mut state = self.state.lock().unwrap();
+        state.kept.insert(key.to_owned(), value.to_owned());
+        Ok(())
+    }
+    fn forget(&self, key: &str) -> Result<()> {
+        self.state.lock().unwrap().kept.remove(key);
+        Ok(())
+    }
+    fn kept(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        let state = self.state.lock().unwrap();
+        let found = state.kept.iter().filter(|(key, _)| key.starts_with(prefix));
+        Ok(found
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
+    }
+}
+
 impl Host for TestHost {
+    fn kept(&self) -> Option<&dyn Kept> {
+        Some(self)
+    }
     fn service_names(&self) -> Vec<String> {
         self.state.lock().unwrap().stores.keys().cloned().collect()
     }

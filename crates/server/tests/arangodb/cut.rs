@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::gate::Gate;
 use crate::support::proxy::{Fault, Proxy, Rule};
-use crate::{Pair, all, ask, ask_at, order, pair, sync};
+use crate::{Pair, all, ask, ask_at, order, pair, start, sync};
 
 /// Names of what arrived of copies, beside the services' files.
 fn parts(handle: &Handle) -> Vec<String> {
@@ -189,4 +189,33 @@ fn a_primary_that_stands_still_within_a_range_keeps_nobody_from_stopping() {
         let (status, told) = by_end.join().unwrap();
         assert_eq!((status, &told["errorNum"]), (500, &json!(1412)), "{told}");
     });
+}
+
+#[test]
+fn the_result_of_a_job_is_fetched_after_a_restart() {
+    let mut pair = pair(50);
+    let order = order(pair.primary.address, json!({})).to_string();
+    let asked = reqwest::blocking::Client::new()
+        .put(format!(
+            "{}/_api/replication/sync",
+            pair.secondary.http_url()
+        ))
+        .basic_auth("editor", Some("secret"))
+        .header("x-arango-async", "store")
+        .body(order)
+        .send()
+        .unwrap();
+    let id = asked.headers()["x-arango-async-id"].to_str().unwrap();
+    let path = format!("/_api/job/{id}");
+    while ask(&pair.secondary, "GET", &path, json!({})).0 == 204 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    pair.secondary.stop();
+    pair.secondary = start(&pair.folders[1]);
+    let (status, told) = ask(&pair.secondary, "PUT", &path, json!({}));
+    assert_eq!(
+        (status, &told["collections"][0]["name"]),
+        (200, &json!("c"))
+    );
+    assert_eq!(ask(&pair.secondary, "PUT", &path, json!({})).0, 404);
 }
