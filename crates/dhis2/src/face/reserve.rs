@@ -3,8 +3,10 @@
 //! Everything happens in one write transaction of the instance, so of all who ask at once each gets other values, and what was answered is durable.
 //! A value whose answer is lost is lost, never given out again. Source: `spec/dhis2.md` 10.
 
+use std::ops::ControlFlow;
+
 use haversack_model::documents::{DocumentWrite, document};
-use haversack_model::{CollectionId, Right, Timestamp};
+use haversack_model::{CollectionId, Filter, Query, QueryRow, Right, Timestamp};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
@@ -21,6 +23,8 @@ const MAX_VALUES: u64 = 1000;
 const DAYS: u64 = 60;
 /// How long a value that was only generated is kept.
 const DAYS_OF_ONE: u64 = 3;
+/// Most expired reservations that one request removes, so that none takes long.
+const MAX_PRUNED: u64 = 500;
 /// How often a random value is drawn before the pool counts as nearly empty.
 const DRAWS: usize = 200;
 const DAY_MS: i64 = 86_400_000;
@@ -132,6 +136,7 @@ fn reserve(
         )?;
         told.push(row);
     }
+    pool.prune(tx.as_mut())?;
     tx.commit()?;
     Ok(told)
 }
@@ -158,6 +163,28 @@ struct Pool<'a> {
 }
 
 impl Pool<'_> {
+    /// Removes reservations that have expired, those first that were made first.
+    fn prune(&self, tx: &mut dyn DocumentWrite) -> Result<()> {
+        let query = Query {
+            limit: Some(MAX_PRUNED),
+            ..Query::records(self.values, Filter::All)
+        };
+        let mut expired = Vec::new();
+        tx.query(&query, &mut |row| {
+            if let QueryRow::Record(found) = row {
+                let at = Stored::read(&found).ok();
+                let at = at.and_then(|stored| date::parse(stored.text("expiryDate")));
+                if at.is_some_and(|at| at <= self.now) {
+                    expired.push(found.record.global_id);
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        for id in expired {
+            tx.delete(self.values, &id, None)?;
+        }
+        Ok(())
+    }
     fn row_of(&self, value: &str) -> String {
         document_of(self.attribute, value)
     }

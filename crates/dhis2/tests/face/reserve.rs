@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use haversack_model::Host as _;
 use serde_json::{Value, json};
 
 use crate::web::Client;
@@ -192,4 +193,43 @@ async fn what_was_given_out_stays_so_when_the_server_begins_anew() {
         "{after:?}"
     );
     assert_eq!(after[0], "HVF-2026-00006");
+}
+
+#[tokio::test]
+async fn reservations_that_expired_are_removed_and_numbers_are_not_given_again() {
+    let client = Client::new().await;
+    let stored = || {
+        let store = client.host.documents("dhis2").unwrap();
+        let tx = store.read_documents().unwrap();
+        let values = tx
+            .service()
+            .unwrap()
+            .collection_named("reservedValues")
+            .unwrap()
+            .id;
+        tx.count(values).unwrap()
+    };
+    let random = "/api/trackedEntityAttributes/hvAttrRand1/generateAndReserve?ORG_UNIT_CODE=HVF1&numberToReserve=";
+    let counted = "/api/trackedEntityAttributes/hvAttrSeq01/generateAndReserve?ORG_UNIT_CODE=HVF1&numberToReserve=";
+    let first = client.json(&format!("{counted}20")).await;
+    assert_eq!(stored(), 20);
+    client.json(&format!("{random}20")).await;
+    assert_eq!(stored(), 40);
+    client.host.wait(59 * 86_400_000);
+    client.json(&format!("{random}5")).await;
+    assert_eq!(stored(), 45);
+    client.host.wait(2 * 86_400_000);
+    client.json(&format!("{random}5")).await;
+    assert_eq!(stored(), 10, "what expired is gone, the rest is kept");
+    let later = client.json(&format!("{counted}1")).await;
+    let given: Vec<_> = first
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["value"].clone())
+        .collect();
+    assert!(
+        !given.contains(&later[0]["value"]),
+        "a number is never given again"
+    );
 }
