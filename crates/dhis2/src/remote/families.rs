@@ -1,9 +1,10 @@
 //! Aggregated states: a tracked entity, an enrollment or an event is as bad as the worst of what belongs to it.
 //!
 //! Nothing of this is stored: it follows from the outbox and the open conflicts, so it is never stale. The rule of which state is worse is
-//! [`aggregated`](haversack_sync::states::aggregated). A relationship counts for its `from` side. Rule source: `spec/dhis2.md` 4.
+//! [`aggregated`](haversack_sync::states::aggregated). A relationship counts for its `from` side, and for its `to` side if its
+//! type is bidirectional. Rule source: `spec/dhis2.md` 4.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use haversack_model::{GlobalId, Record, ReplicaTx, Result, SyncState};
 use haversack_sync::states;
@@ -14,6 +15,7 @@ use crate::wire::tracker::Kind;
 /// How many objects of each kind are in which aggregated state. Those where nothing waits are not counted.
 pub fn counts(tx: &dyn ReplicaTx) -> Result<BTreeMap<Kind, BTreeMap<SyncState, u64>>> {
     let layout = Layout::of(&tx.collections()?);
+    let both_ways = bidirectional(tx, &layout)?;
     let mut families: BTreeMap<(Kind, String), SyncState> = BTreeMap::new();
     let mut add = |collection, id: &GlobalId, known: Option<&Record>, own| -> Result<()> {
         let Some(table) = layout.table(collection) else {
@@ -21,20 +23,24 @@ pub fn counts(tx: &dyn ReplicaTx) -> Result<BTreeMap<Kind, BTreeMap<SyncState, u
         };
         // What was deleted here is known from its base.
         let row = tx.row(collection, id)?.or_else(|| known.cloned());
-        let mut next = match (table.role.kind(), &row) {
-            (Some(kind), _) => Some((kind, id.to_string())),
-            (None, Some(row)) => parent(table, row),
-            (None, None) => None,
-        };
-        let mut row = row.filter(|_| table.role.kind().is_some());
-        while let Some(member) = next {
+        let mut next: Vec<(Kind, String)> = Vec::new();
+        if let Some(kind) = table.role.kind() {
+            next.push((kind, id.to_string()));
+        }
+        if let Some(row) = &row {
+            next.extend(parents(table, row, &both_ways));
+        }
+        let mut seen = BTreeSet::new();
+        while let Some(member) = next.pop() {
+            // Two sides of a relationship may be of one family.
+            if !seen.insert(member.clone()) {
+                continue;
+            }
             let of = families.entry(member.clone()).or_insert(SyncState::Synced);
             *of = states::aggregated(*of, [own]);
-            let found = match row.take() {
-                Some(row) => Some((table, row)),
-                None => find(tx, &layout, &member)?,
-            };
-            next = found.and_then(|(table, row)| parent(table, &row));
+            if let Some((table, row)) = find(tx, &layout, &member)? {
+                next.extend(parents(table, &row, &both_ways));
+            }
         }
         Ok(())
     };
@@ -55,22 +61,46 @@ pub fn counts(tx: &dyn ReplicaTx) -> Result<BTreeMap<Kind, BTreeMap<SyncState, u
 }
 
 /// What a record belongs to.
-fn parent(table: &Table, row: &Record) -> Option<(Kind, String)> {
-    let (kind, uid) = match (&table.role, table.role.kind()) {
+fn parents(table: &Table, row: &Record, both_ways: &BTreeSet<String>) -> Vec<(Kind, String)> {
+    let mut found = Vec::new();
+    match (&table.role, table.role.kind()) {
         (Role::Notes, _) => {
             let (_, kind, uid) = table.note(row);
-            (kind?, uid)
+            found.extend(kind.map(|kind| (kind, uid)));
         }
-        (_, Some(Kind::Enrollment)) => (Kind::TrackedEntity, table.text(row, "tracked_entity")),
-        (Role::Events { .. }, _) => (Kind::Enrollment, table.text(row, "enrollment")),
+        (_, Some(Kind::Enrollment)) => {
+            found.push((Kind::TrackedEntity, table.text(row, "tracked_entity")));
+        }
+        (Role::Events { .. }, _) => found.push((Kind::Enrollment, table.text(row, "enrollment"))),
         (Role::Relationships, _) => {
-            let relationship = table.relationship(row);
-            let (kind, uid) = relationship.from.object()?;
-            (kind, uid.to_owned())
+            let tie = table.relationship(row);
+            let is_both = both_ways.contains(&tie.relationship_type);
+            let sides = [Some(&tie.from), is_both.then_some(&tie.to)];
+            let sides = sides.into_iter().flatten().filter_map(|side| side.object());
+            found.extend(sides.map(|(kind, uid)| (kind, uid.to_owned())));
         }
-        _ => return None,
+        _ => {}
+    }
+    found.retain(|(_, uid)| !uid.is_empty());
+    found
+}
+
+/// Types of relationships that count for both of their sides.
+fn bidirectional(tx: &dyn ReplicaTx, layout: &Layout) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    let Some(table) = layout.metadata("relationshipTypes") else {
+        return Ok(found);
     };
-    (!uid.is_empty()).then_some((kind, uid))
+    for id in tx.confirmed(table.id())? {
+        if let Some(row) = tx.row(table.id(), &id)? {
+            let object: serde_json::Value =
+                serde_json::from_str(&table.text(&row, "object")).unwrap_or_default();
+            if object["bidirectional"] == true {
+                found.insert(id.to_string());
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn find<'a>(

@@ -159,12 +159,20 @@ impl Fetch<'_> {
             "synchronization",
             "appearance",
             "analytics",
+            "customIntents",
         ] {
-            // Where the app is not installed all are missing.
             let Some(document) = server::setting(&self.server.http, name)? else {
-                break;
+                // Where the app is not installed all are missing; single ones may not have been chosen.
+                if name == "info" {
+                    self.first_settings()?;
+                    break;
+                }
+                continue;
             };
             self.found.settings.insert(name.to_owned(), document);
+        }
+        if let Some(login) = server::document(&self.server.http, "loginConfig")? {
+            self.found.settings.insert("loginConfig".to_owned(), login);
         }
         for (name, path, params) in [
             ("userSettings", "userSettings", vec![]),
@@ -176,6 +184,17 @@ impl Fetch<'_> {
         ] {
             let document = self.server.http.get(path, &params)?;
             self.found.settings.insert(name.to_owned(), document);
+        }
+        Ok(())
+    }
+
+    /// Documents of the first version of the settings app.
+    fn first_settings(&mut self) -> Result<()> {
+        for name in ["general_settings", "dataSet_settings", "program_settings"] {
+            let path = format!("dataStore/ANDROID_SETTING_APP/{name}");
+            if let Some(document) = server::document(&self.server.http, &path)? {
+                self.found.settings.insert(name.to_owned(), document);
+            }
         }
         Ok(())
     }
@@ -227,7 +246,14 @@ impl Fetch<'_> {
 
     fn programs(&mut self) -> Result<()> {
         let linked = self.named("organisationUnits", "/programs/*");
-        self.by_uid("programs", &linked, PROGRAMS, &[READABLE])?;
+        // Rules need their variables and actions whole.
+        self.by_with(
+            "programs",
+            ("id", &linked),
+            PROGRAMS,
+            &[READABLE],
+            "*,programRuleVariables[*],programSections[*]",
+        )?;
         let programs = self.uids("programs");
         self.by(
             "programStages",
@@ -247,7 +273,13 @@ impl Fetch<'_> {
             "/trackedEntityTypeAttributes/*/trackedEntityAttribute",
         ));
         self.by_uid("trackedEntityAttributes", &attributes, OF_PROGRAMS, &[])?;
-        self.by("programRules", "program.id", &programs, OF_PROGRAMS, &[])?;
+        self.by_with(
+            "programRules",
+            ("program.id", &programs),
+            OF_PROGRAMS,
+            &[],
+            "*,programRuleActions[*]",
+        )?;
         self.optional("relationshipTypes", &[])?;
         let sets = self.named("trackedEntityAttributes", "/optionSet");
         self.option_sets(&sets)?;
@@ -313,7 +345,31 @@ impl Fetch<'_> {
         )?;
         self.by_uid("categories", &categories, CATEGORIES, &[])?;
         let options = self.named("categories", "/categoryOptions/*");
-        self.by_uid("categoryOptions", &options, CATEGORIES, &[])
+        self.by_uid("categoryOptions", &options, CATEGORIES, &[])?;
+        self.units_of_options(&options)
+    }
+
+    /// Units that options are limited to; an option that is not named is for all.
+    fn units_of_options(&mut self, options: &BTreeSet<String>) -> Result<()> {
+        let all: Vec<&str> = options.iter().map(String::as_str).collect();
+        for some in all.chunks(CATEGORIES) {
+            let list = some.join(",");
+            let params = [("categoryOptions", list.as_str())];
+            let http = &self.server.http;
+            let told = match http.get("categoryOptions/orgUnits", &params) {
+                Ok(Json::Object(told)) => told,
+                Ok(_) => continue,
+                Err(error) => return self.skip("categoryOptions/orgUnits", error),
+            };
+            for (option, units) in told {
+                let objects = self.found.objects.get_mut("categoryOptions");
+                let object = objects.and_then(|objects| objects.get_mut(&option));
+                if let Some(object) = object {
+                    object["haversackOrgUnits"] = units;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn rest(&mut self) -> Result<()> {
@@ -330,7 +386,29 @@ impl Fetch<'_> {
         for of in ["indicatorTypes", "legendSets", "attributes"] {
             self.optional(of, &[])?;
         }
+        self.visualizations()?;
+        // Only those that people drew come from the server; the others are in apps.
+        if self.server.version.line >= 41 {
+            self.optional("icons", &[("type", "CUSTOM")])?;
+        }
         Ok(())
+    }
+
+    /// Those that the settings app chooses, one in a request: they are large.
+    fn visualizations(&mut self) -> Result<()> {
+        let mut wanted = BTreeSet::new();
+        if let Some(analytics) = self.found.settings.get("analytics") {
+            chosen_visualizations(analytics, &mut wanted);
+        }
+        self.by_uid("visualizations", &wanted, 1, &[])?;
+        let found = self.uids("visualizations");
+        let rest = wanted.difference(&found).cloned().collect();
+        self.by_uid("eventVisualizations", &rest, 1, &[])?;
+        let items = self.named(
+            "visualizations",
+            "/dataDimensionItems/*/expressionDimensionItem",
+        );
+        self.by_uid("expressionDimensionItems", &items, OF_PROGRAMS, &[])
     }
 
     /// All objects of a type that a copy can do without.
@@ -377,11 +455,22 @@ impl Fetch<'_> {
         at_once: usize,
         filters: &[&str],
     ) -> Result<()> {
+        self.by_with(of, (property, uids), at_once, filters, FIELDS)
+    }
+    /// As [`Self::by`], with these members of them.
+    fn by_with(
+        &mut self,
+        of: &'static str,
+        (property, uids): (&str, &BTreeSet<String>),
+        at_once: usize,
+        filters: &[&str],
+        fields: &str,
+    ) -> Result<()> {
         self.found.objects.entry(of).or_default();
         let all: Vec<&str> = uids.iter().map(String::as_str).collect();
         for some in all.chunks(at_once) {
             let first = format!("{property}:in:[{}]", some.join(","));
-            let mut params = vec![("fields", FIELDS), ("paging", "false"), ("filter", &first)];
+            let mut params = vec![("fields", fields), ("paging", "false"), ("filter", &first)];
             params.extend(filters.iter().map(|filter| ("filter", *filter)));
             for object in self.ask(of, &params)? {
                 self.keep(of, object);
@@ -401,7 +490,11 @@ impl Fetch<'_> {
         }
     }
     fn keep(&mut self, of: &'static str, object: Json) {
-        let id = text(&object, "/id");
+        // Icons have keys instead of uids.
+        let mut id = text(&object, "/id");
+        if id.is_empty() {
+            id = text(&object, "/key");
+        }
         if !id.is_empty() {
             let objects = self.found.objects.entry(of).or_default();
             objects.insert(id, object);
@@ -423,6 +516,27 @@ impl Fetch<'_> {
             .map(|reference| text(reference, "/id"))
             .filter(|id| !id.is_empty())
             .collect()
+    }
+}
+
+/// Uids in lists called `visualizations`, wherever the settings hold them.
+fn chosen_visualizations(settings: &Json, found: &mut BTreeSet<String>) {
+    match settings {
+        Json::Object(members) => {
+            for (name, member) in members {
+                if name == "visualizations" {
+                    let chosen = at(member, "/*").into_iter().map(|one| text(one, "/id"));
+                    found.extend(chosen.filter(|id| !id.is_empty()));
+                }
+                chosen_visualizations(member, found);
+            }
+        }
+        Json::Array(items) => {
+            for item in items {
+                chosen_visualizations(item, found);
+            }
+        }
+        _ => {}
     }
 }
 

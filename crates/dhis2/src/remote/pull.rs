@@ -10,7 +10,8 @@ mod bundle;
 mod glass;
 mod request;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 
 use haversack_model::local::LocalReplica;
 use haversack_model::{GlobalId, ReplicaTx, Timestamp};
@@ -33,6 +34,8 @@ pub use glass::{Denied, break_glass, by_uid};
 const PAGE: usize = 50;
 /// Pages of one combination that may fail one after the other before it is left for the next download.
 const MAX_FAILURES: usize = 3;
+/// How often the pages of a combination are read again because objects moved between them meanwhile.
+const MAX_AGAIN: usize = 3;
 /// Uids in one request for stubs.
 const STUBS: usize = 50;
 
@@ -136,6 +139,7 @@ pub fn download(
         done: Downloaded::default(),
         rest: Rest::default(),
         is_troubled: false,
+        hasher: RandomState::new(),
     };
     if known.capture.is_empty() {
         run.done.no_units = true;
@@ -174,6 +178,12 @@ struct Combination {
     offset: usize,
     /// Pages that failed one after the other.
     failures: usize,
+    /// Objects that came, each counted once.
+    came: HashSet<u64>,
+    /// How many there were when the first page was read, if the server counts.
+    total: Option<usize>,
+    /// How often its pages were read again.
+    again: usize,
     is_exhausted: bool,
 }
 
@@ -187,6 +197,7 @@ struct Run<'a> {
     rest: Rest,
     /// Whether something of the present bundle did not come.
     is_troubled: bool,
+    hasher: RandomState,
 }
 
 impl Run<'_> {
@@ -210,6 +221,9 @@ impl Run<'_> {
                 part,
                 offset: 0,
                 failures: 0,
+                came: HashSet::new(),
+                total: None,
+                again: 0,
                 is_exhausted: false,
             })
             .collect();
@@ -259,7 +273,13 @@ impl Run<'_> {
             let (number, skip) = (combination.offset / PAGE + 1, combination.offset % PAGE);
             let page = request::page(self.server, kind, &combination.part, number, PAGE);
             let objects = match page {
-                Ok(objects) => objects,
+                Ok((objects, total)) => {
+                    if combination.offset == 0 {
+                        combination.total = total;
+                        combination.came.clear();
+                    }
+                    objects
+                }
                 Err(
                     error @ (Error::BadCredentials
                     | Error::AccountDisabled
@@ -287,9 +307,40 @@ impl Run<'_> {
             combination.offset += wanted.len();
             let is_short = count < PAGE;
             combination.is_exhausted = is_short && skip + wanted.len() >= count;
+            let uids = wanted.iter().filter_map(|object| object.get(kind.member()));
+            combination
+                .came
+                .extend(uids.map(|uid| self.hasher.hash_one(uid.to_string())));
             self.store(kind, wanted, Some(&combination.part.program), number, seen)?;
+            if combination.is_exhausted && number > 1 {
+                self.look_for_moved(kind, combination);
+            }
         }
         Ok(())
+    }
+
+    /// What leaves a list while its pages are read moves the rest up: one of them may pass from a page that is still to come to one
+    /// that was read. Then fewer have come than there were at the first page, and the pages are read again.
+    fn look_for_moved(&mut self, kind: Kind, combination: &mut Combination) {
+        let came = combination.came.len();
+        // Some servers do not count, and a page that failed is known to be missing.
+        let is_whole = combination.total.is_none_or(|total| came >= total);
+        if is_whole || self.is_troubled {
+            return;
+        }
+        if combination.again < MAX_AGAIN {
+            combination.again += 1;
+            combination.offset = 0;
+            combination.is_exhausted = false;
+        } else {
+            self.is_troubled = true;
+            self.done.failed.push(FailedPage {
+                kind,
+                program: combination.part.program.clone(),
+                page: 1,
+                reason: "objects move while the pages are read".to_owned(),
+            });
+        }
     }
 
     /// Stores objects of a page in one transaction.

@@ -101,7 +101,12 @@ fn chosen(http: &Http) -> Result<Chosen> {
 
 /// A document of the settings app; `None` where there is none.
 pub(super) fn setting(http: &Http, name: &str) -> Result<Option<Json>> {
-    match http.get(&format!("dataStore/ANDROID_SETTINGS_APP/{name}"), &[]) {
+    document(http, &format!("dataStore/ANDROID_SETTINGS_APP/{name}"))
+}
+
+/// A document that a server may not have.
+pub(super) fn document(http: &Http, path: &str) -> Result<Option<Json>> {
+    match http.get(path, &[]) {
         Ok(document) => Ok(Some(document)),
         // Not installed, or not for this user.
         Err(Error::Refused {

@@ -384,3 +384,116 @@ fn a_login_that_is_not_accepted_is_told_apart_and_a_session_is_used_while_it_las
             .starts_with("Basic ")
     );
 }
+
+/// A server whose list shrinks by its first person once the first page was read.
+fn shrinking(
+    count: u32,
+    is_counted: bool,
+    leaves_each_time: bool,
+) -> impl Fn(&Asked) -> Option<Does> {
+    let left = std::sync::atomic::AtomicU32::new(0);
+    move |asked| {
+        if asked.path != ENTITIES {
+            return None;
+        }
+        let gone = left.load(std::sync::atomic::Ordering::SeqCst);
+        let all: Vec<Json> = (gone..count).map(person).collect();
+        let number: usize = asked.param("page").unwrap().parse().unwrap();
+        let some: Vec<Json> = all
+            .iter()
+            .skip((number - 1) * 50)
+            .take(50)
+            .cloned()
+            .collect();
+        if number == 1 && (leaves_each_time || gone == 0) {
+            left.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+        let mut told = page("2.41", "trackedEntities", &some);
+        if is_counted && asked.param("totalPages").as_deref() == Some("true") {
+            told["pager"]["total"] = json!(all.len());
+        }
+        Some(Does::Answers(200, told))
+    }
+}
+
+#[test]
+fn what_moves_to_another_page_while_pages_are_read_is_not_missed() {
+    let fake = program();
+    let mut copy = fake.copy();
+    fake.script(shrinking(200, true, false));
+    let found = copy.download(&fake);
+    assert_eq!(found.failed, [], "{found:?}");
+    assert_eq!(
+        copy.number(PEOPLE),
+        200,
+        "the one that moved from page 2 to page 1 too"
+    );
+    let marks = "SELECT count(*) FROM DHIS2_marks";
+    assert_eq!(copy.number(marks), 1);
+
+    // Where something moves each time it is told, and the mark stays.
+    let mut copy = fake.copy();
+    fake.script(shrinking(200, true, true));
+    let found = copy.download(&fake);
+    assert_eq!(
+        (found.failed.len(), copy.number(marks)),
+        (1, 0),
+        "{found:?}"
+    );
+
+    // A server that does not count is believed.
+    let mut copy = fake.copy();
+    fake.script(shrinking(120, false, false));
+    assert_eq!(copy.download(&fake).failed, []);
+    assert_eq!(copy.number(marks), 1);
+}
+
+#[test]
+fn a_download_that_dies_between_pages_is_made_up_for_by_the_next() {
+    let fake = program();
+    let mut copy = fake.copy();
+    fake.script(people(120, |_, _| None));
+    let server = fake.server();
+    let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut die = |now: haversack_dhis2::remote::pull::Progress<'_>| {
+            assert!(now.objects < 100, "the process is killed");
+        };
+        let request = Request::default();
+        let clock = || NOW;
+        haversack_dhis2::remote::pull::download(&server, &mut copy.file, &request, &clock, &mut die)
+    }));
+    assert!(died.is_err());
+    assert_eq!(copy.number(PEOPLE), 100, "two pages were stored whole");
+    assert_eq!(copy.number("SELECT count(*) FROM DHIS2_marks"), 0);
+    copy.edit("UPDATE Person SET name = 'mine' WHERE uid = 'person00001'");
+    fake.asked("");
+    let found = copy.download(&fake);
+    assert_eq!((copy.number(PEOPLE), found.failed.len()), (120, 0));
+    assert!(fake.asked(ENTITIES)[0].param("updatedAfter").is_none());
+    assert_eq!(
+        copy.number("SELECT count(*) FROM Person WHERE name = 'mine'"),
+        1
+    );
+}
+
+#[test]
+fn a_device_that_was_offline_for_a_year_gets_what_changed_and_keeps_its_work() {
+    let fake = program();
+    let mut copy = fake.copy();
+    fake.script(people(60, |_, _| None));
+    copy.download(&fake);
+    copy.edit("UPDATE Person SET name = 'a year ago' WHERE uid = 'person00001'");
+    // A year later: the server has another version, and tells only what changed since.
+    fake.set_date("2027-11-22T10:00:00.000");
+    fake.asked("");
+    fake.script(people(3, |_, _| None));
+    let found = copy.download(&fake);
+    assert_eq!((found.entities, found.failed.len()), (3, 0));
+    let since = fake.asked(ENTITIES)[0].param("updatedAfter");
+    assert_eq!(since.as_deref(), Some("2026-11-22T10:00:00.000"));
+    assert_eq!(
+        copy.number("SELECT count(*) FROM Person WHERE name = 'a year ago'"),
+        1
+    );
+    assert_eq!(copy.number(PEOPLE), 60);
+}

@@ -207,6 +207,17 @@ fn one_value_that_does_not_fit_is_refused_alone_and_goes_when_it_is_corrected() 
 }
 
 #[test]
+fn a_value_that_was_refused_and_then_deleted_is_gone() {
+    let world = World::with_metadata();
+    world.enter("202601", "many");
+    assert_eq!(world.upload(NEW).rejected.len(), 1);
+    world.sql("DELETE FROM data_values");
+    let told = world.upload(NEW);
+    assert_eq!(told.rejected, []);
+    assert_eq!(world.states(), []);
+}
+
+#[test]
 fn unsent_values_are_protected_and_a_deletion_of_one_that_was_edited_is_a_conflict() {
     let world = World::with_metadata();
     world.server_has(&[("202601", "1"), ("202602", "2")]);

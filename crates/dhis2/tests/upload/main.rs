@@ -12,4 +12,5 @@ mod files;
 mod owners;
 mod pool;
 mod round_trip;
+mod states;
 mod world;

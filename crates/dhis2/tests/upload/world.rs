@@ -71,7 +71,7 @@ fn stage(id: &str, name: &str) -> Stage {
     }
 }
 
-fn schema() -> Schema {
+pub(crate) fn schema() -> Schema {
     let attributes = vec![
         described("hvAttrName1", "Given name", "TEXT"),
         described("hvAttrAge01", "Age", "INTEGER_ZERO_OR_POSITIVE"),

@@ -188,6 +188,10 @@ pub const METADATA: &[MetadataTable] = &[
             ("/categoryOptions/*", "categoryOptions"),
         ],
     },
+    plain("visualizations"),
+    plain("eventVisualizations"),
+    plain("expressionDimensionItems"),
+    plain("icons"),
 ];
 
 /// The number of a metadata type's table.

@@ -49,6 +49,7 @@ pub fn by_uid(
         done: Downloaded::default(),
         rest: Rest::default(),
         is_troubled: false,
+        hasher: std::hash::RandomState::new(),
     };
     let mut denied = Vec::new();
     for uid in uids {

@@ -49,19 +49,32 @@ pub(super) struct Part {
     pub(super) since: Option<String>,
 }
 
-/// Objects of one page in the shape of the new API.
+/// Objects of one page in the shape of the new API; with the first also how many there are, if the server counts them.
 pub(super) fn page(
     server: &Server,
     kind: Kind,
     part: &Part,
     number: usize,
     size: usize,
-) -> Result<Vec<Json>> {
+) -> Result<(Vec<Json>, Option<usize>)> {
     let api = server.exporter();
+    let mut asked = params(server, kind, part);
+    asked.extend([
+        ("fields", fields(kind, api)),
+        // A count costs the server a look at everything.
+        ("totalPages", (number == 1).to_string()),
+        ("page", number.to_string()),
+        ("pageSize", size.to_string()),
+    ]);
+    let page = answer(server, kind, &asked)?;
+    let total = page.total.and_then(|total| usize::try_from(total).ok());
+    Ok((objects_of(kind, api, page), total))
+}
+
+/// What is asked of all pages of a part.
+fn params(server: &Server, kind: Kind, part: &Part) -> Vec<(&'static str, String)> {
     let names = server.version.parameters();
-    let is_new = api == Api::New;
-    let (number, size) = (number.to_string(), size.to_string());
-    let wanted = fields(kind, api);
+    let is_new = server.exporter() == Api::New;
     let (separator, mode) = if is_new {
         (names.separator, names.mode)
     } else {
@@ -74,28 +87,21 @@ pub(super) fn page(
         _ if is_new => names.org_units,
         _ => "ou",
     };
+    let order = if is_new {
+        "createdAt:desc"
+    } else {
+        "created:desc"
+    };
     let mut params = vec![
-        ("fields", wanted.as_str()),
-        (unit, &units),
-        (mode, part.mode),
-        ("program", &part.program),
-        (
-            "order",
-            if is_new {
-                "createdAt:desc"
-            } else {
-                "created:desc"
-            },
-        ),
-        ("includeDeleted", "true"),
-        ("paging", "true"),
-        // A count costs the server a look at everything; a short page is the last one anyway.
-        ("totalPages", "false"),
-        ("page", &number),
-        ("pageSize", &size),
+        (unit, units),
+        (mode, part.mode.to_owned()),
+        ("program", part.program.clone()),
+        ("order", order.to_owned()),
+        ("includeDeleted", "true".to_owned()),
+        ("paging", "true".to_owned()),
     ];
-    if let Some(status) = part.status.as_deref().filter(|_| kind != Kind::Event) {
-        params.push(("programStatus", status));
+    if let Some(status) = part.status.as_ref().filter(|_| kind != Kind::Event) {
+        params.push(("programStatus", status.clone()));
     }
     if let Some(since) = &part.since {
         let name = if is_new {
@@ -103,13 +109,12 @@ pub(super) fn page(
         } else {
             "lastUpdatedStartDate"
         };
-        params.push((name, since));
+        params.push((name, since.clone()));
     }
     if !is_new && kind == Kind::TrackedEntity {
-        params.push(("includeAllAttributes", "true"));
+        params.push(("includeAllAttributes", "true".to_owned()));
     }
-    let path = collection(kind, api);
-    read(server, kind, path, &params)
+    params
 }
 
 /// Single objects: as many as there are of these uids, wherever the user has access.
@@ -194,16 +199,29 @@ fn collection(kind: Kind, api: Api) -> &'static str {
 }
 
 fn read(server: &Server, kind: Kind, path: &str, params: &[(&str, &str)]) -> Result<Vec<Json>> {
-    let is_old = server.exporter() == Api::Old;
+    let api = server.exporter();
+    Ok(objects_of(kind, api, page_of(server, kind, path, params)?))
+}
+
+fn answer(server: &Server, kind: Kind, params: &[(&'static str, String)]) -> Result<Page> {
+    let path = collection(kind, server.exporter());
+    let params: Vec<(&str, &str)> = params.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    page_of(server, kind, path, &params)
+}
+
+fn page_of(server: &Server, kind: Kind, path: &str, params: &[(&str, &str)]) -> Result<Page> {
     let answer = server.http.get(path, params)?;
-    let Page { objects, .. } = page::read(kind, is_old, answer).map_err(|error| Error::Answer {
+    let is_old = server.exporter() == Api::Old;
+    page::read(kind, is_old, answer).map_err(|error| Error::Answer {
         path: path.to_owned(),
         problem: format!("is cut: {error}"),
-    })?;
-    Ok(if is_old {
-        let objects = objects.into_iter();
-        objects.map(|object| shape::to_new(kind, object)).collect()
-    } else {
-        objects
     })
+}
+
+fn objects_of(kind: Kind, api: Api, page: Page) -> Vec<Json> {
+    if api == Api::New {
+        return page.objects;
+    }
+    let objects = page.objects.into_iter();
+    objects.map(|object| shape::to_new(kind, object)).collect()
 }

@@ -203,7 +203,7 @@ fn item(
     if table.is_stub(&record) && !matches!(edit, Edit::Delete { .. }) {
         return Ok(Err(Fate::Refused(
             RejectCode::Forbidden,
-            "it was fetched as the other side of a relationship only and cannot be changed; download it first".to_owned(),
+            "it is here only as the other side of a relationship and cannot be changed: undo the edit first, then download it by its uid and edit it".to_owned(),
         )));
     }
     let mut made = object(layout, table, &record, changed.as_ref(), copy)?;

@@ -115,6 +115,10 @@ pub(super) fn piece(
         Edit::Delete { base, .. } => of_base(table, id, base.as_ref().map(|base| &base.content)),
     };
     let key = table.aggregate_key(&record, None);
+    if is_delete && key.missing(table).is_some() {
+        // One that was refused before, or never sent: nothing is known of it because there is nothing.
+        return Ok(Err(Fate::Stored));
+    }
     if let Some(column) = key.missing(table) {
         return refused(format!("{column} is empty; say what it is about"));
     }
