@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -222,6 +223,9 @@ def either_side_is_killed_at_every_step_of_a_first_copy_by_a_prepared_file():
             begun, complete = time.monotonic(), part[0]
         if begun and not part:
             ended = ended or time.monotonic()
+    if sys.platform == "linux":
+        environment = open(f"/proc/{secondary.process.pid}/environ", "rb").read().split(b"\0")
+        check("a server keeps memory for few threads", b"MALLOC_ARENA_MAX=2" in environment)
     check("an undisturbed copy is a file", answered[0][0] == 200 and checksum(secondary) == new and complete, answered)
     taking = (ended or time.monotonic()) - begun
 

@@ -8,6 +8,7 @@
 )]
 
 mod cut;
+mod refused;
 #[path = "../support/mod.rs"]
 mod support;
 
