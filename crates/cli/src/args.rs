@@ -144,6 +144,23 @@ pub(crate) struct ServeArgs {
     /// Certificates (PEM) by which such servers may show who they are, beside those of the system.
     #[arg(long, value_name = "FILE")]
     pub(crate) endpoint_ca: Option<PathBuf>,
+    /// Synchronise the tracker data of this server with a DHIS2 server above it.
+    #[arg(long, value_name = "URL", help_heading = "Upstream")]
+    pub(crate) upstream: Option<String>,
+    /// Time from one synchronisation with it to the next: 30s, 5m, 2h [default: 5m].
+    #[arg(long, value_name = "TIME", value_parser = crate::commands::serve::interval, help_heading = "Upstream")]
+    pub(crate) upstream_interval: Option<std::time::Duration>,
+    /// User name there; the password comes from HAVERSACK_UPSTREAM_PASSWORD or a file, or a token from HAVERSACK_UPSTREAM_TOKEN or a kept login.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "HAVERSACK_UPSTREAM_USER",
+        help_heading = "Upstream"
+    )]
+    pub(crate) upstream_user: Option<String>,
+    /// File that holds the password there, readable by you alone.
+    #[arg(long, value_name = "FILE", help_heading = "Upstream")]
+    pub(crate) upstream_password_file: Option<PathBuf>,
     /// How log lines look [default: text].
     #[arg(long, value_enum)]
     pub(crate) log: Option<LogFormat>,

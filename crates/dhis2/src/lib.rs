@@ -2,4 +2,5 @@
 
 pub mod face;
 pub mod remote;
+pub mod uplink;
 pub mod wire;

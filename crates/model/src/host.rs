@@ -59,6 +59,10 @@ pub trait Host: Send + Sync + Debug {
     fn copies(&self) -> Option<&dyn Copies> {
         None
     }
+    /// Where values that nobody else may get are reserved, if not here: at a server above this one, which gives them out for others, too.
+    fn values_above(&self) -> Option<&dyn ValuesAbove> {
+        None
+    }
     /// The users, for faces that manage them. A host that lets nobody manage them has none.
     fn users(&self) -> Option<&dyn Users> {
         None
@@ -149,6 +153,36 @@ pub trait Kept: Debug {
     /// All whose keys begin so, by key.
     fn kept(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>>;
 }
+
+/// Values of generated attributes that a server above this one reserved.
+pub trait ValuesAbove: Debug {
+    /// Takes values of an attribute out of the pool; nobody else gets them. `unit_code`: the code of the organisation unit that is in them.
+    ///
+    /// # Errors
+    /// [`ValuesError`] if there are fewer; none is taken then.
+    fn take(
+        &self,
+        attribute: &str,
+        unit_code: Option<&str>,
+        count: u64,
+    ) -> Result<Vec<ReservedValue>, ValuesError>;
+}
+
+/// A value that was reserved, with what the server above said of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReservedValue {
+    /// The value.
+    pub value: String,
+    /// The part of its pattern that is the same in all values of the pool.
+    pub key: String,
+    /// When the reservation ends; `None` if that is not known.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Why no values were taken, for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ValuesError(pub String);
 
 /// Users and what they are granted.
 pub trait Users: Debug {

@@ -89,6 +89,12 @@ settings! {
     history_d: u64 = 365, "Days for which tombstones and replaced versions are kept, whichever limit is met first; never fewer than a live replica needs.";
     replica_expiry_d: u64 = 180, "Days without a sync after which a replica no longer holds history back; its next sync may have to compare everything anew.";
     replica_forget_d: u64 = 730, "Days without a sync after which a replica is forgotten; the next sync of its file registers it again.";
+    upstream: String = String::new(), "URL of the DHIS2 server with which the tracker data here is synchronised; empty: none.";
+    upstream_interval_s: u64 = 300, "Seconds from one synchronisation with it to the next.";
+    upstream_metadata_s: u64 = 3600, "Seconds after which its metadata is fetched again.";
+    upstream_reserved_values: u64 = 500, "Values of each generated attribute, and organisation unit where its pattern holds one, that are kept ready from there.";
+    upstream_user: String = String::new(), "User name there.";
+    upstream_password_file: String = String::new(), "File that holds the password there, readable by its owner alone; relative to the data directory.";
 }
 
 fn written<T: Serialize>(value: &T) -> String {

@@ -18,6 +18,7 @@ pub mod secret;
 pub mod serve;
 pub mod services;
 pub mod tls;
+pub mod upstream;
 mod users;
 
 mod attempts;

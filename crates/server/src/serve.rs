@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::datadir::Running;
 use crate::error::{Error, Result};
+use crate::upstream::{Login, Upstream};
 use crate::{Config, Server, listener, logging, tls};
 
 /// What `haversack serve` was told. What is `None` or false is as the configuration file says.
@@ -41,6 +42,16 @@ pub struct Options {
     pub allow_endpoints: Vec<String>,
     /// Certificates by which such endpoints may show who they are.
     pub endpoint_ca: Option<PathBuf>,
+    /// URL of the DHIS2 server with which the tracker data here is synchronised.
+    pub upstream: Option<String>,
+    /// Time from one synchronisation with it to the next.
+    pub upstream_interval: Option<Duration>,
+    /// User name there.
+    pub upstream_user: Option<String>,
+    /// File that holds the password there.
+    pub upstream_password_file: Option<PathBuf>,
+    /// The login there, where it is in no file: never kept.
+    pub upstream_login: Option<Login>,
 }
 
 /// A server that runs in this process.
@@ -148,6 +159,19 @@ fn effective_config(options: &Options) -> Result<Config> {
         let file = std::path::absolute(file).unwrap_or_else(|_no_current_folder| file.clone());
         config.endpoint_ca = file.display().to_string();
     }
+    if let Some(url) = &options.upstream {
+        config.upstream.clone_from(url);
+    }
+    if let Some(interval) = options.upstream_interval {
+        config.upstream_interval_s = interval.as_secs();
+    }
+    if let Some(user) = &options.upstream_user {
+        config.upstream_user.clone_from(user);
+    }
+    if let Some(file) = &options.upstream_password_file {
+        let file = std::path::absolute(file).unwrap_or_else(|_no_current_folder| file.clone());
+        config.upstream_password_file = file.display().to_string();
+    }
     if options.sample {
         for origin in [
             "http://localhost:*",
@@ -182,11 +206,15 @@ fn start_with(options: &Options, config: Config, on_signals: bool) -> Result<Han
         server.ensure_administrator(options.user.as_deref(), options.password.as_deref())?;
     let router = crate::http::router(&server, metrics_handle());
     server.jobs.start()?;
+    let upstream = Upstream::of(&server, options.upstream_login.clone())?;
     server.dir.announce(&Running {
         url: url(address, false),
         token: server.operator_token().to_owned(),
         pid: std::process::id(),
     })?;
+    if let Some(upstream) = upstream {
+        server.start_upstream(upstream)?;
+    }
     let stop = CancellationToken::new();
     let (for_thread, stopping) = (Arc::clone(&server), stop.clone());
     let thread = std::thread::Builder::new()

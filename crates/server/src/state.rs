@@ -1,8 +1,8 @@
 //! The server behind its listener: what all faces, the native API and commands on the data directory share.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use haversack_model::copies::Copies;
 use haversack_model::documents::DocumentStore;
 use haversack_model::host::{
-    Binding, JobRunner, Kept, LoginError, Origin, StoredFile, Token, Users,
+    Binding, JobRunner, Kept, LoginError, Origin, StoredFile, Token, Users, ValuesAbove,
 };
 use haversack_model::{
     Access, Collection, CollectionId, Filter, Generation, Host, Job, Principal, Right, Service,
@@ -30,6 +30,7 @@ use crate::jobs::Jobs;
 use crate::kept::Notes;
 use crate::marks::Marks;
 use crate::services::Services;
+use crate::upstream::Upstream;
 use crate::{Config, secret};
 
 /// A data directory, open: everything of a server but its listener.
@@ -52,6 +53,7 @@ pub struct Server {
     pub(crate) cursors: Cursors,
     pub(crate) pulls: crate::native::pull::Pulls,
     pub(crate) notes: Notes,
+    pub(crate) upstream: OnceLock<Arc<Upstream>>,
     course: Course,
     marks: Marks,
     id: Uuid,
@@ -83,6 +85,7 @@ impl Server {
             notes: Notes::new(db.clone()),
             cursors: Cursors::new(&db)?,
             pulls: crate::native::pull::Pulls::default(),
+            upstream: OnceLock::new(),
             grants: Grants::new(db.clone()),
             jobs: Arc::new(Jobs::new(db.clone(), &config)),
             files: Files::new(db, dir.files(), &config),
@@ -194,9 +197,21 @@ impl Server {
         Ok(())
     }
 
+    /// Begins to synchronise with an upper server.
+    ///
+    /// # Errors
+    /// If a thread cannot be made.
+    pub(crate) fn start_upstream(self: &Arc<Self>, upstream: Upstream) -> Result<()> {
+        let upstream = self.upstream.get_or_init(|| Arc::new(upstream));
+        upstream.start(self)
+    }
+
     /// Ends the work: no new jobs; running ones get until the deadline.
     pub(crate) fn stop(&self, deadline: Instant) {
         self.pulls.stop();
+        if let Some(upstream) = self.upstream.get() {
+            upstream.stop(deadline);
+        }
         self.jobs.stop(deadline);
         if let Err(error) = self.marks.set(&self.services) {
             tracing::warn!(%error, "it could not be noted how far the services are");
@@ -332,6 +347,10 @@ fn or_deny<T: Default>(result: Result<T>, doing: &'static str) -> T {
 impl Host for Server {
     fn service_names(&self) -> Vec<String> {
         self.services.names()
+    }
+    fn values_above(&self) -> Option<&dyn ValuesAbove> {
+        let upstream = self.upstream.get()?;
+        Some(upstream.as_ref())
     }
     fn service(&self, name: &str) -> Option<Arc<dyn Store>> {
         self.services

@@ -1,13 +1,16 @@
 //! `haversack serve`: runs a server until it is told to stop.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
+use haversack_server::upstream::{Login, Secret};
 use haversack_server::{Error as ServerError, Handle, Options};
 use serde_json::json;
 
 use crate::args::{LogFormat, ServeArgs};
-use crate::directory;
 use crate::exit::Outcome;
 use crate::output::{BOLD, DIM, Output, YELLOW};
+use crate::{connect, credentials, directory};
 
 /// Begins this program anew with two arenas of the C library. It keeps what each thread once had, in as many as there are threads, and a
 /// server has many (measured: a fifth of the peak). Whoever set their number keeps it.
@@ -47,6 +50,11 @@ pub(crate) fn run(args: &ServeArgs, out: Output) -> Result<Outcome> {
         }),
         allow_endpoints: args.allow_endpoint.clone(),
         endpoint_ca: args.endpoint_ca.clone(),
+        upstream: args.upstream.clone(),
+        upstream_interval: args.upstream_interval,
+        upstream_user: args.upstream_user.clone(),
+        upstream_password_file: args.upstream_password_file.clone(),
+        upstream_login: login(args)?,
         ..Options::default()
     };
     directory::refuse_file(&args.dir)?;
@@ -60,6 +68,41 @@ pub(crate) fn run(args: &ServeArgs, out: Output) -> Result<Outcome> {
     }
     served?;
     Ok(Outcome::Done)
+}
+
+/// The login for the upper server, where it is in no file of passwords: from the environment, or a kept one.
+fn login(args: &ServeArgs) -> Result<Option<Login>> {
+    let secret = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+    if let Some(token) = secret("HAVERSACK_UPSTREAM_TOKEN") {
+        return Ok(Some(Login::Token(Secret(token))));
+    }
+    if let Some(password) = secret("HAVERSACK_UPSTREAM_PASSWORD") {
+        return Ok(Some(Login::Password(Secret(password))));
+    }
+    match &args.upstream {
+        Some(url) if args.upstream_user.is_none() => {
+            let kept = credentials::kept(&connect::origin(url)?)?;
+            Ok(kept.map(|login| Login::Token(Secret(login.token))))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Reads `30s`, `5m` or `2h`.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        _ => (text, 1),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_no_number| "a time is a number with s, m or h: 30s, 5m, 2h".to_owned())?;
+    match number.checked_mul(unit) {
+        Some(seconds @ 1..=604_800) => Ok(Duration::from_secs(seconds)),
+        _ => Err("the time is from 1s to a week".to_owned()),
+    }
 }
 
 fn announce(handle: &Handle, out: Output) {

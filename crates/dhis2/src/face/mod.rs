@@ -13,15 +13,15 @@ mod call;
 mod data_store;
 mod dispatch;
 mod files;
-mod instance;
+pub(crate) mod instance;
 mod login;
 mod memory;
-mod metadata;
-mod problem;
-mod reserve;
+pub(crate) mod metadata;
+pub(crate) mod problem;
+pub(crate) mod reserve;
 mod route;
-mod system;
-mod tracker;
+pub(crate) mod system;
+pub(crate) mod tracker;
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@
 use std::ops::ControlFlow;
 
 use haversack_model::documents::{DocumentWrite, document};
+use haversack_model::host::ValuesAbove;
 use haversack_model::{CollectionId, Filter, Query, QueryRow, Right, Timestamp};
 use serde_json::{Value, json};
 use sha2::Digest as _;
@@ -95,6 +96,9 @@ fn reserve(
     wanted: u64,
     days: u64,
 ) -> Result<Vec<Value>> {
+    if let Some(above) = call.host.values_above() {
+        return from_above(call, instance, above, id, wanted);
+    }
     let mut tx = instance.store().write_documents(call.host.now())?;
     let now = call.host.now();
     let given = Given {
@@ -137,6 +141,35 @@ fn reserve(
         told.push(row);
     }
     pool.prune(tx.as_mut())?;
+    tx.commit()?;
+    Ok(told)
+}
+
+/// Gives out values that a server above this one reserved: it gives them to others, too, so none is made here.
+fn from_above(
+    call: &Call,
+    instance: &Instance,
+    above: &dyn ValuesAbove,
+    id: &str,
+    wanted: u64,
+) -> Result<Vec<Value>> {
+    let values = above
+        .take(id, call.param("ORG_UNIT_CODE"), wanted)
+        .map_err(|error| Problem::Conflict(error.to_string()))?;
+    let now = call.host.now();
+    let collection = instance.collection("reservedValues")?;
+    let mut tx = instance.store().write_documents(now)?;
+    let mut told = Vec::with_capacity(values.len());
+    for value in values {
+        let mut row = json!({"ownerObject": "TRACKEDENTITYATTRIBUTE", "ownerUid": id, "key": value.key, "value": value.value,
+            "created": date::format(now)});
+        if let Some(at) = value.expires_at {
+            row["expiryDate"] = json!(date::format(at));
+        }
+        let row_id = document_of(id, &value.value);
+        tx.put(collection, &document(&row_id, row.to_string()), None)?;
+        told.push(row);
+    }
     tx.commit()?;
     Ok(told)
 }

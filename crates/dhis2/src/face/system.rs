@@ -98,7 +98,7 @@ fn answer(call: &Call, told: Value) -> Result<Answer> {
 }
 
 /// Who asks, as the dialect knows users: the object of this user name in `users`, its roles in `userRoles`. An administrator of the server without
-/// one has every authority, and capture and search scope on every root of the organisation units.
+/// one has every authority, and capture and search scope on every topmost organisation unit that is here.
 #[derive(Debug)]
 pub(crate) struct User {
     told: Map<String, Value>,
@@ -112,6 +112,13 @@ pub(crate) struct User {
 }
 
 impl User {
+    /// Name for the login.
+    pub(crate) fn name(&self) -> &str {
+        self.told
+            .get("username")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
     /// Whether an authority is granted.
     pub(crate) fn may(&self, authority: &str) -> bool {
         self.has_all() || self.authorities.iter().any(|granted| granted == authority)
@@ -265,13 +272,20 @@ impl People {
             people.roles.insert(role.id, granted);
             Ok(())
         })?;
+        let mut paths = BTreeSet::new();
         instance.each(tx, "organisationUnits", |unit| {
-            if unit.members.get("parent").is_none_or(Value::is_null) {
-                let root = json!({"id": unit.id, "path": unit.text("path")});
-                people.roots.push(root);
-            }
+            paths.insert(unit.text("path").to_owned());
             Ok(())
         })?;
+        // A part of a country has its tops below units that are not here.
+        let is_root = |path: &&String| {
+            let above = path.rsplit_once('/').map(|(above, _)| above);
+            above.is_none_or(|above| !paths.contains(above))
+        };
+        for path in paths.iter().filter(is_root) {
+            let id = path.rsplit('/').next().unwrap_or_default();
+            people.roots.push(json!({"id": id, "path": path}));
+        }
         instance.each(tx, ownership::BROKEN, |one| {
             people.broken.push(Broken {
                 user: one.text("user").to_owned(),

@@ -2,8 +2,8 @@
 
 use haversack_model::local::{LocalReplica, ReplicaHeader};
 use haversack_model::{
-    BatchNumber, Collection, Cursor, Direction, Generation, GlobalId, HistoryId, Policy, ReplicaId,
-    ReplicaTx, Timestamp, Versions,
+    BatchNumber, Collection, CollectionId, Cursor, Direction, Generation, GlobalId, HistoryId,
+    Policy, ReplicaId, ReplicaTx, Timestamp, Versions,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -14,6 +14,31 @@ use super::layout::{self, INSTANCE, Layout, MARKS, RESERVED_VALUES, Role, Schema
 use super::metadata::{self, Metadata, Stored};
 use super::server::Server;
 use crate::wire::date;
+
+/// Topic of the records that downloads brought to a copy which feeds something else: `<collection>/<uid>`. Whoever feeds takes them away.
+pub const CAME: &str = "dhis2 came";
+/// The name in that topic by which a copy is told to keep them.
+pub const KEEP: &str = "";
+
+/// Has a copy keep the names of the records that downloads bring.
+///
+/// # Errors
+/// The copy's.
+pub fn keep_names(tx: &mut dyn ReplicaTx) -> haversack_model::Result<()> {
+    tx.store_note(CAME, KEEP, Some(""))
+}
+
+/// Keeps the name of a record that a download brought or removed, if the copy feeds something.
+pub(crate) fn came(
+    tx: &mut dyn ReplicaTx,
+    collection: CollectionId,
+    id: &GlobalId,
+) -> haversack_model::Result<()> {
+    if tx.note(CAME, KEEP)?.is_some() {
+        tx.store_note(CAME, &format!("{collection}/{id}"), Some(""))?;
+    }
+    Ok(())
+}
 
 /// What a new copy says of itself.
 pub fn header(url: &str, name: &str) -> ReplicaHeader {

@@ -7,6 +7,7 @@
 //! the date in the pattern as well as by the reservation, more strictly than the SDK. Rows are dropped by the server's time alone: a clock that
 //! jumps ahead empties no pool. Source: `spec/dhis2.md` 10.
 
+use haversack_model::host::ReservedValue;
 use haversack_model::local::LocalReplica;
 use haversack_model::{GlobalId, ReplicaTx, RowVersion, Timestamp};
 use serde_json::Value;
@@ -104,6 +105,7 @@ pub struct Taken {
 struct Row {
     id: GlobalId,
     value: String,
+    key: String,
     created_at: String,
     ends_at: Option<Timestamp>,
 }
@@ -197,6 +199,51 @@ pub fn take(
         value: row.value,
         pool: pool.state(filled.fetched, filled.problem),
     })
+}
+
+/// Takes so many values out of the pool in one transaction, which is filled first if it is low and the server can be reached.
+///
+/// # Errors
+/// [`Error::NoReservedValues`] if there are fewer, and none is taken; those of the file.
+pub fn take_all(
+    file: &mut dyn LocalReplica,
+    courier: &dyn Courier,
+    wanted: &Wanted,
+    (full, count): (u64, u64),
+    now: Timestamp,
+) -> Result<Vec<ReservedValue>> {
+    let size = |full: u64| Size {
+        full: Some(full),
+        threshold: Some(count.max(full / 2)),
+    };
+    let mut filled = fill(file, courier, wanted, size(full.max(count)), now)?;
+    if filled.left < count && full > count {
+        // There may be fewer than a full pool, and yet enough.
+        filled = fill(file, courier, wanted, size(count), now)?;
+    }
+    let mut tx = file.begin()?;
+    let mut pool = load(&*tx, wanted, size(full), now)?;
+    if (pool.rows.len() as u64) < count {
+        let why = filled.problem.unwrap_or_default();
+        return Err(Error::NoReservedValues {
+            attribute: wanted.attribute.clone(),
+            problem: format!("{} of {count} are left. {why}", pool.rows.len()),
+        });
+    }
+    pool.rows
+        .truncate(usize::try_from(count).unwrap_or(usize::MAX));
+    for row in &pool.rows {
+        remove(&mut *tx, &row.id)?;
+    }
+    tx.commit()?;
+    let rows = pool.rows.into_iter();
+    Ok(rows
+        .map(|row| ReservedValue {
+            value: row.value,
+            key: row.key,
+            expires_at: row.ends_at,
+        })
+        .collect())
 }
 
 /// All pools that the user of a copy may need: those of generated attributes; where the pattern holds the code of a unit, one for each
@@ -385,6 +432,7 @@ fn load(tx: &dyn ReplicaTx, wanted: &Wanted, size: Size, now: Timestamp) -> Resu
             rows.push(Row {
                 id,
                 value: text("value"),
+                key: text("key"),
                 created_at: text("created_at"),
                 ends_at: ends_at(table, &record),
             });

@@ -88,8 +88,16 @@ pub(crate) fn problem(status: StatusCode, code: &str, message: &str, what: &str)
     (status, [(CONTENT_TYPE, kind)], body.to_string()).into_response()
 }
 
-async fn health() -> Response {
-    axum::Json(serde_json::json!({ "status": "ok" })).into_response()
+async fn health(State((server, _)): State<(Arc<Server>, PrometheusHandle)>) -> Response {
+    let mut told = serde_json::json!({ "status": "ok" });
+    if let Some(upstream) = server.upstream.get() {
+        let status = upstream.status();
+        told["upstream"] = serde_json::json!({
+            "reached": status.is_reached, "syncedAt": status.synced_at.map(|at| at.0), "waiting": status.waiting,
+            "refused": status.refused, "conflicts": status.conflicts,
+        });
+    }
+    axum::Json(told).into_response()
 }
 
 async fn front_page() -> Response {

@@ -38,11 +38,17 @@ fn bury<T: Object>(import: &mut Import<'_>, mut row: Row<T>) -> Result<()> {
             && !relationship.object.deleted
         {
             relationship.object.deleted = true;
-            rows::store(import.instance, import.tx, relationship)?;
+            rows::store(
+                import.instance,
+                import.tx,
+                relationship,
+                import.scope.user.name(),
+            )?;
         }
     }
     row.object.set_deleted();
-    rows::store(import.instance, import.tx, row)
+    rows::store(import.instance, import.tx, row, import.scope.user.name())?;
+    Ok(())
 }
 
 fn outside(unit: &str) -> Refusal {

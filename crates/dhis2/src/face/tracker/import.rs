@@ -213,7 +213,7 @@ impl Import<'_> {
                     }
                     None => times.created_at = date::format(self.now),
                 }
-                rows::store(self.instance, self.tx, row)?;
+                rows::store(self.instance, self.tx, row, self.scope.user.name())?;
                 let stats = if is_new {
                     Stats {
                         created: 1,
@@ -399,7 +399,7 @@ impl Import<'_> {
         }
         self.set_attributes(&mut parent.object, given)?;
         let uid = object.tracked_entity.clone();
-        rows::store(self.instance, self.tx, parent)?;
+        rows::store(self.instance, self.tx, parent, self.scope.user.name())?;
         rows::touch(self.instance, self.tx, Kind::TrackedEntity, &uid)?;
         row.object = object;
         Ok(Ok(row))
@@ -486,7 +486,7 @@ impl Import<'_> {
             );
             if is_new {
                 parent.children.push(object.event.clone());
-                rows::store(self.instance, self.tx, parent)?;
+                rows::store(self.instance, self.tx, parent, self.scope.user.name())?;
             }
             rows::touch(self.instance, self.tx, Kind::Enrollment, &enrollment)?;
             rows::touch(self.instance, self.tx, Kind::TrackedEntity, &entity)?;
@@ -545,7 +545,7 @@ impl Import<'_> {
     fn tie<T: Object>(&mut self, uid: &str, relationship: &str) -> Result<()> {
         if let Some(mut row) = rows::load::<T>(self.instance, self.tx, uid)? {
             row.ties.push(relationship.to_owned());
-            rows::store(self.instance, self.tx, row)?;
+            rows::store(self.instance, self.tx, row, self.scope.user.name())?;
         }
         Ok(())
     }

@@ -146,5 +146,6 @@ fn transfer(
         return Err(Problem::forbidden("OWNERSHIP_ACCESS_DENIED"));
     }
     owner.org_unit = unit;
-    rows::store(instance, tx, row)
+    rows::store(instance, tx, row, scope.user.name())?;
+    Ok(())
 }

@@ -60,6 +60,9 @@ pub(crate) struct Row<T> {
     /// Uids of relationships.
     #[serde(default)]
     pub(crate) ties: Vec<String>,
+    /// Who of this server changed it last; empty if it came from another one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) by: String,
 }
 
 /// Reads a row; when it changed is told from its commit.
@@ -94,15 +97,19 @@ pub(crate) fn load<T: Object>(
         .transpose()
 }
 
-/// Stores a row, if it differs from what is there.
+/// Stores a row, if it differs from what is there, as changed by somebody; gives whether it did.
 pub(crate) fn store<T: Object>(
     instance: &Instance,
     tx: &mut dyn DocumentWrite,
     mut row: Row<T>,
-) -> Result<()> {
+    by: &str,
+) -> Result<bool> {
     let collection = instance.collection(T::KIND.collection())?;
     row.object.times().updated_at.clear();
-    let body = serde_json::to_string(&row).map_err(|error| Problem::Internal(error.to_string()))?;
+    let written = |row: &Row<T>| {
+        serde_json::to_string(row).map_err(|error| Problem::Internal(error.to_string()))
+    };
+    let body = written(&row)?;
     let uid = row.object.uid().to_owned();
     let known = tx.record(collection, &key(&uid))?;
     let is_same = known.is_some_and(|known| {
@@ -114,9 +121,10 @@ pub(crate) fn store<T: Object>(
             == Some(body.as_str())
     });
     if !is_same {
-        tx.put(collection, &document(&uid, body), None)?;
+        by.clone_into(&mut row.by);
+        tx.put(collection, &document(&uid, written(&row)?), None)?;
     }
-    Ok(())
+    Ok(!is_same)
 }
 
 /// Tells that something in an object's family changed.

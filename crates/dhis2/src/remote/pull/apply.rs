@@ -15,6 +15,7 @@ use haversack_sync::client::apply_page;
 use uuid::Uuid;
 
 use super::Downloaded;
+use crate::remote::copy;
 use crate::remote::layout::{Layout, NOTES, RELATIONSHIPS, Table, metadata_table};
 use crate::remote::metadata::content_revision;
 use crate::wire::tracker::{Enrollment, Event, Kind, Note, Relationship, TrackedEntity};
@@ -363,6 +364,18 @@ impl<'a> Changes<'a> {
                 RemoteChange::Put { .. } => None,
             })
             .collect();
+        for change in &self.list {
+            match change {
+                RemoteChange::Put {
+                    collection, record, ..
+                } => copy::came(self.tx, *collection, &record.global_id)?,
+                RemoteChange::Remove {
+                    collection,
+                    global_id,
+                    ..
+                } => copy::came(self.tx, *collection, global_id)?,
+            }
+        }
         let page = Page {
             schema: None,
             changes: self.list,
@@ -462,6 +475,7 @@ pub(super) fn drop_ties(layout: &Layout, tx: &mut dyn ReplicaTx, uid: &str) -> R
         if ends_there && tx.entry(table.id(), &id)?.is_none() {
             tx.remove_row(table.id(), &id)?;
             tx.store_version(table.id(), &id, None)?;
+            copy::came(tx, table.id(), &id)?;
             dropped += 1;
         }
     }

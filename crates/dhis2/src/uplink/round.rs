@@ -1,0 +1,292 @@
+//! One round: what devices did goes up, what others did comes down.
+//!
+//! Each step is one transaction, or several small ones; none is open while the network is waited for. A round that ends anywhere is continued by
+//! the next one.
+
+use haversack_model::documents::Pin;
+use haversack_model::local::LocalReplica;
+use haversack_model::{ReplicaTx, Timestamp};
+use haversack_sync::client::{self, Step};
+
+use super::install::{Installer, rank};
+use super::{Error, House, Mark, OWN, Result, WHO, named};
+use crate::remote::copy::{self, CAME, KEEP};
+use crate::remote::error::Error as RemoteError;
+use crate::remote::layout::Layout;
+use crate::remote::pull::{self, Downloaded, Request};
+use crate::remote::push::{Importer, Pace, Uploader};
+use crate::remote::server::Server;
+use crate::wire::date;
+
+/// Documents that are written in one transaction of the face: devices wait for it.
+const AT_ONCE: usize = 500;
+/// For how long a country may be away before what devices changed can only be compared anew: two years.
+const PINNED_MS: i64 = 2 * 365 * 24 * 3_600_000;
+/// Name of the upper server's time when it was last asked.
+const SERVER_DATE: &str = "server date";
+
+/// A round with a server that answers.
+pub struct Round<'a> {
+    /// The face.
+    pub house: &'a House,
+    /// The upper server.
+    pub server: &'a Server,
+    /// Whether its metadata is fetched, too.
+    pub with_metadata: bool,
+    /// The wall clock.
+    pub now: &'a dyn Fn() -> Timestamp,
+}
+
+impl std::fmt::Debug for Round<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Round")
+            .field("server", &self.server.http.url())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a round did.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    /// Records of the copy that devices had changed.
+    pub collected: usize,
+    /// Edits that the upper server stored.
+    pub sent: u64,
+    /// Edits that it refused, and those that it said nothing of.
+    pub refused: u64,
+    /// Edits that met a change of the same field.
+    pub clashes: usize,
+    /// Metadata objects that changed.
+    pub metadata: usize,
+    /// Documents of the face that changed.
+    pub installed: usize,
+    /// Pages that failed; the next round asks for them again.
+    pub failed_pages: usize,
+    /// Whether objects came whose metadata is not here yet.
+    pub lacks_metadata: bool,
+}
+
+/// What can be done without the network: what devices did goes into the copy's outbox, what had come goes into the face.
+///
+/// # Errors
+/// Those of the copy and of the face.
+pub fn local(house: &House, copy: &mut dyn LocalReplica, now: Timestamp) -> Result<Done> {
+    let mut done = Done::default();
+    {
+        let read = house.instance.store().read_documents()?;
+        let mut tx = copy.begin()?;
+        if tx.note(CAME, KEEP)?.is_none() {
+            copy::keep_names(&mut *tx)?;
+        }
+        done.collected = super::collect::collect(&house.instance, read.as_ref(), &mut *tx, now)?;
+        decided(&mut *tx)?;
+        tx.commit()?;
+    }
+    install(house, copy, now, &mut done)?;
+    pin(house, copy, now)?;
+    Ok(done)
+}
+
+/// Keeps the history of the face after the cursor, however long the country is away.
+fn pin(house: &House, copy: &mut dyn LocalReplica, now: Timestamp) -> Result<()> {
+    let (mark, id) = {
+        let tx = copy.begin()?;
+        (Mark::load(&*tx)?, tx.header()?.id.0)
+    };
+    let store = house.instance.store();
+    let (pins, head) = {
+        let read = store.read_documents()?;
+        (read.pins()?, read.head()?)
+    };
+    let mine = pins.iter().find(|pin| pin.id == id);
+    let Some(mark) = mark.filter(|mark| {
+        let is_pinned = mine.is_some_and(|pin| pin.generation == mark.generation);
+        mark.history == head.history && mark.generation >= head.floor && !is_pinned
+    }) else {
+        return Ok(());
+    };
+    let mut tx = store.write_documents(now)?;
+    tx.pin(&Pin {
+        id,
+        generation: mark.generation,
+        expires_at: Timestamp(now.0.saturating_add(PINNED_MS)),
+    })?;
+    tx.commit()?;
+    Ok(())
+}
+
+/// A conflict that was decided in the copy: its record comes down as it is by now.
+fn decided(tx: &mut dyn ReplicaTx) -> Result<()> {
+    for decided in tx.untold_decisions()? {
+        if let Some(mut conflict) = tx.conflict(decided.conflict)? {
+            copy::came(tx, conflict.collection, &conflict.global_id)?;
+            if let Some(resolution) = &mut conflict.resolution {
+                resolution.told = true;
+            }
+            tx.store_conflict(&conflict)?;
+        }
+    }
+    Ok(())
+}
+
+impl Round<'_> {
+    /// Does it. `again` is the copy, opened once more.
+    ///
+    /// # Errors
+    /// Those of the network, the copy and the face. What was done before stays.
+    pub fn run(
+        &self,
+        copy: &mut dyn LocalReplica,
+        again: Box<dyn LocalReplica + '_>,
+        pace: Box<dyn Pace>,
+    ) -> Result<Done> {
+        let mut done = local(self.house, copy, (self.now)())?;
+        if self.with_metadata {
+            copy::sync_metadata(self.server, copy, (self.now)(), &mut |_| {})?;
+            done.metadata = self.metadata(copy)?;
+        }
+        let is_earlier = self.is_earlier(copy)?;
+        let down = self.download(copy, is_earlier)?;
+        note(&mut done, &down);
+        let mut tx = copy.begin()?;
+        done.clashes = super::rebase::rebase(&mut *tx, (self.now)())?;
+        tx.commit()?;
+        let importer = Importer {
+            version: self.server.version,
+            api: self.server.importer(),
+        };
+        let mut uploader = Uploader::new(&self.server.http, importer, again, pace);
+        let summary = client::upload(copy, &mut uploader, client::MAX_BATCH, &mut |_: Step| {})?;
+        done.sent = summary.applied;
+        done.refused = summary.rejected.len() as u64 + summary.untold;
+        if done.sent > 0 {
+            let down = self.download(copy, false)?;
+            note(&mut done, &down);
+        }
+        install(self.house, copy, (self.now)(), &mut done)?;
+        let mut tx = copy.begin()?;
+        tx.store_note(OWN, SERVER_DATE, Some(&self.server.server_date))?;
+        tidy(&mut *tx)?;
+        tx.commit()?;
+        Ok(done)
+    }
+
+    fn download(&self, copy: &mut dyn LocalReplica, full: bool) -> Result<Downloaded> {
+        let request = Request {
+            limit: usize::MAX / 4,
+            full,
+            ..Request::default()
+        };
+        let done = pull::download(self.server, copy, &request, self.now, &mut |_| {})?;
+        Ok(done)
+    }
+
+    /// Whether the upper server's time is before what it was: it was put back to a backup, and what changed since the last mark is not told.
+    fn is_earlier(&self, copy: &mut dyn LocalReplica) -> Result<bool> {
+        let known = copy.begin()?.note(OWN, SERVER_DATE)?;
+        let known = known.and_then(|text| date::parse(&text));
+        let is_earlier = known > date::parse(&self.server.server_date);
+        if is_earlier {
+            tracing::warn!(url = %self.server.http.url(), now = self.server.server_date, "the clock of the upper server went back: everything is fetched anew");
+        }
+        Ok(is_earlier)
+    }
+
+    fn metadata(&self, copy: &mut dyn LocalReplica) -> Result<usize> {
+        let store = self.house.instance.store();
+        let mut face = store.write_documents((self.now)())?;
+        let tx = copy.begin()?;
+        let changed = super::metadata::install(&self.house.instance, face.as_mut(), &*tx)?;
+        drop(tx);
+        if changed > 0 {
+            face.commit()?;
+        }
+        Ok(changed)
+    }
+}
+
+fn note(done: &mut Done, down: &Downloaded) {
+    done.failed_pages += down.failed.len();
+    done.lacks_metadata |= !down.unknown.is_empty();
+    for page in &down.failed {
+        tracing::warn!(
+            what = page.kind.collection(),
+            program = page.program,
+            page = page.page,
+            reason = page.reason,
+            "a page did not come from the upper server; the next round asks again"
+        );
+    }
+}
+
+/// Writes what came into the face, a part at a time, each together with what devices did until then.
+fn install(
+    house: &House,
+    copy: &mut dyn LocalReplica,
+    now: Timestamp,
+    done: &mut Done,
+) -> Result<()> {
+    loop {
+        let names = first(&*copy.begin()?)?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut face = house.instance.store().write_documents(now)?;
+        let mut tx = copy.begin()?;
+        done.collected += super::collect::collect(&house.instance, &*face, &mut *tx, now)?;
+        let mut installer = Installer::new(&house.instance, face.as_mut(), &*tx)?;
+        installer.all(&names)?;
+        let written = installer.written;
+        done.installed += written;
+        for name in &names {
+            tx.store_note(CAME, name, None)?;
+        }
+        if written > 0 {
+            // What is written now came from the copy.
+            let head = face.commit()?;
+            let mark = Mark {
+                history: head.history,
+                generation: head.generation,
+            };
+            mark.store(&mut *tx)?;
+        }
+        tx.commit()?;
+    }
+}
+
+/// The names of one transaction: parents first, over all that came.
+fn first(tx: &dyn ReplicaTx) -> Result<Vec<String>> {
+    let layout = Layout::of(&tx.collections()?);
+    let names = tx.notes(CAME)?.into_iter().map(|(name, _)| name);
+    let mut names: Vec<(usize, String)> = names
+        .filter(|name| name != KEEP)
+        .map(|name| {
+            let table = named(&name).and_then(|(collection, _)| layout.table(collection));
+            (table.and_then(rank).unwrap_or(usize::MAX), name)
+        })
+        .collect();
+    names.sort();
+    names.truncate(AT_ONCE);
+    Ok(names.into_iter().map(|(_, name)| name).collect())
+}
+
+/// Forgets whose edits were settled.
+fn tidy(tx: &mut dyn ReplicaTx) -> Result<()> {
+    for (name, _) in tx.notes(WHO)? {
+        let is_open = match named(&name) {
+            Some((collection, id)) => tx.entry(collection, &id)?.is_some(),
+            None => false,
+        };
+        if !is_open {
+            tx.store_note(WHO, &name, None)?;
+        }
+    }
+    Ok(())
+}
+
+impl Error {
+    /// Whether the upper server could not be reached, or is out of order for now.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Remote(error) if error.is_passing() || matches!(error, RemoteError::Model(haversack_model::Error::Network(_))))
+    }
+}
