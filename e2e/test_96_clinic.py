@@ -1,13 +1,13 @@
 """A clinic: phones synchronise with a box in the building, and the box with the country when it can. Three processes, and two kinds of phones."""
-import contextlib
 import json
 import os
-import sqlite3
+import re
+import time
 import urllib.request
 
 from dhis2 import Api, RequestException
 
-from harness import CONFIG, Server, check, cli, equal, folder, integrity, run, sql, test, wait_until
+from harness import Server, check, cli, equal, folder, integrity, run, sql, test, wait_until
 
 country = Server()
 UP = {"HAVERSACK_UPSTREAM_USER": Server.USER, "HAVERSACK_UPSTREAM_PASSWORD": Server.PASSWORD}
@@ -59,10 +59,59 @@ def health():
         return json.load(answer)["upstream"]
 
 
+def rounds():
+    """Waits until a round began and ended from now on: what was there before is through."""
+    for _ in range(2):
+        before = health()["syncedAt"]
+        wait_until(lambda: health()["reached"] and health()["syncedAt"] not in (None, before), 30, "a round")
+
+
 def settled():
     """Everything that devices did is above, and everything above is here."""
-    before = health()["syncedAt"]
-    wait_until(lambda: health()["reached"] and health()["waiting"] == 0 and health()["syncedAt"] != before, 30, "a round without anything waiting")
+    rounds()
+    wait_until(lambda: health()["reached"] and health()["waiting"] == 0, 30, "nothing waits")
+
+
+def one(statement, *values):
+    return sql(PHONE, statement, *values)[0][0]
+
+
+def reserve(server, count):
+    params = {"numberToReserve": count, "ORG_UNIT_CODE": "HVF1"}
+    return [v["value"] for v in api(server).get("trackedEntityAttributes/hvAttrSeq01/generateAndReserve", params=params).json()]
+
+
+def refused_values(count):
+    try:
+        reserve(box, count)
+    except RequestException as error:
+        return error.code, error.description
+    return None
+
+
+def said():
+    """What the administrator of the box reads."""
+    return tracker("conflicts", UPLINK, check_code=(0, 3))
+
+
+def everything(server):
+    """All tracker data as it is told, without what each server says of its own times."""
+    own = {"createdAt", "updatedAt", "createdAtClient", "updatedAtClient", "storedAt", "storedBy", "href"}
+
+    def bare(value):
+        if isinstance(value, dict):
+            return {name: bare(member) for name, member in sorted(value.items()) if name not in own}
+        if isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value):
+            return str(float(value))  # a copy keeps numbers as numbers: 70.0 comes as 70
+        if isinstance(value, list):
+            return sorted((bare(member) for member in value), key=json.dumps)
+        return value
+
+    where = {"orgUnit": "hvOuRoot001", "orgUnitMode": "DESCENDANTS", "paging": "false", "includeDeleted": "false"}
+    people = api(server).get("tracker/trackedEntities", params={"program": "hvProgram01", "fields": ENTITY_FIELDS, **where}).json()
+    single = api(server).get("tracker/events", params={"program": "hvEventPrg1", "fields": "*,dataValues[*],notes[*]", **where}).json()
+    told = [found.get(name, found.get("instances")) for found, name in ((people, "trackedEntities"), (single, "events"))]
+    return bare(told)
 
 
 @test
@@ -93,6 +142,145 @@ def what_is_entered_while_the_country_is_away_goes_up_later():
     equal("a new person", name(country, "newPerson01"), "Nia")
     equal("with a visit", weight(country, "newEvent001"), "7.5")
     equal("a deletion", weight(country, "hvEv0000500"), None)
+
+
+@test
+def what_the_country_changes_arrives_at_the_phone():
+    equal("a name", post(country, {"trackedEntities": [person("hvTe0000003", "country")]})["status"], "OK")
+    note = {"enrollment": "hvEn0000003", "trackedEntity": "hvTe0000003", "program": "hvProgram01", "orgUnit": "hvOuFacil02", "enrolledAt": "2024-04-22",
+            "occurredAt": "2024-04-22", "notes": [{"note": "newNote0001", "value": "seen"}]}
+    equal("a note", post(country, {"enrollments": [note]})["status"], "OK")
+    equal("a deletion", post(country, {"events": [{"event": "hvEv0000400"}]}, "DELETE")["status"], "OK")
+    settled()
+    equal("it is on the box", name(box, "hvTe0000003"), "country")
+    tracker("download", PHONE)
+    equal("and on the phone", one("SELECT given_name FROM Person WHERE uid = 'hvTe0000003'"), "country")
+    equal("with the note", one("SELECT value FROM Notes WHERE uid = 'newNote0001'"), "seen")
+    equal("without what was deleted", one("SELECT count(*) FROM Follow_up_Visit WHERE uid = 'hvEv0000400'"), 0)
+
+
+@test
+def a_nurse_with_an_account_of_the_box_enters_what_the_country_changes_too():
+    cli("user", "add", "mary", "--password-stdin", "--data", box.data, input="marys-word\n")
+    cli("user", "grant", "mary", "dhis2", "read,edit", "--data", box.data)
+    units = [{"id": "hvOuFacil01"}]
+    told = api(box).post("metadata", json={"users": [{"id": "clinicMary1", "username": "mary", "organisationUnits": units, "teiSearchOrganisationUnits": units}]})
+    equal("she has a scope", told.json()["status"], "OK")
+    mary = Api(box.http, "mary", "marys-word")
+    country.stop()
+    for uid, given_name in (("hvTe0000004", "Mary's"), ("newPerson02", "Register")):
+        more = {"attributes": [{"attribute": "hvAttrName1", "value": given_name}]}
+        if uid.startswith("new"):
+            more["attributes"].append({"attribute": "hvAttrCode1", "value": "C-1"})
+        told = mary.post("tracker", json={"trackedEntities": [person(uid, given_name, **more)]}, params={"async": "false"}).json()
+        equal("the box takes hers", told["status"], "OK")
+    told = mary.post("tracker", json={"events": [visit("hvEv0000700", "hvEn0000007", "61.5"), visit("hvEv0001000", "hvEn0000010", "62.5")]}, params={"async": "false"}).json()
+    equal("and visits", told["status"], "OK")
+    wait_until(lambda: health()["waiting"] >= 4 and not health()["reached"], 30, "her edits wait")
+    box.kill()
+    country.start()
+    post(country, {"trackedEntities": [person("hvTe0000004", "country's")]})
+    post(country, {"trackedEntities": [person("otherPerson", "Other", attributes=[{"attribute": "hvAttrCode1", "value": "C-1"}])]})
+    post(country, {"events": [visit("hvEv0000700", "hvEn0000007", None, status="ACTIVE")]})
+    post(country, {"events": [{"event": "hvEv0001000"}]}, "DELETE")
+    box.start()
+    wait_until(lambda: health()["reached"] and health()["waiting"] == 0, 30, "a round")
+
+
+def visit(uid, enrollment, weight, status="COMPLETED"):
+    values = [{"dataElement": "hvDeWeight1", "value": weight}] if weight else []
+    return {"event": uid, "enrollment": enrollment, "program": "hvProgram01", "programStage": "hvStage0001", "orgUnit": "hvOuFacil01", "status": status,
+            "occurredAt": "2024-08-22", "dataValues": values}
+
+
+@test
+def where_both_changed_the_same_field_the_conflict_is_readable_and_nothing_is_lost():
+    equal("what the device entered stands", name(country, "hvTe0000004"), "Mary's")
+    found = cli("conflicts", "list", UPLINK, check_code=3)
+    clash = next(c for c in found if c["globalId"] == "hvTe0000004")
+    equal("what was there, hers, and the country's", [clash[side]["given_name"] for side in ("base", "mine", "theirs")], ["Emeka 4", "Mary's", "country's"])
+    equal("whose it is", (clash["user"], clash["fields"]), ("mary", ["given_name"]))
+    event = api(country).get("tracker/events/hvEv0000700", params={"fields": "*"}).json()
+    equal("different fields meet", (event["status"], event["dataValues"][0]["value"]), ("ACTIVE", "61.5"))
+    cli("conflicts", "resolve", UPLINK, clash["id"], "--keep", "theirs")
+    settled()
+    equal("a decision goes up", name(country, "hvTe0000004"), "country's")
+    equal("and to the devices", name(box, "hvTe0000004"), "country's")
+
+
+@test
+def what_the_country_refuses_is_shown_with_its_reason_and_whose_it_was():
+    told = next(c for c in said()["refused"] if c["object"] == "newPerson02")
+    equal("code, field, value and user", (told["code"], told["field"], told["value"], told["user"]), ("E1064", "hvAttrCode1", "C-1", "mary"))
+    check("with a hint", told["hint"], told)
+    check("and counted", health()["refused"] >= 1, health())
+    with open(box.data + ".log", errors="replace") as log:
+        check("and logged", any("E1064" in line and "mary" in line and "C-1" in line for line in log))
+    deleted = next(c for c in said()["conflicts"] if c["object"] == "hvEv0001000")
+    equal("the deleted visit is still on the box", weight(box, "hvEv0001000"), "62.5")
+    cli("conflicts", "resolve", UPLINK, deleted["id"], "--keep", "theirs")
+    more = [{"attribute": "hvAttrCode1", "value": "C-2"}]
+    equal("she corrects the other one", post(box, {"trackedEntities": [person("newPerson02", "Register", attributes=more)]})["status"], "OK")
+    settled()
+    equal("it is through", name(country, "newPerson02"), "Register")
+    equal("the visit is gone", weight(box, "hvEv0001000"), None)
+    equal("nothing is left to do", (said(), health()["refused"]), ({"conflicts": [], "refused": []}, 0))
+
+
+@test
+def values_come_from_the_country_and_nobody_gets_one_twice():
+    given = reserve(box, 40) + reserve(country, 40) + reserve(box, 40)
+    equal("all are different", len(set(given)), 120)
+    country.stop()
+    wait_until(lambda: not health()["reached"], 30, "the country is away")
+    more = reserve(box, 200)
+    equal("there is a pool", (len(more), set(more) & set(given)), (200, set()))
+    code, why = refused_values(900)
+    check("more than the pool has is refused in words", code == 409 and "come from the country" in why, why)
+    country.start()
+    given += more + reserve(country, 40)
+    settled()
+    given += reserve(box, 900)
+    equal("still all are different", len(set(given)), len(given))
+
+
+@test
+def a_box_that_is_killed_in_the_middle_of_a_round_loses_and_doubles_nothing():
+    moments = (0.05, 0.2, 0.4, 0.7)
+    for turn, moment in enumerate(moments):
+        people = [person(f"hvTe{n:07}", f"turn {turn}") for n in range(20, 30)]
+        events = [{"event": f"kill{turn}{n:06}", "program": "hvEventPrg1", "programStage": "hvStage0002", "orgUnit": "hvOuFacil01", "status": "COMPLETED",
+                   "occurredAt": "2025-11-03", "dataValues": []} for n in range(20)]
+        equal(f"turn {turn}: the box takes it", post(box, {"trackedEntities": people, "events": events})["status"], "OK")
+        post(country, {"trackedEntities": [person(f"hvTe{n:07}", f"turn {turn}") for n in range(40, 50)]})
+        time.sleep(moment)
+        box.kill()
+        box.start()
+    settled()
+    found = [event["event"] for event in everything(country)[1]]
+    equal("every event is there once", sorted(e for e in found if e.startswith("kill")), sorted(f"kill{turn}{n:06}" for turn in range(len(moments)) for n in range(20)))
+    names = {name(server, f"hvTe{n:07}") for server in (box, country) for n in (20, 29, 40, 49)}
+    equal("the last name of everybody", names, {f"turn {len(moments) - 1}"})
+    equal("the copy is whole", integrity(UPLINK), "ok")
+
+
+@test
+def in_the_end_all_three_are_equal():
+    settled()
+    above, here = everything(country), everything(box)
+    equal("as many people", len(here[0]), len(above[0]))
+    for mine, theirs in zip(here[0] + here[1], above[0] + above[1]):
+        if mine != theirs:
+            equal("an object", mine, theirs)
+    check("box and country are equal", here == above)
+    tracker("download", PHONE)
+    people = {p["trackedEntity"]: {a["attribute"]: a["value"] for a in p["attributes"]}.get("hvAttrName1") for p in here[0]}
+    equal("the phone has the same people", dict(sql(PHONE, "SELECT uid, given_name FROM Person WHERE uid IN (SELECT tracked_entity FROM Follow_up_enrollments)")), people)
+    weights = {e["event"]: e["dataValues"][0]["value"] for p in here[0] for n in p["enrollments"] for e in n["events"] if e["dataValues"]}
+    equal("and the same visits", {uid: float(w) for uid, w in sql(PHONE, "SELECT uid, weight FROM Follow_up_Visit WHERE weight IS NOT NULL")}, {uid: float(w) for uid, w in weights.items()})
+    before = api(box).get("system/info").json()["serverDate"]
+    rounds()
+    equal("rounds in which nothing happens change nothing", api(box).get("system/info").json()["serverDate"], before)
 
 
 run()

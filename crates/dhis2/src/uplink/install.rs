@@ -121,7 +121,7 @@ impl<'a> Installer<'a> {
         let mut row = known.unwrap_or_default();
         object.program_owners = std::mem::take(&mut row.object.program_owners);
         object.attributes = std::mem::take(&mut row.object.attributes);
-        keep_place(&mut object.geometry, &row.object.geometry, record);
+        keep_place(&mut object.geometry, row.object.geometry.as_ref(), record);
         self.set_attributes(&mut object, table, record)?;
         row.object = object;
         self.store(row)?;
@@ -244,7 +244,7 @@ impl<'a> Installer<'a> {
         // They are kept with the tracked entity.
         object.attributes.clear();
         object.notes = std::mem::take(&mut row.object.notes);
-        keep_place(&mut object.geometry, &row.object.geometry, record);
+        keep_place(&mut object.geometry, row.object.geometry.as_ref(), record);
         row.object = object;
         self.store(row)?;
         self.touch(Kind::TrackedEntity, &uid)
@@ -278,7 +278,7 @@ impl<'a> Installer<'a> {
         }
         let mut row = known.unwrap_or_default();
         object.notes = std::mem::take(&mut row.object.notes);
-        keep_place(&mut object.geometry, &row.object.geometry, record);
+        keep_place(&mut object.geometry, row.object.geometry.as_ref(), record);
         // When a value was first set here is kept.
         for value in &mut object.data_values {
             let mut all = row.object.data_values.iter();
@@ -420,10 +420,10 @@ fn add_note(notes: &mut Vec<Note>, note: Note) -> bool {
 /// Keeps a place as it was written, if it is the same one.
 fn keep_place(
     came: &mut Option<serde_json::Value>,
-    known: &Option<serde_json::Value>,
+    known: Option<&serde_json::Value>,
     record: &Record,
 ) {
-    if known.as_ref().and_then(geojson::read) == record.geometry && known.is_some() {
-        came.clone_from(known);
+    if known.is_some() && known.and_then(geojson::read) == record.geometry {
+        *came = known.cloned();
     }
 }

@@ -9,7 +9,7 @@ use haversack_model::{ReplicaTx, Timestamp};
 use haversack_sync::client::{self, Step};
 
 use super::install::{Installer, rank};
-use super::{Error, House, Mark, OWN, Result, WHO, named};
+use super::{Error, House, Mark, OWN, Result, WHO, name_of, named};
 use crate::remote::copy::{self, CAME, KEEP};
 use crate::remote::error::Error as RemoteError;
 use crate::remote::layout::Layout;
@@ -270,8 +270,17 @@ fn first(tx: &dyn ReplicaTx) -> Result<Vec<String>> {
     Ok(names.into_iter().map(|(_, name)| name).collect())
 }
 
-/// Forgets whose edits were settled.
+/// Says in conflicts whose edits they are about, and forgets whose edits were settled.
 fn tidy(tx: &mut dyn ReplicaTx) -> Result<()> {
+    for mut conflict in tx.conflicts(true)? {
+        let name = name_of(conflict.collection, &conflict.global_id);
+        if conflict.user.is_empty()
+            && let Some(user) = tx.note(WHO, &name)?.filter(|user| !user.is_empty())
+        {
+            conflict.user = user;
+            tx.store_conflict(&conflict)?;
+        }
+    }
     for (name, _) in tx.notes(WHO)? {
         let is_open = match named(&name) {
             Some((collection, id)) => tx.entry(collection, &id)?.is_some(),

@@ -1,7 +1,9 @@
 //! How an uplink stands, for those who look after it.
 
+use std::collections::BTreeMap;
+
 use haversack_model::local::LocalReplica;
-use haversack_model::{SyncState, Timestamp};
+use haversack_model::{ReplicaTx, SyncState, Timestamp};
 
 use super::{Result, WHO, named};
 use crate::remote::push::{ImportConflict, stored_conflicts};
@@ -49,16 +51,24 @@ pub fn state(copy: &mut dyn LocalReplica) -> Result<State> {
             _ => state.waiting += 1,
         }
     }
-    let who = tx.notes(WHO)?;
+    let users = users(&*tx)?;
     for stored in stored_conflicts(&*tx)? {
-        let of = who.iter().find(|(name, _)| {
-            named(name).is_some_and(|(_, id)| id.to_string() == stored.conflict.object)
-        });
+        let user = users.get(&stored.conflict.object).cloned();
         state.said.push(Said {
-            user: of.map(|(_, user)| user.clone()).unwrap_or_default(),
+            user: user.unwrap_or_default(),
             conflict: stored.conflict,
             at: stored.at,
         });
     }
     Ok(state)
+}
+
+/// Who made the edits that wait or were refused, by uid. Empty for a copy that is no uplink.
+///
+/// # Errors
+/// Those of the copy.
+pub fn users(tx: &dyn ReplicaTx) -> haversack_model::Result<BTreeMap<String, String>> {
+    let all = tx.notes(WHO)?.into_iter();
+    let named = all.filter_map(|(name, user)| Some((named(&name)?.1.to_string(), user)));
+    Ok(named.collect())
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use haversack_dhis2::remote::PROTOCOL;
 use haversack_dhis2::remote::layout::{IMPORT_CONFLICTS, Layout, MARKS, Role, VIOLATIONS};
 use haversack_dhis2::remote::{copy, families};
+use haversack_dhis2::uplink;
 use haversack_dhis2::wire::tracker::Kind;
 use haversack_model::ReplicaTx;
 use haversack_sync::states;
@@ -145,8 +146,17 @@ pub(super) fn status(args: &FileArgs, out: Output) -> Result<Outcome> {
 pub(super) fn conflicts(args: &FileArgs, out: Output) -> Result<Outcome> {
     let mut file = replica::open(&args.file)?;
     let layout = Layout::of(&file.collections());
-    let (open, refused) =
-        file.read(|tx| Ok((tx.conflicts(true)?, rows(tx, &layout, IMPORT_CONFLICTS)?)))?;
+    let (open, refused) = file.read(|tx| {
+        let mut refused = rows(tx, &layout, IMPORT_CONFLICTS)?;
+        // The copy of a clinic knows who of it made the edit.
+        let users = uplink::users(tx)?;
+        for one in &mut refused {
+            if let Some(user) = one["object"].as_str().and_then(|uid| users.get(uid)) {
+                one["user"] = json!(user);
+            }
+        }
+        Ok((tx.conflicts(true)?, refused))
+    })?;
     let kind = |of| {
         layout
             .table(of)
@@ -156,7 +166,7 @@ pub(super) fn conflicts(args: &FileArgs, out: Output) -> Result<Outcome> {
         .iter()
         .map(|conflict| {
             json!({"id": conflict.id.to_string(), "kind": kind(conflict.collection),
-                "object": conflict.global_id.to_string(), "reason": conflict.reason})
+                "object": conflict.global_id.to_string(), "reason": conflict.reason, "user": conflict.user})
         })
         .collect();
     out.result(&json!({"conflicts": clashes, "refused": refused}), |out| {
@@ -165,10 +175,11 @@ pub(super) fn conflicts(args: &FileArgs, out: Output) -> Result<Outcome> {
         }
         for conflict in &open {
             out.line(format_args!(
-                "{YELLOW}conflict{YELLOW:#} {} {}: {}. `haversack conflicts show {} {}`",
+                "{YELLOW}conflict{YELLOW:#} {} {}: {}.{} `haversack conflicts show {} {}`",
                 kind(conflict.collection),
                 conflict.global_id,
                 conflict.reason,
+                by(&conflict.user),
                 args.file.display(),
                 conflict.id
             ));
@@ -176,13 +187,14 @@ pub(super) fn conflicts(args: &FileArgs, out: Output) -> Result<Outcome> {
         for one in &refused {
             let text = |name: &str| one[name].as_str().unwrap_or_default().to_owned();
             out.line(format_args!(
-                "{YELLOW}{}{YELLOW:#} {} {} {}: {} {}",
+                "{YELLOW}{}{YELLOW:#} {} {} {}: {} {}{}",
                 text("status"),
                 text("kind"),
                 text("object"),
                 text("code"),
                 text("message"),
-                text("hint")
+                text("hint"),
+                by(&text("user"))
             ));
         }
     });
@@ -191,6 +203,15 @@ pub(super) fn conflicts(args: &FileArgs, out: Output) -> Result<Outcome> {
     } else {
         Outcome::Attention
     })
+}
+
+/// Who entered it, if that is known.
+fn by(user: &str) -> String {
+    if user.is_empty() {
+        String::new()
+    } else {
+        format!(" Entered by {user}.")
+    }
 }
 
 /// The rows of a table as objects of texts.
