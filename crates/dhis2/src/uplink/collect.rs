@@ -7,7 +7,7 @@ use haversack_model::documents::DocumentRead;
 use haversack_model::store::ChangeQuery;
 use haversack_model::{Filter, Generation, ReplicaTx, Timestamp};
 
-use super::edit::{Edited, edit};
+use super::edit::{Edited, edit, keep_both};
 use super::family::View;
 use super::{Mark, Result};
 use crate::face::instance::Instance;
@@ -60,8 +60,8 @@ pub(super) fn collect(
                 let Some(table) = layout.table(key.0) else {
                     continue;
                 };
-                // Without a history nobody knows which side is newer: the copy holds what was sent and what came.
                 if begin == Begin::Anew && tx.row(key.0, &key.1)?.is_some() {
+                    keep_both(tx, table, after, by, now)?;
                     continue;
                 }
                 let told = Edited { before, after, by };

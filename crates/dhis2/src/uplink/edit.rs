@@ -67,6 +67,36 @@ pub(super) fn edit(
     Ok(done)
 }
 
+/// Without a history nobody knows which side is newer: the copy's row stands, and what devices see is kept in a conflict.
+pub(super) fn keep_both(
+    tx: &mut dyn ReplicaTx,
+    table: &Table,
+    after: Option<&Record>,
+    by: &str,
+    now: Timestamp,
+) -> Result<()> {
+    let Some(after) = after else {
+        return Ok(());
+    };
+    let id = &after.global_id;
+    match tx.row(table.id(), id)? {
+        Some(row) if !is_same(table, &row, after) => {
+            let differs = columns(table).filter(|at| row.values.get(*at) != after.values.get(*at));
+            let fields = differs.map(|at| table.collection.fields[at].name.clone());
+            let clash = Clash {
+                kind: ConflictKind::AddAdd,
+                base: None,
+                fields: fields.collect(),
+                mine: Some(after.clone()),
+                theirs: Some(row),
+                winner: Winner::Theirs,
+            };
+            clash.store(tx, table, id, by, now)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn put(
     tx: &mut dyn ReplicaTx,
     table: &Table,
@@ -115,6 +145,7 @@ fn put(
             mine: Some(mine.clone()),
             theirs: Some(row.clone()),
             fields: clashes,
+            winner: Winner::Mine,
         };
         conflict.store(tx, table, id, by, now)?;
     }
@@ -213,6 +244,7 @@ pub(super) struct Clash {
     pub(super) mine: Option<Record>,
     pub(super) theirs: Option<Record>,
     pub(super) fields: Vec<String>,
+    pub(super) winner: Winner,
 }
 
 impl Clash {
@@ -227,6 +259,9 @@ impl Clash {
         let reason = match self.kind {
             ConflictKind::DeleteUpdate => {
                 "it was deleted here and changed above; the deletion is sent".to_owned()
+            }
+            ConflictKind::AddAdd => {
+                "it differs here from what was synchronised with the country, and the history that tells which is newer is gone".to_owned()
             }
             _ => format!(
                 "{} was changed here and above; what was entered here is sent",
@@ -244,7 +279,7 @@ impl Clash {
             theirs: self.theirs,
             fields: self.fields,
             policy: Policy::Client,
-            winner: Winner::Mine,
+            winner: self.winner,
             reason,
             replica: Some(header.id),
             user: by.to_owned(),

@@ -36,7 +36,7 @@ use crate::face::problem::Problem;
 use crate::remote;
 
 pub use round::{Done, Round, local};
-pub use state::{Said, State, state, users};
+pub use state::{Field, Open, Said, State, state, users};
 
 /// Topic of what the uplink keeps for itself.
 const OWN: &str = "dhis2 uplink";

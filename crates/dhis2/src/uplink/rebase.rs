@@ -3,7 +3,9 @@
 //! The importers of this dialect take whole objects: an edit that was made on an older version would put other fields back. Where both
 //! sides changed the same field, what the country had is kept in a conflict.
 
-use haversack_model::{ConflictKind, OutboxEntry, Record, ReplicaTx, SyncState, Theirs, Timestamp};
+use haversack_model::{
+    ConflictKind, OutboxEntry, Record, ReplicaTx, SyncState, Theirs, Timestamp, Winner,
+};
 
 use super::edit::{Clash, columns};
 use super::{Result, WHO, name_of};
@@ -60,6 +62,7 @@ fn one(
             mine: mine.clone(),
             theirs: Some(theirs.clone()),
             fields,
+            winner: Winner::Mine,
         };
         clash.store(tx, table, &id, &by, now)?;
     }

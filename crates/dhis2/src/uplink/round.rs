@@ -226,19 +226,16 @@ fn install(
     now: Timestamp,
     done: &mut Done,
 ) -> Result<()> {
-    loop {
-        let names = first(&*copy.begin()?)?;
-        if names.is_empty() {
-            return Ok(());
-        }
+    let names = came(&*copy.begin()?)?;
+    for names in names.chunks(AT_ONCE) {
         let mut face = house.instance.store().write_documents(now)?;
         let mut tx = copy.begin()?;
         done.collected += super::collect::collect(&house.instance, &*face, &mut *tx, now)?;
         let mut installer = Installer::new(&house.instance, face.as_mut(), &*tx)?;
-        installer.all(&names)?;
+        installer.all(names)?;
         let written = installer.written;
         done.installed += written;
-        for name in &names {
+        for name in names {
             tx.store_note(CAME, name, None)?;
         }
         if written > 0 {
@@ -252,10 +249,11 @@ fn install(
         }
         tx.commit()?;
     }
+    Ok(())
 }
 
-/// The names of one transaction: parents first, over all that came.
-fn first(tx: &dyn ReplicaTx) -> Result<Vec<String>> {
+/// The names of what came, parents first.
+fn came(tx: &dyn ReplicaTx) -> Result<Vec<String>> {
     let layout = Layout::of(&tx.collections()?);
     let names = tx.notes(CAME)?.into_iter().map(|(name, _)| name);
     let mut names: Vec<(usize, String)> = names
@@ -266,7 +264,6 @@ fn first(tx: &dyn ReplicaTx) -> Result<Vec<String>> {
         })
         .collect();
     names.sort();
-    names.truncate(AT_ONCE);
     Ok(names.into_iter().map(|(_, name)| name).collect())
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use haversack_model::local::LocalReplica;
-use haversack_model::{ReplicaTx, SyncState, Timestamp};
+use haversack_model::{ConflictId, Record, ReplicaTx, SyncState, Timestamp};
 
 use super::{Result, WHO, named};
+use crate::remote::layout::Layout;
 use crate::remote::push::{ImportConflict, stored_conflicts};
 
 /// How an uplink stands.
@@ -16,11 +17,43 @@ pub struct State {
     /// Edits that it refused.
     pub refused: usize,
     /// Open conflicts.
-    pub conflicts: usize,
+    pub clashes: Vec<Open>,
     /// What it said of edits, refusals and warnings.
     pub said: Vec<Said>,
     /// When a download was last finished.
     pub synced_at: Option<Timestamp>,
+}
+
+/// An open conflict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// Its id.
+    pub id: ConflictId,
+    /// The layer of the copy.
+    pub layer: String,
+    /// The uid of the record.
+    pub object: String,
+    /// The fields that both sides changed.
+    pub fields: Vec<Field>,
+    /// One sentence for people.
+    pub reason: String,
+    /// Who of this server made the edit; empty if that is not known.
+    pub user: String,
+    /// When it was found.
+    pub at: Timestamp,
+}
+
+/// A field that both sides changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its column.
+    pub name: String,
+    /// What both had started from.
+    pub base: Option<String>,
+    /// What a device entered.
+    pub mine: Option<String>,
+    /// What the upper server had.
+    pub theirs: Option<String>,
 }
 
 /// What the upper server said of an edit.
@@ -41,10 +74,32 @@ pub struct Said {
 pub fn state(copy: &mut dyn LocalReplica) -> Result<State> {
     let tx = copy.begin()?;
     let mut state = State {
-        conflicts: tx.conflicts(true)?.len(),
         synced_at: tx.header()?.synced_at,
         ..State::default()
     };
+    let layout = Layout::of(&tx.collections()?);
+    for conflict in tx.conflicts(true)? {
+        let table = layout.table(conflict.collection);
+        let value = |of: &Option<Record>, name: &str| {
+            let text = table?.text(of.as_ref()?, name);
+            (!text.is_empty()).then_some(text)
+        };
+        let fields = conflict.fields.iter().map(|name| Field {
+            base: value(&conflict.base, name),
+            mine: value(&conflict.mine, name),
+            theirs: value(&conflict.theirs, name),
+            name: name.clone(),
+        });
+        state.clashes.push(Open {
+            id: conflict.id,
+            layer: table.map_or_else(String::new, |table| table.collection.name.clone()),
+            object: conflict.global_id.to_string(),
+            fields: fields.collect(),
+            reason: conflict.reason.clone(),
+            user: conflict.user.clone(),
+            at: conflict.at,
+        });
+    }
     for entry in tx.entries()? {
         match entry.state {
             SyncState::Error => state.refused += 1,

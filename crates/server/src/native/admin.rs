@@ -152,6 +152,27 @@ pub(super) fn show_config(call: &Call) -> Result<Response> {
     json(&call.server.config.settings())
 }
 
+/// How the way to the upper server stands.
+pub(super) fn show_upstream(call: &Call) -> Result<Response> {
+    call.admin()?;
+    let upstream = call.server.upstream.get();
+    json(&upstream.ok_or_else(no_upstream)?.report()?)
+}
+
+/// Synchronises with the upper server at once.
+pub(super) fn make_round(call: &Call) -> Result<Response> {
+    call.admin()?;
+    let upstream = call.server.upstream.get().ok_or_else(no_upstream)?;
+    if !upstream.ask() {
+        tracing::warn!("a round that was asked for takes long; it goes on");
+    }
+    json(&upstream.report()?)
+}
+
+fn no_upstream() -> Problem {
+    Problem::missing("upstream")
+}
+
 fn done() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }

@@ -95,6 +95,8 @@ routes! {
     get "/v1/grants" list_grants, "All grants.";
     put "/v1/grants" set_grant, "Adds or replaces a grant.";
     delete "/v1/grants/{principal}/{service}" remove_grant, "Removes a grant.";
+    get "/v1/upstream" show_upstream, "How the way to the DHIS2 server above stands: what waits, what was refused, open conflicts.";
+    post "/v1/upstream/round" make_round, "Synchronises with the DHIS2 server above at once; gives how it stands then.";
     get "/v1/config" show_config, "All settings with value, default and meaning.";
 
 @imports
@@ -218,6 +220,8 @@ without_body! {
     remove_user(Path(user) => Named) |call| admin::remove_user(call, &user);
     list_grants() |call| admin::list_grants(call);
     remove_grant(Path((principal, service)) => Path<(String, String)>) |call| admin::remove_grant(call, &principal, &service);
+    show_upstream() |call| admin::show_upstream(call);
+    make_round() |call| admin::make_round(call);
     show_config() |call| admin::show_config(call);
 }
 

@@ -3,9 +3,11 @@
 //! Owns: when that happens, the login, the file of the copy, what is shown of it. Does not own: what passes up and down
 //! ([`haversack_dhis2::uplink`]). Devices never wait for the network: a round that fails is tried again.
 
+mod turns;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,17 +21,21 @@ use haversack_dhis2::uplink::{self, Done, Error as RoundError, House, Round, Sai
 use haversack_model::host::{ReservedValue, ValuesAbove, ValuesError};
 use haversack_model::{Host, Principal, Timestamp};
 use haversack_sqlite::replica::{self, ReplicaFile};
+use serde_json::{Value as Json, json};
 
 use crate::accounts::OPERATOR;
 use crate::clock;
 use crate::error::{Error, Result, at_path};
 use crate::state::Server;
+use turns::Turns;
 
 /// How long after a failure it is tried again, if the interval is longer.
 const AGAIN: Duration = Duration::from_secs(30);
 /// How long after a refused login: accounts are locked for guessing.
 const AFTER_REFUSAL: Duration = Duration::from_mins(5);
 
+/// How long somebody waits for a round that was asked for.
+const ASKED: Duration = Duration::from_mins(5);
 /// How long a device waits for the upper server when the pool of values is low.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -87,30 +93,8 @@ pub(crate) struct Upstream {
     status: Mutex<Status>,
     /// What was logged of what the upper server said.
     logged: Mutex<Vec<Said>>,
-    wake: Wake,
+    turns: Turns,
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// Ends waiting.
-#[derive(Debug, Default)]
-struct Wake {
-    is_over: Mutex<bool>,
-    bell: Condvar,
-}
-
-impl Wake {
-    /// Waits; gives whether it is over.
-    fn wait(&self, how_long: Duration) -> bool {
-        let over = lock(&self.is_over);
-        let waited = self
-            .bell
-            .wait_timeout_while(over, how_long, |is_over| !*is_over);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-    fn end(&self) {
-        *lock(&self.is_over) = true;
-        self.bell.notify_all();
-    }
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -153,7 +137,7 @@ impl Upstream {
             file,
             status: Mutex::default(),
             logged: Mutex::default(),
-            wake: Wake::default(),
+            turns: Turns::default(),
             thread: Mutex::default(),
         };
         upstream.check()?;
@@ -211,7 +195,7 @@ impl Upstream {
 
     /// Ends; a request under way is waited for until the deadline. What a round leaves unfinished the next one continues.
     pub(crate) fn stop(&self, deadline: Instant) {
-        self.wake.end();
+        self.turns.end();
         let Some(thread) = lock(&self.thread).take() else {
             return;
         };
@@ -224,6 +208,36 @@ impl Upstream {
         }
     }
 
+    /// Has a round made at once, and waits for its end; `false` if that takes too long.
+    pub(crate) fn ask(&self) -> bool {
+        self.turns.ask(ASKED)
+    }
+    /// All that somebody who looks after it wants to know.
+    pub(crate) fn report(&self) -> Result<Json> {
+        let status = self.status();
+        let state = if self.file.exists() {
+            uplink::state(&mut ReplicaFile::open(&self.file)?)
+                .map_err(|error| Error::invalid("upstream", error.to_string()))?
+        } else {
+            State::default()
+        };
+        let said = state.said.iter().map(|said| {
+            let of = &said.conflict;
+            json!({"kind": of.kind, "object": of.object, "code": of.code, "field": of.field, "value": of.value, "message": of.message,
+                "hint": of.hint, "isWarning": of.is_warning, "user": said.user, "at": said.at})
+        });
+        let clashes = state.clashes.iter().map(|clash| {
+            let fields = clash.fields.iter().map(|field| {
+                json!({"field": field.name, "base": field.base, "mine": field.mine, "theirs": field.theirs})
+            });
+            json!({"id": clash.id.to_string(), "layer": clash.layer, "object": clash.object, "fields": fields.collect::<Vec<_>>(),
+                "reason": clash.reason, "user": clash.user, "at": clash.at.0})
+        });
+        Ok(json!({
+            "url": self.url, "reached": status.is_reached, "syncedAt": status.synced_at.map(|at| at.0), "problem": status.problem,
+            "waiting": state.waiting, "said": said.collect::<Vec<_>>(), "conflicts": clashes.collect::<Vec<_>>(),
+        }))
+    }
     /// How it stands.
     pub(crate) fn status(&self) -> Status {
         lock(&self.status).clone()
@@ -237,6 +251,7 @@ impl Upstream {
         );
         let mut metadata_at: Option<Instant> = None;
         loop {
+            let serving = self.turns.begin();
             let is_due = metadata_at.is_none_or(|at| at.elapsed() >= self.metadata_interval);
             let done = self.round(host, is_due);
             let wait = match &done {
@@ -252,7 +267,7 @@ impl Upstream {
                 Err(_) => self.interval.min(AGAIN),
             };
             self.tell(done);
-            if self.wake.wait(wait) {
+            if !self.turns.wait(serving, wait) {
                 return;
             }
         }
@@ -330,7 +345,7 @@ impl Upstream {
         let mut status = lock(&self.status);
         status.waiting = state.waiting;
         status.refused = state.refused;
-        status.conflicts = state.conflicts;
+        status.conflicts = state.clashes.len();
         drop(status);
         let mut logged = lock(&self.logged);
         for said in state.said.iter().filter(|said| !logged.contains(said)) {
