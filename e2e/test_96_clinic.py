@@ -1,4 +1,5 @@
 """A clinic: phones synchronise with a box in the building, and the box with the country when it can. Three processes, and two kinds of phones."""
+import base64
 import json
 import os
 import re
@@ -7,11 +8,11 @@ import urllib.request
 
 from dhis2 import Api, RequestException
 
-from harness import Server, check, cli, equal, folder, integrity, run, sql, test, wait_until
+from harness import Server, check, cli, cli_raw, equal, folder, integrity, run, sql, test, wait_until
 
 country = Server()
 UP = {"HAVERSACK_UPSTREAM_USER": Server.USER, "HAVERSACK_UPSTREAM_PASSWORD": Server.PASSWORD}
-box = Server(sample=False, extra=["--upstream", country.http, "--upstream-interval", "1s"], env=UP)
+box = Server(sample=False, extra=["--upstream", country.http, "--upstream-interval", "2s"], env=UP)
 PHONE = os.path.join(folder(), "phone.gpkg")
 UPLINK = os.path.join(box.data, "upstream", "dhis2.gpkg")
 LOGIN = {"HAVERSACK_USER": Server.USER, "HAVERSACK_PASSWORD": Server.PASSWORD}
@@ -59,17 +60,14 @@ def health():
         return json.load(answer)["upstream"]
 
 
-def rounds():
-    """Waits until a round began and ended from now on: what was there before is through."""
-    for _ in range(2):
-        before = health()["syncedAt"]
-        wait_until(lambda: health()["reached"] and health()["syncedAt"] not in (None, before), 30, "a round")
-
-
 def settled():
-    """Everything that devices did is above, and everything above is here."""
-    rounds()
-    wait_until(lambda: health()["reached"] and health()["waiting"] == 0, 30, "nothing waits")
+    """Everything that devices did is above, and everything above is here. An administrator asks for a round, and reads how it went."""
+    ask = urllib.request.Request(f"{box.http}/v1/upstream/round", method="POST")
+    ask.add_header("Authorization", "Basic " + base64.b64encode(f"{Server.USER}:{Server.PASSWORD}".encode()).decode())
+    with urllib.request.urlopen(ask, timeout=60) as answer:
+        told = json.load(answer)
+    check("a round reaches the country and leaves nothing waiting", told["reached"] and told["waiting"] == 0, told)
+    return told
 
 
 def one(statement, *values):
@@ -214,6 +212,8 @@ def what_the_country_refuses_is_shown_with_its_reason_and_whose_it_was():
     equal("code, field, value and user", (told["code"], told["field"], told["value"], told["user"]), ("E1064", "hvAttrCode1", "C-1", "mary"))
     check("with a hint", told["hint"], told)
     check("and counted", health()["refused"] >= 1, health())
+    clash = next(c for c in settled()["conflicts"] if c["object"] == "hvEv0001000")
+    equal("an administrator reads it from anywhere", (clash["layer"], clash["user"]), ("Follow-up Visit", "mary"))
     with open(box.data + ".log", errors="replace") as log:
         check("and logged", any("E1064" in line and "mary" in line and "C-1" in line for line in log))
     deleted = next(c for c in said()["conflicts"] if c["object"] == "hvEv0001000")
@@ -279,8 +279,29 @@ def in_the_end_all_three_are_equal():
     weights = {e["event"]: e["dataValues"][0]["value"] for p in here[0] for n in p["enrollments"] for e in n["events"] if e["dataValues"]}
     equal("and the same visits", {uid: float(w) for uid, w in sql(PHONE, "SELECT uid, weight FROM Follow_up_Visit WHERE weight IS NOT NULL")}, {uid: float(w) for uid, w in weights.items()})
     before = api(box).get("system/info").json()["serverDate"]
-    rounds()
+    settled()
     equal("rounds in which nothing happens change nothing", api(box).get("system/info").json()["serverDate"], before)
+
+
+@test
+def a_wrong_login_is_told_and_hinders_nobody_and_a_box_belongs_to_one_country():
+    box.stop()
+    args = ["serve", box.data, "--port", "0", "--upstream"]
+    done = cli_raw(*args, country.http)
+    check("without a login it does not start", done.returncode == 1 and "HAVERSACK_UPSTREAM_PASSWORD" in done.stderr, done.stderr)
+    done = cli_raw(*args, "http://127.0.0.1:9", env=UP)
+    check("nor for another country", done.returncode == 1 and "use another directory" in done.stderr, done.stderr)
+    box.env = {**UP, "HAVERSACK_UPSTREAM_PASSWORD": "wrong"}
+    box.start()
+    equal("devices work", post(box, {"trackedEntities": [person("hvTe0000005", "later")]})["status"], "OK")
+    with open(box.data + ".log", errors="replace") as log:
+        wait_until(lambda: "does not accept this login" in log.read(), 30, "the log says so")
+    check("it is shown", not health()["reached"], health())
+    box.stop()
+    box.env = UP
+    box.start()
+    settled()
+    equal("and goes up with the right one", name(country, "hvTe0000005"), "later")
 
 
 run()

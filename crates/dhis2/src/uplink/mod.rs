@@ -86,7 +86,7 @@ impl House {
     /// [`Error::Face`].
     pub fn open(host: &Arc<dyn Host>, operator: &Principal) -> Result<Self> {
         Ok(Self {
-            instance: Instance::open_as(host, operator, Right::Publish)?,
+            instance: Instance::open_as(host, &Arc::default(), operator, Right::Publish)?,
         })
     }
 }

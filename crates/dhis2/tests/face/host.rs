@@ -56,6 +56,37 @@ impl TestHost {
                 .insert(name, Arc::new(SqliteStore::open(path).unwrap()));
         }
     }
+    /// A service's file as it is by now.
+    pub(crate) fn backup(&self, name: &str) -> Vec<u8> {
+        let (file, copy) = (
+            self.folder.path().join(format!("{name}.gpkg")),
+            self.folder.path().join("backup"),
+        );
+        let db = rusqlite::Connection::open(file).unwrap();
+        let _old = std::fs::remove_file(&copy);
+        db.execute("VACUUM INTO ?1", [copy.to_str().unwrap()])
+            .unwrap();
+        std::fs::read(&copy).unwrap()
+    }
+    /// The service is put back to a backup, which begins a new history.
+    pub(crate) fn put_back(&self, name: &str, backup: &[u8]) {
+        let path = self.folder.path().join(format!("{name}.gpkg"));
+        self.state.lock().unwrap().stores.remove(name);
+        for ending in ["-wal", "-shm"] {
+            let _none = std::fs::remove_file(format!("{}{ending}", path.display()));
+        }
+        std::fs::write(&path, backup).unwrap();
+        let store = SqliteStore::open(&path).unwrap();
+        let mut tx = store.begin_write(Timestamp(0)).unwrap();
+        tx.start_history(haversack_model::HistoryId(Uuid::new_v4()))
+            .unwrap();
+        tx.commit().unwrap();
+        self.state
+            .lock()
+            .unwrap()
+            .stores
+            .insert(name.to_owned(), Arc::new(store));
+    }
     /// Runs all jobs that were ever asked for, those that were done as well, as after a restart in the middle.
     pub(crate) fn run_jobs(&self) {
         let (jobs, runners) = {

@@ -128,3 +128,58 @@ fn what_a_device_does_while_a_round_works_is_put_onto_what_came() {
     }
     world.assert_equal(&[1, 2, 3]);
 }
+
+#[test]
+fn what_came_since_a_backup_of_the_clinic_comes_again_and_nothing_goes_back() {
+    let world = World::new();
+    let backup = world.clinic.host.backup("dhis2");
+    world.country.send(&named(1, "country"));
+    world.country.send(&json!({"trackedEntities": [person(8)]}));
+    world.clinic.send(&named(2, "device"));
+    world.round();
+    world.clinic.host.put_back("dhis2", &backup);
+    assert_eq!(
+        (world.clinic.name(1), world.clinic.name(2)),
+        ("Name 1".to_owned(), "Name 2".to_owned())
+    );
+    world.clinic.send(&aged(3, "61"));
+    let done = world.round();
+    assert_eq!((done.collected, done.sent), (1, 1), "{done:?}");
+    assert_eq!(
+        (world.clinic.name(1), world.clinic.name(2)),
+        ("country".to_owned(), "device".to_owned())
+    );
+    assert_eq!(
+        (world.country.age(3), world.country.name(2)),
+        ("61".to_owned(), "device".to_owned())
+    );
+    assert!(world.conflicts().is_empty(), "{:?}", world.conflicts());
+    world.assert_equal(&[1, 2, 3, 8]);
+}
+
+#[test]
+fn without_a_common_history_both_versions_are_kept_and_the_copy_stands() {
+    let world = World::new();
+    world.clinic.send(&named(1, "device"));
+    world.clinic.send(&json!({"trackedEntities": [person(9)]}));
+    // A cursor of a history that nobody knows.
+    let cursor = r#"{"history":"7a1d6a5e-0000-4000-8000-000000000001","generation":3}"#;
+    world.forget_last_commit(cursor, &[]);
+    world.round();
+    assert_eq!(
+        world.country.name(9),
+        "Name 9",
+        "what the copy does not have goes up"
+    );
+    let conflicts = world.conflicts();
+    assert!(
+        conflicts
+            .iter()
+            .any(|c| format!("{:?}", c.mine).contains("device")),
+        "{conflicts:?}"
+    );
+    assert_eq!(
+        (world.clinic.name(1), world.country.name(1)),
+        ("Name 1".to_owned(), "Name 1".to_owned())
+    );
+}
