@@ -73,12 +73,15 @@ pub(super) fn collect(
     Ok(edited)
 }
 
+/// Histories begin at multiples of this generation, where nothing was pruned since.
+const HISTORY: u64 = 1 << 40;
+
 /// Where the changes begin that the copy does not have yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Begin {
     /// After this generation.
     At(Generation),
-    /// After this one, to which the face was put back: what the copy got since then comes down again.
+    /// After this one, with which a new history began when the face was put back: what the copy got since then comes down again.
     Rewound(Generation),
     /// The history is gone.
     Anew,
@@ -89,21 +92,20 @@ fn begin(read: &dyn DocumentRead, tx: &dyn ReplicaTx) -> Result<Begin> {
         return Ok(Begin::At(Generation::ZERO));
     };
     let head = read.head()?;
+    if mark.history == head.history && (head.floor..=head.generation).contains(&mark.generation) {
+        return Ok(Begin::At(mark.generation));
+    }
     let common = read.common_with(mark.history)?;
-    let common = common.filter(|common| *common >= head.floor || *common == mark.generation);
-    Ok(match common {
-        Some(common) if common >= mark.generation && mark.generation >= head.floor => {
-            Begin::At(mark.generation)
-        }
-        Some(common) if common < mark.generation => {
-            tracing::warn!(%common, "the data of this server was put back to a backup: what came since then comes again");
-            Begin::Rewound(common)
-        }
-        _ => {
-            tracing::warn!(floor = %head.floor, "what devices changed is compared anew: its history is gone");
-            Begin::Anew
-        }
-    })
+    // A new history begins at its floor, with what the old one had where they parted. What devices had done until then is collected.
+    let is_known = common.is_some_and(|common| common <= mark.generation);
+    if is_known && mark.history != head.history && head.floor.0.is_multiple_of(HISTORY) {
+        tracing::warn!(
+            "the data of this server was put back to a backup: what came since then comes again"
+        );
+        return Ok(Begin::Rewound(head.floor));
+    }
+    tracing::warn!(floor = %head.floor, "what devices changed is compared anew: its history is gone");
+    Ok(Begin::Anew)
 }
 
 /// Has all that the copy holds come down again.

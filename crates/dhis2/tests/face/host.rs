@@ -57,6 +57,7 @@ impl TestHost {
         }
     }
     /// A service's file as it is by now.
+    #[allow(dead_code, reason = "the tests of the uplink use it")]
     pub(crate) fn backup(&self, name: &str) -> Vec<u8> {
         let (file, copy) = (
             self.folder.path().join(format!("{name}.gpkg")),
@@ -69,6 +70,7 @@ impl TestHost {
         std::fs::read(&copy).unwrap()
     }
     /// The service is put back to a backup, which begins a new history.
+    #[allow(dead_code, reason = "the tests of the uplink use it")]
     pub(crate) fn put_back(&self, name: &str, backup: &[u8]) {
         let path = self.folder.path().join(format!("{name}.gpkg"));
         self.state.lock().unwrap().stores.remove(name);
