@@ -65,11 +65,11 @@ mod tests {
         // A round is under way, which does not count.
         let served = turns.begin();
         let (asking, turns_of) = (Arc::clone(&turns), Arc::clone(&turns));
-        let asker = std::thread::spawn(move || asking.ask(Duration::from_secs(60)));
+        let asker = std::thread::spawn(move || asking.ask(Duration::from_mins(1)));
         let worker = std::thread::spawn(move || {
             let mut served = served;
             let mut rounds = 0;
-            while turns_of.wait(served, Duration::from_secs(60)) {
+            while turns_of.wait(served, Duration::from_mins(1)) {
                 served = turns_of.begin();
                 rounds += 1;
             }
@@ -78,6 +78,6 @@ mod tests {
         assert!(asker.join().unwrap());
         turns.end();
         assert_eq!(worker.join().unwrap(), 1);
-        assert!(!turns.ask(Duration::from_secs(60)), "there are no more");
+        assert!(!turns.ask(Duration::from_mins(1)), "there are no more");
     }
 }
