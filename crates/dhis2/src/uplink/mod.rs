@@ -4,12 +4,12 @@
 //! happens, credentials, files (the server), the protocol (`remote`), what devices may do (`face`).
 //!
 //! **Up.** What devices changed since a generation of the face becomes edits of the copy, field by field: the versions as of
-//! that generation are compared with the present ones ([`collect`]). The cursor is a note in the copy and moves in the transaction in which the edits
-//! enter its outbox. **Down.** Downloads keep the names of what they brought; [`install`] writes these records into the face's
+//! that generation are compared with the present ones (`collect`). The cursor is a note in the copy and moves in the transaction in which the edits
+//! enter its outbox. **Down.** Downloads keep the names of what they brought; `install` writes these records into the face's
 //! documents, in a write transaction that has first collected what devices did until then. So nothing is told twice or lost wherever the process
 //! dies: what is read again finds the copy as it would make it. For the same reason nothing goes in circles: a change that came
 //! from above is equal to the copy. **Together.** Before edits are sent they are put onto what the country has by now, field by field;
-//! where both changed the same field the device's value is sent, and the country's is kept in a conflict ([`rebase`]).
+//! where both changed the same field the device's value is sent, and the country's is kept in a conflict (`rebase`).
 //!
 //! `docs/decisions/0023` says why.
 
