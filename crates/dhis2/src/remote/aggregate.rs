@@ -9,7 +9,7 @@ use haversack_model::{Collection, GlobalId, OutboxEntry, ReplicaTx, Result, Sync
 
 use super::layout::{AggregateKey, Layout, Role, Table};
 
-/// Gives rows that were added by people the uids of what they are about. A row whose place is in an upload that is under way waits.
+/// Gives rows that were added by people the uids of what they are about. Where such a value is under way already, it is a later edit of it.
 ///
 /// # Errors
 /// Those of the file.
@@ -59,9 +59,6 @@ fn take_place(
     };
     let record = table.under_key(&row, key);
     let there = tx.entry(table.id(), &record.global_id)?;
-    if there.as_ref().is_some_and(|there| there.batch.is_some()) {
-        return Ok(());
-    }
     let mut entry = match there {
         Some(there) => there,
         None => OutboxEntry {
@@ -90,10 +87,9 @@ fn take_place(
     } else {
         SyncState::ToPost
     };
-    let is_same = entry
-        .base
-        .as_ref()
-        .is_some_and(|(base, _)| base.same_content(&record) && entry.theirs == Theirs::Unchanged);
+    let is_same = entry.base.as_ref().is_some_and(|(base, _)| {
+        base.same_content(&record) && entry.theirs == Theirs::Unchanged && entry.batch.is_none()
+    });
     if is_same {
         tx.remove_entry(table.id(), &record.global_id)?;
         if let Some((base, _)) = &entry.base {

@@ -362,6 +362,27 @@ fn an_answer_that_is_lost_leads_to_the_same_values_again() {
 }
 
 #[test]
+fn a_value_that_is_deleted_and_entered_anew_while_it_is_under_way_is_what_was_entered_last() {
+    let world = World::with_metadata();
+    world.enter("202601", "1");
+    let mut meddler = Meddler::new(&world.http);
+    meddler.after = Box::new(|line, answer| {
+        if line == "POST dataValueSets" {
+            Err(cut())
+        } else {
+            Ok(answer)
+        }
+    });
+    assert!(world.upload_by(&meddler, NEW).is_err());
+    world.sql("DELETE FROM data_values");
+    world.enter("202601", "2");
+    assert_eq!(world.upload(NEW).rejected, []);
+    assert_eq!(world.values(), [pair("202601", "2")]);
+    assert_eq!(world.cell("SELECT count(*) FROM data_values"), "1");
+    assert_eq!(world.states(), []);
+}
+
+#[test]
 fn a_value_that_spoils_a_payload_does_not_block_the_others() {
     let world = World::with_metadata();
     for month in 1..=9 {

@@ -180,20 +180,21 @@ pub(super) fn send_all(
         let places = pieces.iter().enumerate();
         places.filter(move |(_, piece)| piece.is_completion == is_completion)
     };
-    let mut values: Vec<(String, usize)> = of(false)
+    // Deletions first: a value may be entered anew in the same batch, and servers take them in order.
+    let mut values: Vec<(String, bool, usize)> = of(false)
         .map(|(place, piece)| {
             let set = if version.values_by_data_set() {
                 piece.data_set.clone()
             } else {
                 String::new()
             };
-            (set, place)
+            (set, !piece.is_delete, place)
         })
         .collect();
     values.sort();
     for group in values.chunk_by(|a, b| a.0 == b.0) {
-        let set = group.first().map_or("", |(set, _)| set.as_str());
-        let places: Vec<usize> = group.iter().map(|(_, place)| *place).collect();
+        let set = group.first().map_or("", |(set, ..)| set.as_str());
+        let places: Vec<usize> = group.iter().map(|(.., place)| *place).collect();
         for some in places.chunks(AT_ONCE) {
             sending.send(set, some)?;
         }
