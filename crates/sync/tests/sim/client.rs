@@ -35,6 +35,8 @@ pub struct Native {
     pub is_copied: bool,
     /// The server was restored after this client had begun.
     pub conflicts_lost: bool,
+    /// Tokens that had been answered and that a restored server forgot, so that they were unsent again.
+    pub forgotten: BTreeSet<u64>,
 }
 
 impl Native {
@@ -48,6 +50,7 @@ impl Native {
             backups: Vec::new(),
             is_copied: false,
             conflicts_lost: false,
+            forgotten: BTreeSet::new(),
         }
     }
 
@@ -347,7 +350,7 @@ impl World<'_> {
     }
 
     /// What was sent without an answer may take effect again in a new history, and, where the server does not know the
-    /// former one, all that was ever sent. Copies of a file hold the same receipts: each sends again what the server forgot,
+    /// former one, all that was ever sent: a later backup may have what an earlier one lacked. Copies of a file hold the same receipts: each sends again what the server forgot,
     /// and the later one cannot know that the other has, and what others have made of it since.
     pub fn forget_sent(&mut self, at: usize, fork: Generation) {
         let is_copied = self.natives[at].is_copied;
@@ -356,8 +359,12 @@ impl World<'_> {
         let mut sent: Vec<u64> = frozen.flat_map(|(_, edit)| tokens_of(edit)).collect();
         if fork == Generation::ZERO || is_copied {
             sent.extend(file.receipts.iter().flat_map(|(.., edit)| tokens_of(edit)));
+            sent.extend(&self.natives[at].forgotten);
         }
+        let above = file.receipts.iter().filter(|(seen, ..)| *seen > fork);
+        let forgotten: Vec<u64> = above.flat_map(|(.., edit)| tokens_of(edit)).collect();
         drop(file);
+        self.natives[at].forgotten.extend(forgotten);
         for token in sent {
             self.oracle.change(token, |mark| mark.exempt = true);
         }

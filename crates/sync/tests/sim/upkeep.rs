@@ -160,6 +160,7 @@ impl World<'_> {
         twin.graves.clone_from(&client.graves);
         twin.is_copied = true;
         twin.conflicts_lost = client.conflicts_lost;
+        twin.forgotten.clone_from(&client.forgotten);
         self.trace
             .note(&format!("n{} is a copy of n{at}", self.natives.len()));
         self.natives.push(twin);
