@@ -14,6 +14,7 @@ use haversack_model::{
 use super::record::Clash;
 use super::{Applying, Shape};
 use crate::delta::looks_at_a_parent;
+use crate::merge::widen;
 use crate::validate::Refusal;
 
 /// Records of `child` are in some replica because their parent, named in `field`, matches.
@@ -49,7 +50,7 @@ impl Applying<'_, '_, '_> {
                     continue;
                 };
                 if !seen.contains(&(child_shape.collection.id, child_id)) {
-                    self.note_unseen_child(shape.collection.id, &child_shape, &child);
+                    self.note_unseen_child(shape.collection.id, &child_shape, &child)?;
                 }
                 self.remove_family(&child_shape, &child, seen)?;
             }
@@ -60,12 +61,17 @@ impl Applying<'_, '_, '_> {
     }
 
     /// A child that others changed since the sender looked is lost by the deletion: it is kept in a conflict.
-    fn note_unseen_child(&mut self, parent: CollectionId, shape: &Shape, child: &Versioned) {
+    fn note_unseen_child(
+        &mut self,
+        parent: CollectionId,
+        shape: &Shape,
+        child: &Versioned,
+    ) -> Result<()> {
         // A sender that has a cursor per layer may have seen less of the children; or nothing, where it does not have them.
         let cursor = (self.cursor_of)(shape.collection.id).or_else(|| (self.cursor_of)(parent));
         let unseen = cursor.is_some_and(|cursor| child.track.generation > cursor);
-        if !unseen || child.track.origin == self.by.replica {
-            return;
+        if !unseen || self.is_as_sent(shape, child)? {
+            return Ok(());
         }
         let id = child.record.global_id.clone();
         let clash = Clash {
@@ -78,6 +84,28 @@ impl Applying<'_, '_, '_> {
             reason: format!("this side deleted the record that {id} belongs to"),
         };
         self.note_conflict(shape, &id, clash);
+        Ok(())
+    }
+
+    /// Whether a record is what its deleter made of it. Where that was merged with what others had set, a sender without
+    /// batches, which may not have looked since, does not know it.
+    fn is_as_sent(&self, shape: &Shape, record: &Versioned) -> Result<bool> {
+        if record.track.origin != self.by.replica {
+            return Ok(false);
+        }
+        let (of, id) = (shape.collection.id, &record.record.global_id);
+        let last = match self.by.replica {
+            Some(replica) => self.tx.last_edit(replica, of, id)?,
+            None => None,
+        };
+        let Some(mut sent) = last.and_then(|last| last.sent) else {
+            return Ok(true);
+        };
+        widen(&mut sent, &shape.collection);
+        for &at in &shape.stamped {
+            sent.values[at].clone_from(&record.record.values[at]);
+        }
+        Ok(sent.same_content(&record.record))
     }
 
     /// Collections whose records go with this one, the field that names it there, and its key in that field.

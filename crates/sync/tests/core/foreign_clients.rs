@@ -364,6 +364,44 @@ fn what_a_sender_added_comes_back_as_an_update() {
     );
 }
 
+/// Its answer was lost, so that it deletes the parent without having seen what others had set.
+#[test]
+fn a_child_that_was_merged_with_an_edit_of_the_sender_is_kept_when_its_parent_is_deleted() {
+    let ground = Ground::new();
+    ground.add(&tree(1, "oak", 1));
+    ground.add(&tree(2, "elm", 1));
+    let branch = Record {
+        global_id: id(20),
+        object_id: None,
+        values: vec![id(1).braced().into(), "long".into()],
+        geometry: None,
+    };
+    let added = Edit::Add {
+        record: branch,
+        undelete: false,
+    };
+    ground.online(&[(BRANCHES, added)]);
+    let layers = vec![(TREES, Filter::All), (BRANCHES, Filter::All)];
+    let replica = checkout_layers(&ground, Policy::Client, layers);
+    let before = ground.head();
+    let theirs = Edit::Update {
+        global_id: id(20),
+        mine: set(1, "longer"),
+        base: None,
+    };
+    ground.online(&[(BRANCHES, theirs)]);
+    let cursors = [(TREES, Some(before)), (BRANCHES, Some(before))];
+    let moved = [(BRANCHES, update(20, set(0, id(2).braced())))];
+    let (merged, ..) = import_from(&ground, &replica, &cursors, &moved);
+    assert_eq!(merged.receipts[0].outcome, Outcome::Merged);
+
+    let edits = [(TREES, ForeignEdit::Delete(id(2)))];
+    let (applied, ..) = import_from(&ground, &replica, &cursors, &edits);
+
+    let kept = applied.conflicts[0].theirs.as_ref().expect("a version");
+    assert_eq!(kept.values[1], "longer".into());
+}
+
 #[test]
 fn a_child_that_went_with_its_parent_in_one_request_is_told_to_be_gone_also_to_a_repeat() {
     let ground = Ground::new();
