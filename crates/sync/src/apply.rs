@@ -135,6 +135,7 @@ pub(crate) fn apply_with_cursors(
         now,
         ids,
         all_or_nothing,
+        edits,
         cursor_of,
         is_as_sent: false,
         object_id: None,
@@ -251,6 +252,8 @@ struct Applying<'t, 'a, 'i> {
     now: Timestamp,
     ids: &'a mut Ids<'i>,
     all_or_nothing: bool,
+    /// All of the request.
+    edits: &'a [(CollectionId, &'a Edit)],
     /// What the sender had seen of a collection.
     cursor_of: &'a dyn Fn(CollectionId) -> Option<Generation>,
     /// Whether the record of the present edit is now exactly what its sender has.

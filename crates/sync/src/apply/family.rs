@@ -7,7 +7,7 @@ use haversack_model::filter::{Comparison, Expr};
 use haversack_model::schema::attachment_field;
 use haversack_model::store::Flow;
 use haversack_model::{
-    BlobHash, CollectionId, CollectionKind, ConflictKind, Filter, GlobalId, Query, QueryRow,
+    BlobHash, CollectionId, CollectionKind, ConflictKind, Edit, Filter, GlobalId, Query, QueryRow,
     Record, RejectCode, Result, Select, Value, Versioned, Winner,
 };
 
@@ -70,7 +70,7 @@ impl Applying<'_, '_, '_> {
         // A sender that has a cursor per layer may have seen less of the children; or nothing, where it does not have them.
         let cursor = (self.cursor_of)(shape.collection.id).or_else(|| (self.cursor_of)(parent));
         let unseen = cursor.is_some_and(|cursor| child.track.generation > cursor);
-        if !unseen || self.is_as_sent(shape, child)? {
+        if !unseen || self.is_own(shape, child)? {
             return Ok(());
         }
         let id = child.record.global_id.clone();
@@ -88,8 +88,8 @@ impl Applying<'_, '_, '_> {
     }
 
     /// Whether a record is what its deleter made of it. Where that was merged with what others had set, a sender without
-    /// batches, which may not have looked since, does not know it.
-    fn is_as_sent(&self, shape: &Shape, record: &Versioned) -> Result<bool> {
+    /// batches, which may not have looked since, does not know it; of what this very request changes its receipt tells.
+    fn is_own(&self, shape: &Shape, record: &Versioned) -> Result<bool> {
         if record.track.origin != self.by.replica {
             return Ok(false);
         }
@@ -105,7 +105,11 @@ impl Applying<'_, '_, '_> {
         for &at in &shape.stamped {
             sent.values[at].clone_from(&record.record.values[at]);
         }
-        Ok(sent.same_content(&record.record))
+        let is_changed_now = self.edits.iter().any(|(collection, edit)| {
+            let is_deletion = matches!(edit, Edit::Delete { .. });
+            *collection == of && edit.global_id() == id && !is_deletion
+        });
+        Ok(is_changed_now || sent.same_content(&record.record))
     }
 
     /// Collections whose records go with this one, the field that names it there, and its key in that field.
