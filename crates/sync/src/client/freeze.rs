@@ -264,7 +264,15 @@ fn freeze_one(
         (Some(row), Some((base, version))) => {
             let mut mine = Changes::between(base, row);
             let mut content = whole(base);
-            if *version == RowVersion::UNKNOWN && entry.theirs == Theirs::Unchanged {
+            // An add whose answer was lost stands for the base: the server, which shows something else, may never have had it.
+            let may_lack = match &entry.theirs {
+                Theirs::Unchanged => true,
+                Theirs::Row { .. } => {
+                    matches!(&entry.sent, Some(Some(sent)) if sent.same_content(base))
+                }
+                Theirs::Removed(_) => false,
+            };
+            if *version == RowVersion::UNKNOWN && may_lack {
                 // The server may have what was sent before instead of the base.
                 mine = whole(row);
                 content = Changes::default();

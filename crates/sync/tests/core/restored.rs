@@ -3,7 +3,8 @@
 
 use std::cell::RefCell;
 
-use haversack_model::{Error, Generation, HistoryId, Remote, Right, Store};
+use haversack_model::local::Removal;
+use haversack_model::{Error, Generation, HistoryId, Remote, Right, Store, Theirs};
 use haversack_sync::{client, native};
 
 use crate::ground::{Ground, TREES, all_rights, equals, id, set, tree};
@@ -276,4 +277,33 @@ fn what_was_sent_in_a_lost_history_is_not_taken_for_news_of_a_later_one() {
     let stored = ground.record(TREES, &id(9)).expect("a record").record;
     assert_eq!(stored.values[0], "oak".into());
     assert_eq!(scene.write(|tx| tx.conflicts(false)), []);
+}
+
+/// Others deleted the record while it was under way, and the server was put back to before that.
+#[test]
+fn an_add_that_never_arrived_is_told_to_a_server_that_shows_another_record_of_its_id() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_delete(TREES, &id(7));
+    let batch = scene.freeze();
+    let answer = scene.push(&batch);
+    scene.store_reply(&batch, &answer);
+    ground.add(&tree(7, "fir", 1));
+    let backup = ground.store.backup();
+    ground.delete(7);
+    scene.file.edit_insert(TREES, tree(7, "yew", 9));
+    scene.freeze();
+    let page = scene.pull();
+    scene.store_page(&page);
+    let theirs = scene.entry().map(|entry| entry.theirs.clone());
+    assert_eq!(theirs, Some(Theirs::Removed(Removal::Deleted)));
+    ground.store.restore(backup);
+    start_history(&ground);
+
+    scene.sync();
+
+    let conflicts = scene.write(|tx| tx.conflicts(true));
+    let mine = conflicts.iter().filter_map(|found| found.mine.as_ref());
+    let kept: Vec<_> = mine.map(|mine| mine.values[0].clone()).collect();
+    assert_eq!(kept, ["yew".into()]);
 }
