@@ -439,6 +439,7 @@ pub(super) fn has_arrived(
     keep_seen(tx, entry.collection, &sent, version)?;
     entry.base = Some((record.clone(), version));
     entry.theirs = Theirs::Unchanged;
+    entry.sent = None;
     Ok(())
 }
 

@@ -307,3 +307,27 @@ fn an_add_that_never_arrived_is_told_to_a_server_that_shows_another_record_of_it
     let kept: Vec<_> = mine.map(|mine| mine.values[0].clone()).collect();
     assert_eq!(kept, ["yew".into()]);
 }
+
+#[test]
+fn what_a_page_showed_to_have_arrived_is_not_told_over_what_others_set_in_a_new_history() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    scene.push(&batch);
+    let page = scene.pull();
+    scene.store_page(&page);
+    scene.file.edit_update(TREES, &id(7), &set(1, 5));
+    let fork = ground.head();
+    start_history(&ground);
+    let history = ground.store.begin_read().expect("a snapshot");
+    let history = history.head().expect("a head").history;
+    ground.update(7, set(0, "fir"));
+    scene.write(|tx| client::start_new_history(tx, history, fork));
+
+    scene.sync();
+
+    let stored = ground.record(TREES, &id(7)).expect("a record").record;
+    assert_eq!(stored.values[..2], ["fir".into(), 5.into()]);
+    assert_eq!(scene.write(|tx| tx.conflicts(false)), []);
+}
