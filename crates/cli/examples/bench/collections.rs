@@ -8,15 +8,13 @@
 mod pair;
 pub(crate) mod proxy;
 mod upkeep;
+mod writers;
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::layer::Child;
 use pair::{Cost, Edit, Pair};
 
 /// How many documents are measured with, unless told otherwise.
@@ -46,6 +44,13 @@ impl Table {
         if !is_met {
             self.missed.push(what.to_owned());
         }
+    }
+
+    /// What is told and not judged.
+    fn note(&mut self, what: &str, measured: &str) {
+        println!("  {what}: {measured}");
+        // Writing to a string cannot fail.
+        let _ok = writeln!(self.text, "| {what} | {measured} | | |");
     }
 
     /// A synchronisation of some differences.
@@ -78,11 +83,14 @@ fn method(cost: &Cost) -> String {
 pub(crate) fn measure(folder: &Path, documents: u64, only: Option<&str>) -> Result<Measured> {
     let wanted = |part: &str| only.is_none_or(|only| only == part);
     let mut table = Table::default();
-    let is_of_servers = ["copies", "differences", "writers", "far"].map(wanted);
+    let is_of_servers = ["copies", "differences", "far"].map(wanted);
     if is_of_servers.contains(&true) {
         println!("making {documents} documents ..");
         let pair = Pair::start(folder, documents)?;
         servers(&pair, documents, &wanted, &mut table)?;
+    }
+    if wanted("writers") {
+        writers::measure(folder, documents, &mut table)?;
     }
     if wanted("upkeep") {
         upkeep(folder, documents, &mut table)?;
@@ -112,9 +120,6 @@ fn servers(
         nothing(pair, table)?;
         differences(pair, &mut edits, table)?;
         lost_cursor(pair, &mut edits, table)?;
-    }
-    if wanted("writers") {
-        writers(pair, &mut edits, table)?;
     }
     if wanted("far") {
         far_away(pair, &mut edits, table)?;
@@ -245,57 +250,6 @@ fn lost_cursor(pair: &Pair, differences: &mut Differences, table: &mut Table) ->
         records + 4096,
     );
     Ok(())
-}
-
-/// How long a writer of the primary waits at most, with and without a synchronisation beside it.
-fn writers(pair: &Pair, differences: &mut Differences, table: &mut Table) -> Result<()> {
-    let (idle, _) = beside(&pair.primary, || {
-        std::thread::sleep(Duration::from_secs(3));
-        Ok(())
-    })?;
-    let mut worst = Duration::ZERO;
-    let mut count = 0;
-    pair::edit(
-        &pair.secondary,
-        &differences.next((differences.documents / 10).min(100_000)),
-    )?;
-    let mut note = |(longest, written): (Duration, u64)| {
-        worst = worst.max(longest);
-        count += written;
-    };
-    note(beside(&pair.primary, || {
-        pair.sync(&pair.near).map(|_cost| ())
-    })?);
-    pair.forget()?;
-    note(beside(&pair.primary, || {
-        pair.sync(&pair.near).map(|_cost| ())
-    })?);
-    pair.sync(&pair.near)?;
-    table.line(
-        "longest write of the primary during a full copy and a comparison",
-        &format!(
-            "{:.1} ms of {count} writes (without a synchronisation {:.1} ms)",
-            worst.as_secs_f64() * 1e3,
-            idle.as_secs_f64() * 1e3
-        ),
-        "at most 50 ms",
-        worst <= Duration::from_millis(50),
-    );
-    Ok(())
-}
-
-fn beside(server: &Child, work: impl FnOnce() -> Result<()>) -> Result<(Duration, u64)> {
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let writer = scope.spawn(|| pair::write_until(server, &stop));
-        let done = work();
-        stop.store(true, Ordering::Relaxed);
-        let written = writer
-            .join()
-            .map_err(|_panic| anyhow::anyhow!("the writer panicked"))?;
-        done?;
-        written
-    })
 }
 
 /// The same over a way of 200 ms there and back.

@@ -81,9 +81,16 @@ pub(crate) fn key(n: u64) -> String {
 }
 
 impl Pair {
-    /// Makes so many documents on the primary, and an empty secondary.
+    /// Makes so many documents on the primary, and an empty secondary beside it.
     pub(crate) fn start(folder: &Path, documents: u64) -> Result<Self> {
-        let folders = [folder.join("primary"), folder.join("secondary")];
+        Self::start_in(
+            [folder.join("primary"), folder.join("secondary")],
+            documents,
+        )
+    }
+
+    /// The same in folders of either, which may lie on two disks.
+    pub(crate) fn start_in(folders: [PathBuf; 2], documents: u64) -> Result<Self> {
         for (at, folder) in folders.iter().enumerate() {
             let services = DataDir::open(folder)?.services();
             let mut service = Service::of_documents(SERVICE);
