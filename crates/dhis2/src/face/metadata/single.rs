@@ -139,6 +139,20 @@ fn report(name: &str, status: u16, id: &str, refusal: Option<Refusal>) -> Answer
     Answer::message(status, message, &json!({"response": response}))
 }
 
+/// Stores the whole object by the rules of every import; tells why not, if not.
+fn keep(
+    call: &Call,
+    instance: &Instance,
+    tx: &mut dyn DocumentWrite,
+    of: (&str, CollectionId),
+    members: Map<String, Value>,
+    strategy: Strategy,
+) -> Result<Option<Refusal>> {
+    let created = write::commit_date(tx, call)?;
+    let object = Value::Object(members);
+    Ok(write::store(instance, tx, call, of, object, strategy, &created)?.err())
+}
+
 fn create(call: &Call, name: &str) -> Result<Answer> {
     let instance = Instance::open(call, Right::Publish)?;
     let collection = instance.collection(name)?;
@@ -150,20 +164,10 @@ fn create(call: &Call, name: &str) -> Result<Answer> {
     );
     members.insert("id".to_owned(), json!(id));
     let mut tx = instance.store().write_documents(call.host.now())?;
-    let created = write::commit_date(tx.as_ref(), call)?;
-    let object = Value::Object(members);
     let of = (name, collection);
-    let stored = write::store(
-        &instance,
-        tx.as_mut(),
-        call,
-        of,
-        object,
-        Strategy::Create,
-        &created,
-    )?;
-    if let Err(refusal) = stored {
-        return Ok(report(name, 409, &id, Some(refusal)));
+    let refused = keep(call, &instance, tx.as_mut(), of, members, Strategy::Create)?;
+    if refused.is_some() {
+        return Ok(report(name, 409, &id, refused));
     }
     tx.commit()?;
     let base = call.host.base_url().unwrap_or_default();
@@ -198,20 +202,10 @@ fn change(
         members.shift_remove("path");
         members.shift_remove("level");
     }
-    let created = write::commit_date(tx.as_ref(), call)?;
-    let object = Value::Object(members);
     let of = (name, collection);
-    let stored = write::store(
-        &instance,
-        tx.as_mut(),
-        call,
-        of,
-        object,
-        Strategy::Update,
-        &created,
-    )?;
-    if let Err(refusal) = stored {
-        return Ok(report(name, 409, id, Some(refusal)));
+    let refused = keep(call, &instance, tx.as_mut(), of, members, Strategy::Update)?;
+    if refused.is_some() {
+        return Ok(report(name, 409, id, refused));
     }
     if has_moved && let Some(now) = instance.object(tx.as_ref(), name, id)? {
         move_below(&instance, tx.as_mut(), collection, found.text("path"), &now)?;
