@@ -1,5 +1,6 @@
 """A clinic: phones synchronise with a box in the building, and the box with the country when it can. Three processes, and two kinds of phones."""
 import base64
+import datetime
 import json
 import os
 import re
@@ -194,13 +195,14 @@ def visit(uid, enrollment, weight, status="COMPLETED"):
 @test
 def where_both_changed_the_same_field_the_conflict_is_readable_and_nothing_is_lost():
     equal("what the device entered stands", name(country, "hvTe0000004"), "Mary's")
-    found = cli("conflicts", "list", UPLINK, check_code=3)
+    found = cli("conflicts", "list", box.http, check_code=3, env=LOGIN)
+    equal("with the file of the copy there are the same", cli("conflicts", "list", UPLINK, check_code=3), found)
     clash = next(c for c in found if c["globalId"] == "hvTe0000004")
     equal("what was there, hers, and the country's", [clash[side]["given_name"] for side in ("base", "mine", "theirs")], ["Emeka 4", "Mary's", "country's"])
     equal("whose it is", (clash["user"], clash["fields"]), ("mary", ["given_name"]))
     event = api(country).get("tracker/events/hvEv0000700", params={"fields": "*"}).json()
     equal("different fields meet", (event["status"], event["dataValues"][0]["value"]), ("ACTIVE", "61.5"))
-    cli("conflicts", "resolve", UPLINK, clash["id"], "--keep", "theirs")
+    cli("conflicts", "resolve", box.http, clash["id"], "--keep", "theirs", env=LOGIN)
     settled()
     equal("a decision goes up", name(country, "hvTe0000004"), "country's")
     equal("and to the devices", name(box, "hvTe0000004"), "country's")
@@ -225,6 +227,32 @@ def what_the_country_refuses_is_shown_with_its_reason_and_whose_it_was():
     equal("it is through", name(country, "newPerson02"), "Register")
     equal("the visit is gone", weight(box, "hvEv0001000"), None)
     equal("nothing is left to do", (said(), health()["refused"]), ({"conflicts": [], "refused": []}, 0))
+
+
+def entered(server, month):
+    told = api(server).get("dataValueSets", params={"dataSet": "hvDataSet01", "period": month, "orgUnit": "hvOuRoot001", "children": "true"}).json()
+    return [value["value"] for value in told["dataValues"]]
+
+
+def enter(server, month, value):
+    values = [{"dataElement": "hvDeCases01", "period": month, "orgUnit": "hvOuFacil01", "value": value}]
+    return api(server).post("dataValueSets", json={"dataSet": "hvDataSet01", "dataValues": values}).json()
+
+
+@test
+def values_and_completions_of_reports_pass_both_ways():
+    mine, theirs = ((datetime.date.today().replace(day=1) - datetime.timedelta(days=days)).strftime("%Y%m") for days in (1, 40))
+    sql(PHONE, "INSERT INTO data_values (data_element, period, org_unit, value) VALUES ('hvDeCases01', ?, 'hvOuFacil01', '12')", mine)
+    sql(PHONE, "INSERT INTO data_set_completions (data_set, period, org_unit) VALUES ('hvDataSet01', ?, 'hvOuFacil01')", mine)
+    equal("the box takes the phone's", tracker("upload", PHONE)["waiting"], 0)
+    equal("the country takes its own", enter(country, theirs, "7")["status"], "OK")
+    settled()
+    equal("up", entered(country, mine), ["12"])
+    completed = {"dataSet": "hvDataSet01", "period": mine, "orgUnit": "hvOuRoot001", "children": "true"}
+    equal("with who says that it is complete", len(api(country).get("completeDataSetRegistrations", params=completed).json()["completeDataSetRegistrations"]), 1)
+    equal("down to the box", entered(box, theirs), ["7"])
+    tracker("download", PHONE)
+    equal("and to the phone", one("SELECT value FROM data_values WHERE period = ?", theirs), "7")
 
 
 @test

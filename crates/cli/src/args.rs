@@ -391,9 +391,9 @@ pub(crate) struct ConflictsArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConflictAction {
-    /// List the open conflicts of a replica file, or those that a server keeps of your uploads.
+    /// List the open conflicts of a replica file, those that a server keeps of your uploads, or those of a clinic with the country.
     List {
-        /// Replica file, or URL of a feature service of a Haversack.
+        /// Replica file, URL of a feature service of a Haversack, or of a clinic (serve --upstream) as a whole.
         #[arg(value_name = "FILE|URL")]
         place: String,
         /// Decided ones, too: who decided what, and when.
@@ -404,7 +404,7 @@ pub(crate) enum ConflictAction {
     },
     /// Show one conflict: base, mine and theirs side by side.
     Show {
-        /// Replica file, or URL of a feature service of a Haversack.
+        /// Replica file, URL of a feature service of a Haversack, or of a clinic (serve --upstream) as a whole.
         #[arg(value_name = "FILE|URL")]
         place: String,
         /// Id of the conflict, or enough of its beginning.
@@ -416,7 +416,7 @@ pub(crate) enum ConflictAction {
     /// holds at once, and replicas learn of it with their next sync.
     #[command(group = clap::ArgGroup::new("decision").required(true).args(["keep", "set"]).multiple(true))]
     Resolve {
-        /// Replica file, or URL of a feature service of a Haversack.
+        /// Replica file, URL of a feature service of a Haversack, or of a clinic (serve --upstream) as a whole.
         #[arg(value_name = "FILE|URL")]
         place: String,
         /// Id of the conflict, or enough of its beginning.

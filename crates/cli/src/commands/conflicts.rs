@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use haversack_model::{
     Changes, Collection, Conflict, FieldType, Record, Resolution, Value, Winner,
 };
+use haversack_server::native::Client;
 use haversack_server::native::wire::Decision;
 use haversack_sync::client::{self, Choice};
 use serde_json::{Value as Json, json};
@@ -39,6 +40,8 @@ pub(crate) fn run(args: &ConflictsArgs, out: Output) -> Result<Outcome> {
 enum Place {
     File(PathBuf),
     Server(String, Box<Native>),
+    /// A server whose data synchronises with a DHIS2 server above it.
+    Clinic(String, Box<Client>),
 }
 
 /// The conflicts of a place, with the definitions that they need to be read.
@@ -52,8 +55,15 @@ impl Place {
         if !text.contains("://") {
             return Ok(Self::File(text.into()));
         }
-        let native = connect::discover(text, connection)?
-            .with_context(|| format!("{text} is no Haversack: other servers keep no conflicts"))?;
+        let no_haversack = || format!("{text} is no Haversack: other servers keep no conflicts");
+        if is_whole_server(text) {
+            let client = connect::client(text, connection)?;
+            let found = client.discover();
+            let found = found.map_err(|error| connect::explain(error, text))?;
+            found.with_context(no_haversack)?;
+            return Ok(Self::Clinic(text.to_owned(), Box::new(client)));
+        }
+        let native = connect::discover(text, connection)?.with_context(no_haversack)?;
         Ok(Self::Server(text.to_owned(), Box::new(native)))
     }
 
@@ -81,6 +91,17 @@ impl Place {
                     conflicts: conflicts.map_err(explain)?,
                 })
             }
+            Self::Clinic(url, client) => {
+                let found = client.upstream_conflicts(!open_only);
+                let found = found.map_err(|error| connect::explain(error, url))?;
+                let found = found.with_context(|| {
+                    format!("{url} synchronises with no server above it; name a feature service: {url}/arcgis/rest/services/NAME/FeatureServer")
+                })?;
+                Ok(Kept {
+                    collections: found.collections,
+                    conflicts: found.conflicts,
+                })
+            }
         }
     }
 }
@@ -89,9 +110,18 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
-            Self::Server(url, _) => f.write_str(url),
+            Self::Server(url, _) | Self::Clinic(url, _) => f.write_str(url),
         }
     }
+}
+
+/// Whether a URL names a server as a whole, or its DHIS2 side.
+fn is_whole_server(url: &str) -> bool {
+    let path = url
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split_once('/'));
+    let path = path.map_or("", |(_, path)| path.trim_matches('/'));
+    matches!(path, "" | "api")
 }
 
 fn list(place: &Place, all: bool, out: Output) -> Result<Outcome> {
@@ -111,7 +141,7 @@ fn list(place: &Place, all: bool, out: Output) -> Result<Outcome> {
             ),
             conflict.reason.clone(),
         ];
-        if matches!(place, Place::Server(..)) {
+        if matches!(place, Place::Server(..) | Place::Clinic(..)) {
             row.push(conflict.user.clone());
         }
         row.push(state(conflict.resolution.as_ref()));
@@ -129,7 +159,7 @@ fn list(place: &Place, all: bool, out: Output) -> Result<Outcome> {
         }
         let titles: &[&str] = match place {
             Place::File(_) => &["id", "layer", "record", "what clashed", "state"],
-            Place::Server(..) => &[
+            Place::Server(..) | Place::Clinic(..) => &[
                 "id",
                 "layer",
                 "record",
@@ -173,6 +203,7 @@ fn show(place: &Place, id: &str, out: Output) -> Result<Outcome> {
             out.line(match place {
                 Place::File(_) => "or with `--set FIELD=VALUE` for a value of your own; then `haversack sync` sends the decision.",
                 Place::Server(..) => "or with `--set FIELD=VALUE` for a value of your own; replicas learn of it with their next sync.",
+                Place::Clinic(..) => "or with `--set FIELD=VALUE` for a value of your own; it goes up at once, and to devices with their next sync.",
             });
         }
     });
@@ -254,20 +285,14 @@ fn resolve(
     match place {
         Place::File(path) => decide(&mut replica::open_to_write(path, out)?, conflict, choice)?,
         Place::Server(url, native) => {
-            let (keep, record) = match choice {
-                Choice::Mine => ("mine", None),
-                Choice::Theirs => ("theirs", None),
-                Choice::Base => ("base", None),
-                Choice::Edited(record) => ("edited", Some(record)),
-            };
-            let decision = Decision {
-                keep: keep.to_owned(),
-                record,
-            };
-            native
+            let told = native
                 .client
-                .resolve(&native.service, conflict.id, &decision)
-                .map_err(|error| connect::explain(error, url))?;
+                .resolve(&native.service, conflict.id, &decision_of(choice));
+            told.map_err(|error| connect::explain(error, url))?;
+        }
+        Place::Clinic(url, client) => {
+            let told = client.resolve_upstream(conflict.id, &decision_of(choice));
+            told.map_err(|error| connect::explain(error, url))?;
         }
     }
     let left = kept
@@ -286,6 +311,9 @@ fn resolve(
                 Place::Server(..) => out.line(format_args!(
                     "{GREEN}Decided.{GREEN:#} Replicas learn of it with their next sync."
                 )),
+                Place::Clinic(..) => out.line(format_args!(
+                    "{GREEN}Decided.{GREEN:#} It goes up at once, and to devices with their next sync."
+                )),
             }
             if left > 0 {
                 out.line(format_args!(
@@ -296,6 +324,19 @@ fn resolve(
         },
     );
     Ok(Outcome::Done)
+}
+
+fn decision_of(choice: Choice) -> Decision {
+    let (keep, record) = match choice {
+        Choice::Mine => ("mine", None),
+        Choice::Theirs => ("theirs", None),
+        Choice::Base => ("base", None),
+        Choice::Edited(record) => ("edited", Some(record)),
+    };
+    Decision {
+        keep: keep.to_owned(),
+        record,
+    }
 }
 
 fn choose(
@@ -401,6 +442,16 @@ fn parse(kind: FieldType, name: &str, text: &str) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_as_a_whole_is_told_from_a_feature_service() {
+        for whole in ["https://box:8080", "https://box:8080/", "http://box/api"] {
+            assert!(is_whole_server(whole), "{whole}");
+        }
+        assert!(!is_whole_server(
+            "https://box/arcgis/rest/services/x/FeatureServer"
+        ));
+    }
 
     #[test]
     fn a_setting_is_read_by_the_type_of_its_field() {

@@ -7,8 +7,8 @@ use axum::extract::{FromRequest as _, Multipart, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use haversack_model::Right;
 use haversack_model::documents::{DocumentRead, DocumentWrite, document};
+use haversack_model::{Right, Timestamp};
 use http::request::Parts;
 use http::{Method, header};
 use md5::Digest as _;
@@ -34,9 +34,10 @@ const MAX_BYTES: usize = 6_000_000;
 /// A file as it was sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
-    name: String,
-    kind: String,
-    content: Bytes,
+    pub(crate) name: String,
+    /// `image/png`.
+    pub(crate) kind: String,
+    pub(crate) content: Bytes,
 }
 
 /// The part `file` of a form; `None` if the body is no form, or has none.
@@ -106,25 +107,63 @@ fn store(call: &Call) -> Result<Answer> {
     }
     let mut tx = instance.store().write_documents(call.host.now())?;
     let id = uid::from_random(call.host.fresh_uuid().as_u128());
-    let digest = u128::from_be_bytes(md5::Md5::digest(&file.content).into());
     let now = rows::commit_time(tx.as_ref(), call.host.now())?;
-    let told = json!({"id": id, "name": file.name, "displayName": file.name, "contentType": file.kind, "contentLength": file.content.len(),
-        "contentMd5": format!("{digest:032x}"), "domain": domain, "storageStatus": "STORED", "hasMultipleStorageFiles": false, "created": date::format(now),
-        "createdBy": {"username": call.principal.name}});
-    let bytes = json!({"content": STANDARD.encode(&file.content)});
-    tx.put(
-        instance.collection(RESOURCES)?,
-        &document(&id, told.to_string()),
-        None,
-    )?;
-    tx.put(
-        instance.collection(CONTENTS)?,
-        &document(&id, bytes.to_string()),
-        None,
+    let told = keep(
+        &instance,
+        tx.as_mut(),
+        (&id, domain),
+        file,
+        (&call.principal.name, now),
     )?;
     tx.commit()?;
     let more = json!({"response": {"responseType": "FileResource", "fileResource": told}});
     Ok(Answer::message(202, "The file is stored", &more))
+}
+
+/// Stores a file under an id, of a domain, as somebody's; gives what is told of it.
+pub(crate) fn keep(
+    instance: &Instance,
+    tx: &mut dyn DocumentWrite,
+    (id, domain): (&str, &str),
+    file: &Part,
+    (who, now): (&str, Timestamp),
+) -> Result<Value> {
+    let digest = u128::from_be_bytes(md5::Md5::digest(&file.content).into());
+    let told = json!({"id": id, "name": file.name, "displayName": file.name, "contentType": file.kind, "contentLength": file.content.len(),
+        "contentMd5": format!("{digest:032x}"), "domain": domain, "storageStatus": "STORED", "hasMultipleStorageFiles": false, "created": date::format(now),
+        "createdBy": {"username": who}});
+    let bytes = json!({"content": STANDARD.encode(&file.content)});
+    for (collection, body) in [(RESOURCES, &told), (CONTENTS, &bytes)] {
+        tx.put(
+            instance.collection(collection)?,
+            &document(id, body.to_string()),
+            None,
+        )?;
+    }
+    Ok(told)
+}
+
+/// Whether there is a file of an id.
+pub(crate) fn is_kept(instance: &Instance, tx: &dyn DocumentRead, id: &str) -> Result<bool> {
+    Ok(instance.object(tx, RESOURCES, id)?.is_some())
+}
+
+/// The file of an id, with its content.
+pub(crate) fn load(instance: &Instance, tx: &dyn DocumentRead, id: &str) -> Result<Option<Part>> {
+    let Some(found) = instance.object(tx, RESOURCES, id)? else {
+        return Ok(None);
+    };
+    Ok(Some(Part {
+        name: found.text("name").to_owned(),
+        kind: found.text("contentType").to_owned(),
+        content: bytes(instance, tx, id)?.into(),
+    }))
+}
+
+fn bytes(instance: &Instance, tx: &dyn DocumentRead, id: &str) -> Result<Vec<u8>> {
+    let stored = instance.object(tx, CONTENTS, id)?;
+    let bytes = stored.and_then(|stored| STANDARD.decode(stored.text("content")).ok());
+    bytes.ok_or_else(|| Problem::Internal(format!("file {id} has no content")))
 }
 
 /// A file of whoever asks; an administrator has all.
@@ -146,14 +185,10 @@ fn own(call: &Call, id: &str) -> Result<(Instance, Stored)> {
 
 fn content(instance: &Instance, found: &Stored) -> Result<Answer> {
     let tx = instance.store().read_documents()?;
-    let stored = instance.object(tx.as_ref(), CONTENTS, &found.id)?;
-    let bytes = stored.and_then(|stored| STANDARD.decode(stored.text("content")).ok());
-    let bytes =
-        bytes.ok_or_else(|| Problem::Internal(format!("file {} has no content", found.id)))?;
     Ok(Answer::bytes(
         found.text("contentType"),
         found.text("name"),
-        bytes,
+        bytes(instance, tx.as_ref(), &found.id)?,
     ))
 }
 

@@ -6,13 +6,13 @@
 //! All of it is one service, [`INSTANCE`]: each metadata type and each kind of tracker object is a document collection of it. It is made when an
 //! administrator first asks. Source: `spec/dhis2.md` 11.
 
-mod aggregate;
+pub(crate) mod aggregate;
 mod alias;
 mod answer;
 mod call;
 mod data_store;
 mod dispatch;
-mod files;
+pub(crate) mod files;
 pub(crate) mod instance;
 mod login;
 mod memory;

@@ -22,7 +22,7 @@ use crate::wire::uid;
 /// Most bytes of a file that is fetched, as the app's own limit.
 pub const MAX_BYTES: usize = 6_000_000;
 /// Topic of the server's uids of files that were sent, by their uids here.
-const SENT: &str = "dhis2 files";
+pub(crate) const SENT: &str = "dhis2 files";
 
 /// What sending files did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,11 +8,12 @@ use haversack_model::store::ChangeQuery;
 use haversack_model::{Filter, Generation, ReplicaTx, Timestamp};
 
 use super::edit::{Edited, edit, keep_both};
-use super::family::View;
-use super::{Mark, Result};
+use super::family::{Records, View};
+use super::files::{self, Names};
+use super::{Mark, Result, aggregate};
 use crate::face::instance::Instance;
 use crate::remote::copy;
-use crate::remote::layout::{Layout, Role};
+use crate::remote::layout::Layout;
 use crate::wire::tracker::Kind;
 
 /// Collects the changes up to the head of `read`; gives how many records of the copy were edited. The cursor stands at the head afterwards.
@@ -39,38 +40,98 @@ pub(super) fn collect(
         }
     };
     let layout = Layout::of(&tx.collections()?);
-    let view = |at| View { instance, read, at };
+    let names = Names::load(tx)?;
+    let view = |at| View {
+        instance,
+        read,
+        at,
+        names: &names,
+    };
     let (then, present) = (view(Some(since)), view(None));
-    let mut edited = 0;
+    let mut collecting = Collecting {
+        instance,
+        read,
+        tx,
+        layout: &layout,
+        is_anew: begin == Begin::Anew,
+        now,
+        edited: 0,
+    };
+    let range = (since, head.generation);
     for kind in Kind::ALL {
-        for uid in changed(instance, read, kind, (since, head.generation))? {
+        for uid in changed(instance, read, kind.collection(), range)? {
             let before = then.records(&layout, kind, &uid)?;
             let after = present.records(&layout, kind, &uid)?;
-            let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-            let mut by = None;
-            for key in keys {
-                let (before, after) = (before.get(key), after.get(key));
-                if before == after {
-                    continue;
-                }
-                let by = match &by {
-                    Some(by) => by,
-                    None => by.insert(present.by(kind, &uid)?),
-                };
-                let Some(table) = layout.table(key.0) else {
-                    continue;
-                };
-                if begin == Begin::Anew && tx.row(key.0, &key.1)?.is_some() {
-                    keep_both(tx, table, after, by, now)?;
-                    continue;
-                }
-                let told = Edited { before, after, by };
-                edited += usize::from(edit(tx, table, &key.1, &told, now)?);
-            }
+            collecting.all(&before, &after, &|| {
+                present.by(kind.collection(), &uid, "by")
+            })?;
         }
     }
+    for (collection, id) in aggregate::BOTH {
+        let Some(table) = layout.table(id) else {
+            continue;
+        };
+        for id in changed(instance, read, collection, range)? {
+            let before = then.aggregate(table, &id)?;
+            let after = present.aggregate(table, &id)?;
+            collecting.all(&before, &after, &|| present.by(collection, &id, "storedBy"))?;
+        }
+    }
+    let edited = collecting.edited;
     head.store(tx)?;
     Ok(edited)
+}
+
+struct Collecting<'a> {
+    instance: &'a Instance,
+    read: &'a dyn DocumentRead,
+    tx: &'a mut dyn ReplicaTx,
+    layout: &'a Layout,
+    /// Whether what devices had before is not known.
+    is_anew: bool,
+    now: Timestamp,
+    edited: usize,
+}
+
+impl Collecting<'_> {
+    /// Puts what differs between the records of a document before and after into the outbox, with the files that it names.
+    fn all(
+        &mut self,
+        before: &Records,
+        after: &Records,
+        by: &dyn Fn() -> Result<String>,
+    ) -> Result<()> {
+        let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+        let mut who = None;
+        for key in keys {
+            let (before, after) = (before.get(key), after.get(key));
+            if before == after {
+                continue;
+            }
+            let who = match &who {
+                Some(who) => who,
+                None => who.insert(by()?),
+            };
+            let Some(table) = self.layout.table(key.0) else {
+                continue;
+            };
+            if self.is_anew && self.tx.row(key.0, &key.1)?.is_some() {
+                keep_both(self.tx, table, after, who, self.now)?;
+                continue;
+            }
+            if let Some(after) = after {
+                let of = (self.layout, table);
+                files::collect(self.instance, self.read, self.tx, of, (after, who))?;
+            }
+            let told = Edited {
+                before,
+                after,
+                by: who,
+            };
+            self.edited += usize::from(edit(self.tx, table, &key.1, &told, self.now)?);
+        }
+        Ok(())
+    }
 }
 
 /// Histories begin at multiples of this generation, where nothing was pruned since.
@@ -112,7 +173,7 @@ fn begin(read: &dyn DocumentRead, tx: &dyn ReplicaTx) -> Result<Begin> {
 fn every_name(tx: &mut dyn ReplicaTx) -> Result<()> {
     let layout = Layout::of(&tx.collections()?);
     for table in layout.tables() {
-        if table.role.kind().is_some() || table.role == Role::Notes {
+        if super::install::rank(table).is_some() {
             for id in tx.confirmed(table.id())? {
                 copy::came(tx, table.id(), &id)?;
             }
@@ -124,15 +185,15 @@ fn every_name(tx: &mut dyn ReplicaTx) -> Result<()> {
     Ok(())
 }
 
-/// The objects of a kind that were changed or touched.
+/// The documents of a collection that were changed or touched.
 fn changed(
     instance: &Instance,
     read: &dyn DocumentRead,
-    kind: Kind,
+    collection: &str,
     (since, upto): (Generation, Generation),
 ) -> Result<Vec<String>> {
     let query = ChangeQuery {
-        collection: instance.collection(kind.collection())?,
+        collection: instance.collection(collection)?,
         since,
         upto,
         filter: &Filter::All,

@@ -6,13 +6,13 @@
 use haversack_model::local::Removal;
 use haversack_model::{
     Conflict, ConflictId, ConflictKind, GlobalId, OutboxEntry, Policy, Record, ReplicaTx,
-    RowVersion, SyncState, Theirs, Timestamp, Winner,
+    RowVersion, SyncState, Theirs, Timestamp, Value, Winner,
 };
 use haversack_sync::states;
 use uuid::Uuid;
 
 use super::{Result, WHO, name_of};
-use crate::remote::layout::Table;
+use crate::remote::layout::{Role, Table};
 
 /// Columns that say nothing of what somebody entered.
 const KEPT: &[&str] = &[
@@ -38,7 +38,10 @@ pub(super) struct Edited<'a> {
 /// Positions of the columns that people fill in; the geometry counts as one more.
 pub(super) fn columns(table: &Table) -> impl Iterator<Item = usize> {
     let fields = table.collection.fields.iter().enumerate();
+    // By which data set a value came is the copy's own.
+    let is_value = table.role == Role::DataValues;
     fields
+        .filter(move |(_, field)| !(is_value && field.name == "data_set"))
         .filter(|(_, field)| !KEPT.contains(&field.name.as_str()))
         .map(|(at, _)| at)
 }
@@ -118,10 +121,13 @@ fn put(
             after.values.get(at),
             row.values.get(at),
         );
-        let Some(value) = is.filter(|_| was != is && there != is) else {
+        // What a device left empty in something new takes nothing away.
+        let is_left = |value: &&Value| before.is_none() && **value == Value::Null;
+        let Some(value) = is.filter(|value| was != is && there != is && !is_left(value)) else {
             continue;
         };
-        if was.is_some() && was != there {
+        let is_free = before.is_none() && there == Some(&Value::Null);
+        if was != there && !is_free {
             clashes.push(table.collection.fields[at].name.clone());
         }
         if let Some(slot) = mine.values.get_mut(at) {
@@ -130,7 +136,7 @@ fn put(
     }
     let was = before.and_then(|before| before.geometry.as_ref());
     if was != after.geometry.as_ref() && row.geometry != after.geometry {
-        if before.is_some() && was != row.geometry.as_ref() {
+        if was != row.geometry.as_ref() {
             clashes.push("geometry".to_owned());
         }
         mine.geometry.clone_from(&after.geometry);
@@ -140,7 +146,11 @@ fn put(
     }
     if !clashes.is_empty() {
         let conflict = Clash {
-            kind: ConflictKind::UpdateUpdate,
+            kind: if before.is_some() {
+                ConflictKind::UpdateUpdate
+            } else {
+                ConflictKind::AddAdd
+            },
             base: before.cloned(),
             mine: Some(mine.clone()),
             theirs: Some(row.clone()),
@@ -260,6 +270,10 @@ impl Clash {
             ConflictKind::DeleteUpdate => {
                 "it was deleted here and changed above; the deletion is sent".to_owned()
             }
+            ConflictKind::AddAdd if self.winner == Winner::Mine => format!(
+                "it was made here and above, with other {}; what was entered here is sent",
+                self.fields.join(", ")
+            ),
             ConflictKind::AddAdd => {
                 "it differs here from what was synchronised with the country, and the history that tells which is newer is gone".to_owned()
             }

@@ -1,14 +1,17 @@
 //! The face's documents of one time, as records of the copy.
+//!
+//! Values that name files name those of the country, where it has them.
 
 use std::collections::BTreeMap;
 
 use haversack_model::documents::DocumentRead;
-use haversack_model::{CollectionId, Generation, GlobalId, Record};
+use haversack_model::{CollectionId, Generation, GlobalId, Record, Versioned};
 
-use super::Result;
-use crate::face::instance::{Instance, key};
+use super::files::Names;
+use super::{Result, aggregate};
+use crate::face::instance::{Instance, Stored, key};
 use crate::face::tracker::rows::{self, Object, Row};
-use crate::remote::layout::{Layout, NOTES, RELATIONSHIPS};
+use crate::remote::layout::{Layout, NOTES, RELATIONSHIPS, Table};
 use crate::wire::tracker::{Enrollment, Event, Kind, Note, Relationship, TrackedEntity};
 use crate::wire::uid;
 
@@ -20,34 +23,48 @@ pub(super) struct View<'a> {
     pub(super) instance: &'a Instance,
     pub(super) read: &'a dyn DocumentRead,
     pub(super) at: Option<Generation>,
+    pub(super) names: &'a Names,
 }
 
 impl View<'_> {
+    /// A document, deleted or not.
+    fn document(&self, collection: &str, id: &str) -> Result<Option<Versioned>> {
+        let collection = self.instance.collection(collection)?;
+        Ok(match self.at {
+            None => self.read.record(collection, &key(id))?,
+            // Before the first change there was nothing.
+            Some(Generation::ZERO) => None,
+            Some(at) => self.read.record_as_of(collection, &key(id), at)?,
+        })
+    }
+
     /// A document, if it is there and not deleted.
     pub(super) fn live<T: Object>(&self, uid: &str) -> Result<Option<Row<T>>> {
         if !uid::is_uid(uid) {
             return Ok(None);
         }
-        let collection = self.instance.collection(T::KIND.collection())?;
-        let found = match self.at {
-            None => self.read.record(collection, &key(uid))?,
-            // Before the first change there was nothing.
-            Some(Generation::ZERO) => None,
-            Some(at) => self.read.record_as_of(collection, &key(uid), at)?,
-        };
+        let found = self.document(T::KIND.collection(), uid)?;
         let row: Option<Row<T>> = found.as_ref().map(rows::read).transpose()?;
         Ok(row.filter(|row| !row.object.is_deleted()))
     }
 
-    /// Who changed an object last.
-    pub(super) fn by(&self, kind: Kind, uid: &str) -> Result<String> {
-        let collection = self.instance.collection(kind.collection())?;
-        let found = self.read.record(collection, &key(uid))?;
-        let body = found.as_ref().and_then(|found| found.record.values.first());
-        let body = body.and_then(haversack_model::Value::as_text);
-        let body: serde_json::Value =
-            serde_json::from_str(body.unwrap_or_default()).unwrap_or_default();
-        Ok(body["by"].as_str().unwrap_or_default().to_owned())
+    /// Who changed a document last, as one of its members tells.
+    pub(super) fn by(&self, collection: &str, id: &str, member: &str) -> Result<String> {
+        let found = self.document(collection, id)?;
+        let found = found.as_ref().map(Stored::read).transpose()?;
+        Ok(found.map_or_else(String::new, |found| found.text(member).to_owned()))
+    }
+
+    /// The record of a data value or a completion.
+    pub(super) fn aggregate(&self, table: &Table, id: &str) -> Result<Records> {
+        let mut found = Records::new();
+        if let Some(collection) = aggregate::collection_of(table)
+            && let Some(document) = self.document(collection, id)?
+            && let Some(record) = aggregate::record(table, &Stored::read(&document)?)
+        {
+            self.add(&mut found, table, record);
+        }
+        Ok(found)
     }
 
     /// All records that follow from a document: with a tracked entity those of its enrollments, which hold attributes of it.
@@ -57,7 +74,7 @@ impl View<'_> {
             Kind::TrackedEntity => {
                 if let Some(row) = self.live::<TrackedEntity>(uid)? {
                     if let Some(table) = layout.entities(&row.object.tracked_entity_type) {
-                        add(&mut found, table.id(), table.of_entity(&row.object));
+                        self.add(&mut found, table, table.of_entity(&row.object));
                     }
                     for child in &row.children {
                         self.enrollment(layout, child, &row.object, &mut found)?;
@@ -74,16 +91,16 @@ impl View<'_> {
             Kind::Event => {
                 if let Some(row) = self.live::<Event>(uid)? {
                     if let Some(table) = layout.events(&row.object.program_stage) {
-                        add(&mut found, table.id(), table.of_event(&row.object));
+                        self.add(&mut found, table, table.of_event(&row.object));
                     }
-                    notes(layout, &row.object.notes, (kind, uid), &mut found);
+                    self.notes(layout, &row.object.notes, (kind, uid), &mut found);
                 }
             }
             Kind::Relationship => {
                 if let Some(row) = self.live::<Relationship>(uid)?
                     && let Some(table) = layout.table(RELATIONSHIPS)
                 {
-                    add(&mut found, table.id(), table.of_relationship(&row.object));
+                    self.add(&mut found, table, table.of_relationship(&row.object));
                 }
             }
         }
@@ -99,22 +116,22 @@ impl View<'_> {
     ) -> Result<()> {
         if let Some(row) = self.live::<Enrollment>(uid)? {
             if let Some(table) = layout.enrollments(&row.object.program) {
-                add(found, table.id(), table.of_enrollment(&row.object, entity));
+                self.add(found, table, table.of_enrollment(&row.object, entity));
             }
-            notes(layout, &row.object.notes, (Kind::Enrollment, uid), found);
+            self.notes(layout, &row.object.notes, (Kind::Enrollment, uid), found);
         }
         Ok(())
     }
-}
 
-fn add(found: &mut Records, collection: CollectionId, record: Record) {
-    found.insert((collection, record.global_id.clone()), record);
-}
-
-fn notes(layout: &Layout, notes: &[Note], parent: (Kind, &str), found: &mut Records) {
-    if let Some(table) = layout.table(NOTES) {
-        for note in notes {
-            add(found, table.id(), table.of_note(note, parent));
+    fn notes(&self, layout: &Layout, notes: &[Note], parent: (Kind, &str), found: &mut Records) {
+        if let Some(table) = layout.table(NOTES) {
+            for note in notes {
+                self.add(found, table, table.of_note(note, parent));
+            }
         }
+    }
+    fn add(&self, found: &mut Records, table: &Table, mut record: Record) {
+        self.names.go_up(table, &mut record);
+        found.insert((table.id(), record.global_id.clone()), record);
     }
 }

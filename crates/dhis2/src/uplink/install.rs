@@ -3,14 +3,15 @@
 //! Only what differs is written, so that what is equal takes no generation and devices hear of news alone. A record that is not in the copy
 //! any more is told as deleted. Parents are told of their children, as after an import.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use haversack_model::documents::{DocumentRead, DocumentWrite, document};
 use haversack_model::{GlobalId, Record, ReplicaTx};
 use serde_json::json;
 
 use super::edit::is_same;
-use super::{Result, named};
+use super::files::Names;
+use super::{Result, aggregate, named};
 use crate::face::instance::{Instance, key};
 use crate::face::reserve::document_of;
 use crate::face::tracker::rows::{self, Object, Row};
@@ -22,10 +23,13 @@ use crate::wire::tracker::{
 
 /// Writes records into the face, in one of its transactions.
 pub(super) struct Installer<'a> {
-    instance: &'a Instance,
-    face: &'a mut dyn DocumentWrite,
+    pub(super) instance: &'a Instance,
+    pub(super) face: &'a mut dyn DocumentWrite,
     copy: &'a dyn ReplicaTx,
     layout: Layout,
+    names: Names,
+    /// What aggregate data of a collection are about, by their uids in the copy; read when it is asked for.
+    pub(super) keys: HashMap<String, HashMap<String, String>>,
     /// Attributes of which no two people have the same value.
     unique: BTreeSet<String>,
     /// Documents that were written.
@@ -52,6 +56,8 @@ impl<'a> Installer<'a> {
             face,
             copy,
             layout,
+            names: Names::load(copy)?,
+            keys: HashMap::new(),
             unique,
             written: 0,
         })
@@ -81,7 +87,17 @@ impl<'a> Installer<'a> {
 
     fn one(&mut self, table: &Table, id: &GlobalId) -> Result<()> {
         let uid = id.to_string();
-        let record = self.copy.row(table.id(), id)?;
+        let mut record = self.copy.row(table.id(), id)?;
+        if let Some(record) = &mut record {
+            let face = (self.instance, &*self.face as &dyn DocumentRead);
+            self.names.come_down(table, record, face)?;
+        }
+        if let Some(collection) = aggregate::collection_of(table) {
+            return match record {
+                Some(record) => self.aggregate(table, collection, &record),
+                None => self.take_back(collection, &uid),
+            };
+        }
         match (table.role.kind(), record) {
             (Some(Kind::TrackedEntity), Some(record)) => self.entity(table, &record)?,
             (Some(Kind::TrackedEntity), None) => self.bury::<TrackedEntity>(&uid)?,
@@ -405,6 +421,7 @@ pub(super) fn rank(table: &Table) -> Option<usize> {
         Some(Kind::Event) => Some(2),
         None if table.id() == NOTES => Some(3),
         Some(Kind::Relationship) => Some(4),
+        None if aggregate::collection_of(table).is_some() => Some(5),
         None => None,
     }
 }

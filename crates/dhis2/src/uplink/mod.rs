@@ -13,9 +13,11 @@
 //!
 //! `docs/decisions/0023` says why.
 
+mod aggregate;
 mod collect;
 mod edit;
 mod family;
+mod files;
 mod install;
 mod metadata;
 mod rebase;

@@ -4,8 +4,9 @@
 //! sides changed the same field, what the country had is kept in a conflict.
 
 use haversack_model::{
-    ConflictKind, OutboxEntry, Record, ReplicaTx, SyncState, Theirs, Timestamp, Winner,
+    ConflictKind, OutboxEntry, Record, ReplicaTx, SyncState, Theirs, Timestamp, Value, Winner,
 };
+use haversack_sync::states;
 
 use super::edit::{Clash, columns};
 use super::{Result, WHO, name_of};
@@ -33,12 +34,18 @@ fn one(
     mut entry: OutboxEntry,
     now: Timestamp,
 ) -> Result<bool> {
-    let (Theirs::Row { record, version }, Some((base, _))) = (&entry.theirs, &entry.base) else {
-        // Made on both sides: all of ours is sent, and the importer puts it together.
+    let Theirs::Row { record, version } = &entry.theirs else {
         return Ok(false);
     };
-    let (theirs, base, version) = (record.clone(), base.clone(), *version);
+    let (theirs, version) = (record.clone(), *version);
     let id = entry.global_id.clone();
+    let known = entry.base.as_ref().map(|(base, _)| base.clone());
+    // Of what was made on both sides all was empty before.
+    let base = known.clone().unwrap_or_else(|| Record {
+        values: vec![Value::Null; theirs.values.len()],
+        geometry: None,
+        ..theirs.clone()
+    });
     let (mine, fields) = if entry.deleted {
         (None, Vec::new())
     } else {
@@ -50,15 +57,15 @@ fn one(
     };
     let is_clash = entry.deleted || !fields.is_empty();
     if is_clash {
-        let kind = if entry.deleted {
-            ConflictKind::DeleteUpdate
-        } else {
-            ConflictKind::UpdateUpdate
+        let kind = match (&known, entry.deleted) {
+            (_, true) => ConflictKind::DeleteUpdate,
+            (Some(_), _) => ConflictKind::UpdateUpdate,
+            (None, _) => ConflictKind::AddAdd,
         };
         let by = tx.note(WHO, &name_of(table.id(), &id))?.unwrap_or_default();
         let clash = Clash {
             kind,
-            base: Some(base),
+            base: known,
             mine: mine.clone(),
             theirs: Some(theirs.clone()),
             fields,
@@ -76,6 +83,7 @@ fn one(
     }
     entry.base = Some((theirs, version));
     entry.theirs = Theirs::Unchanged;
+    entry.state = states::pending(true);
     tx.store_entry(&entry)?;
     Ok(is_clash)
 }

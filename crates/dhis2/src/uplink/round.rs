@@ -12,9 +12,10 @@ use super::install::{Installer, rank};
 use super::{Error, House, Mark, OWN, Result, WHO, name_of, named};
 use crate::remote::copy::{self, CAME, KEEP};
 use crate::remote::error::Error as RemoteError;
+use crate::remote::files;
 use crate::remote::layout::Layout;
-use crate::remote::pull::{self, Downloaded, Request};
-use crate::remote::push::{Importer, Pace, Uploader};
+use crate::remote::pull::{self, AggregateRequest, Downloaded, Request};
+use crate::remote::push::{self, Importer, Pace, Uploader};
 use crate::remote::server::Server;
 use crate::wire::date;
 
@@ -60,7 +61,9 @@ pub struct Done {
     pub metadata: usize,
     /// Documents of the face that changed.
     pub installed: usize,
-    /// Pages that failed; the next round asks for them again.
+    /// Files that came.
+    pub files: usize,
+    /// Pages, data sets and files that failed; the next round asks for them again.
     pub failed_pages: usize,
     /// Whether objects came whose metadata is not here yet.
     pub lacks_metadata: bool,
@@ -148,9 +151,12 @@ impl Round<'_> {
         let is_earlier = self.is_earlier(copy)?;
         let down = self.download(copy, is_earlier)?;
         note(&mut done, &down);
+        let came = self.aggregate(copy, is_earlier, &mut done)? + down.put;
         let mut tx = copy.begin()?;
         done.clashes = super::rebase::rebase(&mut *tx, (self.now)())?;
+        push::prepare(&mut *tx)?;
         tx.commit()?;
+        self.send_files(copy, &mut done)?;
         let importer = Importer {
             version: self.server.version,
             api: self.server.importer(),
@@ -162,6 +168,9 @@ impl Round<'_> {
         if done.sent > 0 {
             let down = self.download(copy, false)?;
             note(&mut done, &down);
+        }
+        if came > 0 || self.with_metadata {
+            self.fetch_files(copy, &mut done)?;
         }
         install(self.house, copy, (self.now)(), &mut done)?;
         let mut tx = copy.begin()?;
@@ -179,6 +188,56 @@ impl Round<'_> {
         };
         let done = pull::download(self.server, copy, &request, self.now, &mut |_| {})?;
         Ok(done)
+    }
+
+    /// Downloads data values and completions; gives how many came.
+    fn aggregate(&self, copy: &mut dyn LocalReplica, full: bool, done: &mut Done) -> Result<usize> {
+        let request = AggregateRequest {
+            full,
+            ..AggregateRequest::default()
+        };
+        let down = pull::aggregate(self.server, copy, &request, self.now, &mut |_| {})?;
+        done.failed_pages += down.failed.len();
+        for failed in &down.failed {
+            tracing::warn!(
+                data_set = failed.data_set,
+                reason = failed.reason,
+                "a data set did not come from the upper server; the next round asks again"
+            );
+        }
+        Ok(down.put)
+    }
+
+    /// Sends the files that edits name. One that cannot be sent holds up what names it, and nothing else.
+    fn send_files(&self, copy: &mut dyn LocalReplica, done: &mut Done) -> Result<()> {
+        match files::send(&self.server.http, copy) {
+            Ok(sent) => {
+                for (file, reason) in &sent.refused {
+                    tracing::warn!(file, reason, "the upper server does not take a file");
+                }
+            }
+            Err(error) if ends_round(&error) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "a file did not get to the upper server; the next round sends it again");
+                done.failed_pages += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches the files that values name: devices ask this server for them.
+    fn fetch_files(&self, copy: &mut dyn LocalReplica, done: &mut Done) -> Result<()> {
+        let down = files::fetch(self.server, copy, files::MAX_BYTES, &mut |_| {})?;
+        let too_large = down.too_large.iter();
+        let too_large = too_large.map(|file| (file.as_str(), "it is larger than files of devices"));
+        let failed = down.failed.iter();
+        let failed = failed.map(|(file, reason)| (file.as_str(), reason.as_str()));
+        for (file, reason) in failed.chain(too_large) {
+            tracing::warn!(file, reason, "a file did not come from the upper server");
+        }
+        done.failed_pages += down.failed.len();
+        done.files += super::files::install(self.house, copy, (self.now)())?;
+        Ok(())
     }
 
     /// Whether the upper server's time is before what it was: it was put back to a backup, and what changed since the last mark is not told.
@@ -267,8 +326,20 @@ fn came(tx: &dyn ReplicaTx) -> Result<Vec<String>> {
     Ok(names.into_iter().map(|(_, name)| name).collect())
 }
 
+/// Whether nothing more can be done with an upper server in this round.
+fn ends_round(error: &RemoteError) -> bool {
+    matches!(
+        error,
+        RemoteError::BadCredentials
+            | RemoteError::AccountDisabled
+            | RemoteError::AccountLocked
+            | RemoteError::Model(_)
+    )
+}
+
 /// Says in conflicts whose edits they are about, and forgets whose edits were settled.
 fn tidy(tx: &mut dyn ReplicaTx) -> Result<()> {
+    super::files::tidy(tx)?;
     for mut conflict in tx.conflicts(true)? {
         let name = name_of(conflict.collection, &conflict.global_id);
         if conflict.user.is_empty()

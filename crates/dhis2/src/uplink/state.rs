@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use haversack_model::local::LocalReplica;
-use haversack_model::{ConflictId, Record, ReplicaTx, SyncState, Timestamp};
+use haversack_model::{ConflictId, GlobalId, Record, ReplicaTx, SyncState, Timestamp};
 
-use super::{Result, WHO, named};
-use crate::remote::layout::Layout;
+use super::{Result, WHO, aggregate, named};
+use crate::remote::layout::{COMPLETIONS, DATA_VALUES, FILES, Layout, Table};
 use crate::remote::push::{ImportConflict, stored_conflicts};
 
 /// How an uplink stands.
@@ -33,6 +33,8 @@ pub struct Open {
     pub layer: String,
     /// The uid of the record.
     pub object: String,
+    /// What aggregate data are about; empty of other records.
+    pub about: String,
     /// The fields that both sides changed.
     pub fields: Vec<Field>,
     /// One sentence for people.
@@ -61,6 +63,8 @@ pub struct Field {
 pub struct Said {
     /// Its sentence.
     pub conflict: ImportConflict,
+    /// What aggregate data are about, and the name of a file; empty of other records.
+    pub about: String,
     /// Who of this server made the edit; empty if that is not known.
     pub user: String,
     /// When it was said.
@@ -94,28 +98,74 @@ pub fn state(copy: &mut dyn LocalReplica) -> Result<State> {
             id: conflict.id,
             layer: table.map_or_else(String::new, |table| table.collection.name.clone()),
             object: conflict.global_id.to_string(),
+            about: match (table, conflict.mine.as_ref().or(conflict.theirs.as_ref())) {
+                (Some(table), Some(record)) if aggregate::collection_of(table).is_some() => {
+                    about(table, record)
+                }
+                _ => String::new(),
+            },
             fields: fields.collect(),
             reason: conflict.reason.clone(),
             user: conflict.user.clone(),
             at: conflict.at,
         });
     }
-    for entry in tx.entries()? {
+    let entries = tx.entries()?;
+    for entry in &entries {
         match entry.state {
             SyncState::Error => state.refused += 1,
             _ => state.waiting += 1,
         }
     }
     let users = users(&*tx)?;
+    let user = |object: &str| users.get(object).cloned().unwrap_or_default();
     for stored in stored_conflicts(&*tx)? {
-        let user = users.get(&stored.conflict.object).cloned();
+        let table = match stored.conflict.kind.as_str() {
+            "dataValue" => layout.table(DATA_VALUES),
+            "completion" => layout.table(COMPLETIONS),
+            _ => None,
+        };
+        let id = GlobalId::Text(stored.conflict.object.as_str().into());
+        let row = table.map(|table| tx.row(table.id(), &id)).transpose()?;
         state.said.push(Said {
-            user: user.unwrap_or_default(),
+            user: user(&stored.conflict.object),
+            about: table
+                .zip(row.flatten())
+                .map_or_else(String::new, |(table, row)| about(table, &row)),
             conflict: stored.conflict,
             at: stored.at,
         });
     }
+    let refused = entries.iter().filter(|entry| entry.collection == FILES);
+    for file in refused.filter(|entry| entry.state == SyncState::Error) {
+        let object = file.global_id.to_string();
+        state.said.push(Said {
+            user: user(&object),
+            about: match (layout.table(FILES), tx.row(FILES, &file.global_id)?) {
+                (Some(table), Some(row)) => table.text(&row, "name"),
+                _ => String::new(),
+            },
+            conflict: ImportConflict {
+                kind: "file".to_owned(),
+                object,
+                message: file.reason.clone().unwrap_or_default(),
+                hint: "what names it waits; name another file there".to_owned(),
+                ..ImportConflict::default()
+            },
+            at: String::new(),
+        });
+    }
     Ok(state)
+}
+
+/// What a record of aggregate data is about: an element or a data set, a period and a unit. Its uid says nothing to people.
+fn about(table: &Table, record: &Record) -> String {
+    let parts = ["data_element", "data_set", "period", "org_unit"]
+        .iter()
+        .filter(|column| !(table.id() == DATA_VALUES && **column == "data_set"))
+        .map(|column| table.text(record, column));
+    let parts: Vec<String> = parts.filter(|part| !part.is_empty()).collect();
+    parts.join(" ")
 }
 
 /// Who made the edits that wait or were refused, by uid. Empty for a copy that is no uplink.

@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "the tests of the face use more of it")]
 mod host;
 
+mod aggregate;
 mod deaths;
 mod rounds;
 mod world;

@@ -6,12 +6,12 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use haversack_model::host::Binding;
-use haversack_model::{Host as _, Job, JobStatus};
+use haversack_model::{ConflictId, Host as _, Job, JobStatus};
 
-use super::answer::{json, parse, unpack};
+use super::answer::{json, packed, parse, unpack};
 use super::call::Call;
 use super::problem::{Problem, Result};
-use super::wire::{JobInfo, LoggedIn, Login, NewUser};
+use super::wire::{Decision, JobInfo, LoggedIn, Login, NewUser};
 use crate::clock;
 use crate::grants::Grant;
 
@@ -167,6 +167,21 @@ pub(super) fn make_round(call: &Call) -> Result<Response> {
         tracing::warn!("a round that was asked for takes long; it goes on");
     }
     json(&upstream.report()?)
+}
+
+/// Conflicts with the upper server.
+pub(super) fn upstream_conflicts(call: &Call, open_only: bool) -> Result<Response> {
+    call.admin()?;
+    let upstream = call.server.upstream.get().ok_or_else(no_upstream)?;
+    packed(&call.headers, &upstream.conflicts(open_only)?)
+}
+
+/// Closes one of them.
+pub(super) fn resolve_upstream(call: &Call, id: Uuid, body: &Bytes) -> Result<Response> {
+    call.admin()?;
+    let upstream = call.server.upstream.get().ok_or_else(no_upstream)?;
+    let decision: Decision = parse(&unpack(&call.headers, body, call.max_json())?)?;
+    json(&upstream.decide(ConflictId(id), &decision, &call.who.name)?)
 }
 
 fn no_upstream() -> Problem {

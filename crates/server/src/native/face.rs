@@ -96,6 +96,8 @@ routes! {
     put "/v1/grants" set_grant, "Adds or replaces a grant.";
     delete "/v1/grants/{principal}/{service}" remove_grant, "Removes a grant.";
     get "/v1/upstream" show_upstream, "How the way to the DHIS2 server above stands: what waits, what was refused, open conflicts.";
+    get "/v1/upstream/conflicts" upstream_conflicts, "Conflicts with the DHIS2 server above, with the definitions of their layers; all=true for the decided ones, too.";
+    post "/v1/upstream/conflicts/{conflict}" resolve_upstream, "Closes a conflict with the DHIS2 server above; the decision goes up and down at once.";
     post "/v1/upstream/round" make_round, "Synchronises with the DHIS2 server above at once; gives how it stands then.";
     get "/v1/config" show_config, "All settings with value, default and meaning.";
 
@@ -221,6 +223,7 @@ without_body! {
     list_grants() |call| admin::list_grants(call);
     remove_grant(Path((principal, service)) => Path<(String, String)>) |call| admin::remove_grant(call, &principal, &service);
     show_upstream() |call| admin::show_upstream(call);
+    upstream_conflicts(Query(query) => Query<ConflictQuery>) |call| admin::upstream_conflicts(call, !query.all);
     make_round() |call| admin::make_round(call);
     show_config() |call| admin::show_config(call);
 }
@@ -252,6 +255,7 @@ with_body! {
     exchange_decisions(Path((service, id)) => OfReplica) |call, bytes| conflicts::exchange(call, &service, id, &bytes);
     put_blob(Path((service, id, hash)) => Path<(String, Uuid, String)>) |call, bytes| sync::put_blob(call, &service, id, &hash, &bytes);
     resolve(Path((service, conflict)) => Path<(String, Uuid)>) |call, bytes| conflicts::resolve(call, &service, conflict, &bytes);
+    resolve_upstream(Path(conflict) => Path<Uuid>) |call, bytes| admin::resolve_upstream(call, conflict, &bytes);
     pull_collection(Path((service, collection)) => Path<(String, String)>) |call, bytes| pull::start(call, &service, &collection, &bytes);
     add_user() |call, bytes| admin::add_user(call, &bytes);
     set_password(Path(user) => Named) |call, bytes| admin::set_password(call, &user, &bytes);

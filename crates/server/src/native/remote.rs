@@ -19,8 +19,8 @@ use haversack_model::{CollectionId, Conflict, ConflictId, Error, JobStatus, Repl
 
 use super::download::Compression;
 use super::wire::{
-    API, Decision, Detail, Digests, Discovery, JobInfo, LoggedIn, Login, PreparedFile, ProblemBody,
-    Registered, ReplicaInfo, ServiceInfo, ServiceSummary,
+    API, Decision, Detail, Digests, Discovery, JobInfo, KeptConflicts, LoggedIn, Login,
+    PreparedFile, ProblemBody, Registered, ReplicaInfo, ServiceInfo, ServiceSummary,
 };
 
 const CONNECT: Duration = Duration::from_secs(15);
@@ -220,6 +220,17 @@ impl Client {
     /// Conflicts of this user's uploads that the server keeps.
     pub fn conflicts(&self, service: &str, all: bool) -> Result<Vec<Conflict>> {
         self.get(&format!("/v1/services/{service}/conflicts?all={all}"))
+    }
+    /// Conflicts of a clinic with the DHIS2 server above it; `None` if the server is no clinic.
+    pub fn upstream_conflicts(&self, all: bool) -> Result<Option<KeptConflicts>> {
+        match self.get(&format!("/v1/upstream/conflicts?all={all}")) {
+            Err(Error::Refused { code: 404, .. }) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+    /// Closes a conflict of a clinic with the DHIS2 server above it.
+    pub fn resolve_upstream(&self, id: ConflictId, decision: &Decision) -> Result<Conflict> {
+        self.post(&format!("/v1/upstream/conflicts/{id}"), decision)
     }
     /// Closes a conflict on the server.
     pub fn resolve(&self, service: &str, id: ConflictId, decision: &Decision) -> Result<Conflict> {

@@ -7,8 +7,8 @@ use haversack_model::conflict::Decided;
 use haversack_model::local::Download;
 use haversack_model::record::Digest;
 use haversack_model::{
-    CollectionId, ConflictId, Cursor, Direction, Generation, HistoryId, Policy, Record, ReplicaId,
-    Service, Timestamp, Versions,
+    Collection, CollectionId, Conflict, ConflictId, Cursor, Direction, Generation, HistoryId,
+    Policy, Record, ReplicaId, Service, Timestamp, Versions,
 };
 
 /// Version of the API, the `1` of `/v1`.
@@ -240,7 +240,7 @@ pub struct Digests {
     pub collections: Vec<CollectionDigest>,
 }
 
-/// Body of `POST /v1/services/{service}/conflicts/{conflict}`: the decision.
+/// Body of `POST /v1/services/{service}/conflicts/{conflict}` and `POST /v1/upstream/conflicts/{conflict}`: the decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// `mine` (the uploader's version), `theirs` (the server's at that time), `base`, `stored` (as it is now) or `edited`.
@@ -248,6 +248,15 @@ pub struct Decision {
     /// The content for `edited`.
     #[serde(default)]
     pub record: Option<Record>,
+}
+
+/// Answer of `GET /v1/upstream/conflicts`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeptConflicts {
+    /// Definitions that the conflicts need to be read.
+    pub collections: Vec<Collection>,
+    /// The conflicts, in order of time.
+    pub conflicts: Vec<Conflict>,
 }
 
 /// Body of `POST /v1/services/{service}/replicas/{replica}/decisions`; the answer is a list of [`Decided`].

@@ -3,6 +3,7 @@
 //! Owns: when that happens, the login, the file of the copy, what is shown of it. Does not own: what passes up and down
 //! ([`haversack_dhis2::uplink`]). Devices never wait for the network: a round that fails is tried again.
 
+mod decisions;
 mod turns;
 
 use std::path::{Path, PathBuf};
@@ -224,13 +225,13 @@ impl Upstream {
         let said = state.said.iter().map(|said| {
             let of = &said.conflict;
             json!({"kind": of.kind, "object": of.object, "code": of.code, "field": of.field, "value": of.value, "message": of.message,
-                "hint": of.hint, "isWarning": of.is_warning, "user": said.user, "at": said.at})
+                "hint": of.hint, "about": said.about, "isWarning": of.is_warning, "user": said.user, "at": said.at})
         });
         let clashes = state.clashes.iter().map(|clash| {
             let fields = clash.fields.iter().map(|field| {
                 json!({"field": field.name, "base": field.base, "mine": field.mine, "theirs": field.theirs})
             });
-            json!({"id": clash.id.to_string(), "layer": clash.layer, "object": clash.object, "fields": fields.collect::<Vec<_>>(),
+            json!({"id": clash.id.to_string(), "layer": clash.layer, "object": clash.object, "about": clash.about, "fields": fields.collect::<Vec<_>>(),
                 "reason": clash.reason, "user": clash.user, "at": clash.at.0})
         });
         Ok(json!({
@@ -361,8 +362,8 @@ impl Upstream {
                 status.is_reached = true;
                 status.synced_at = Some(clock::now());
                 status.problem = None;
-                let is_news =
-                    done.collected + done.installed + done.metadata > 0 || done.refused > 0;
+                let is_news = done.collected + done.installed + done.metadata + done.files > 0
+                    || done.refused > 0;
                 if is_news {
                     tracing::info!(
                         sent = done.sent,

@@ -43,6 +43,11 @@ impl Turns {
             .wait_timeout_while(state, patience, |state| !state.is_over && state.done < mine);
         waited.unwrap_or_else(PoisonError::into_inner).0.done >= mine
     }
+    /// Has a round begin at once.
+    pub(super) fn hurry(&self) {
+        self.state().asked += 1;
+        self.bell.notify_all();
+    }
     /// No more rounds.
     pub(super) fn end(&self) {
         self.state().is_over = true;

@@ -15,7 +15,7 @@ use crate::wire::date;
 use crate::wire::period::Period;
 
 /// The collection.
-const COMPLETIONS: &str = "completions";
+pub(crate) const COMPLETIONS: &str = "completions";
 
 /// A completion, as it is sent and told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 //! Source: `spec/dhis2.md` 8.
 
 use haversack_model::local::LocalReplica;
-use haversack_model::{Collection, GlobalId, ReplicaTx, Timestamp};
+use haversack_model::{Collection, GlobalId, Record, ReplicaTx, Timestamp};
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use serde_json::Value as Json;
@@ -15,7 +15,7 @@ use super::{Downloaded, Progress, read, write};
 use crate::remote::aggregate;
 use crate::remote::copy;
 use crate::remote::error::{Error, Result};
-use crate::remote::layout::{COMPLETIONS, DATA_VALUES, Layout, MARKS, Role};
+use crate::remote::layout::{COMPLETIONS, DATA_VALUES, Layout, MARKS, Role, Table};
 use crate::remote::metadata;
 use crate::remote::server::Server;
 use crate::wire::date;
@@ -351,8 +351,7 @@ impl Changes<'_> {
         };
         let record = table.of_data_value(told, data_set);
         if told["deleted"] == true {
-            self.remove(table.id(), &record.global_id.to_string());
-            return Ok(());
+            return self.remove_known(table, &record);
         }
         self.put(table, record)
     }
@@ -363,10 +362,16 @@ impl Changes<'_> {
         let record = table.of_completion(told);
         // Servers before 2.32 do not say it: what they tell is complete.
         if told["completed"] == false || told["deleted"] == true {
-            self.remove(table.id(), &record.global_id.to_string());
-            return Ok(());
+            return self.remove_known(table, &record);
         }
         self.put(table, record)
+    }
+    /// Removes what is here: deletions are told again for days.
+    fn remove_known(&mut self, table: &Table, record: &Record) -> haversack_model::Result<()> {
+        if self.holds(table, &record.global_id)? {
+            self.remove(table.id(), &record.global_id.to_string());
+        }
+        Ok(())
     }
 }
 

@@ -241,6 +241,10 @@ impl<'a> Changes<'a> {
         });
         Ok(())
     }
+    /// Whether the copy has a record, or work on it.
+    pub(super) fn holds(&self, table: &Table, id: &GlobalId) -> Result<bool> {
+        Ok(self.tx.version(table.id(), id)?.is_some() || self.tx.entry(table.id(), id)?.is_some())
+    }
     pub(super) fn remove(&mut self, collection: CollectionId, uid: &str) {
         self.list.push(RemoteChange::Remove {
             collection,
@@ -252,9 +256,7 @@ impl<'a> Changes<'a> {
     fn remove_of(&mut self, kind: Kind, uid: &str) -> Result<Option<(CollectionId, Vec<String>)>> {
         let id = GlobalId::Text(uid.into());
         for table in self.layout.of_kind(kind) {
-            let is_here = self.tx.version(table.id(), &id)?.is_some()
-                || self.tx.entry(table.id(), &id)?.is_some();
-            if is_here {
+            if self.holds(table, &id)? {
                 let known = self.known(table, uid)?;
                 let children = known.map_or_else(Vec::new, |record| table.children(&record));
                 self.remove(table.id(), uid);
