@@ -20,15 +20,31 @@ pub struct Accept {
     pub unsigned: bool,
 }
 
+/// JSON that is not accepted.
+#[derive(Debug, thiserror::Error)]
+#[error("not acceptable JSON: {0}")]
+pub struct BadJson(#[from] serde_json::Error);
+
 /// Reads one whole document.
 ///
 /// # Errors
-/// The reader's, with the place of the first mistake.
-pub fn parse(text: &[u8], accept: Accept) -> serde_json::Result<Value> {
+/// [`BadJson`] with the place of the first mistake.
+pub fn parse(text: &[u8], accept: Accept) -> Result<Value, BadJson> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = Strict::new(accept).deserialize(&mut reader)?;
     reader.end()?;
     Ok(value)
+}
+
+/// Reads one whole object.
+///
+/// # Errors
+/// [`BadJson`], also for other values.
+pub fn parse_object(text: &[u8], accept: Accept) -> Result<Map<String, Value>, BadJson> {
+    match parse(text, accept)? {
+        Value::Object(members) => Ok(members),
+        _ => Err(BadJson(serde_json::Error::custom("an object is needed"))),
+    }
 }
 
 /// Reads one value, which may be within a larger document.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use crate::wire::aql::BadQuery;
 use crate::wire::errors::ErrorNum;
-use crate::wire::json::BadJson;
+use haversack_model::json::BadJson;
 
 /// Result of an operation of the face.
 pub(crate) type Result<T, E = Problem> = std::result::Result<T, E>;

@@ -28,7 +28,7 @@ pub enum Line {
 pub enum BadLine {
     /// It is no JSON object.
     #[error(transparent)]
-    Json(#[from] json::BadJson),
+    Json(#[from] haversack_model::json::BadJson),
     /// A marker of another kind.
     #[error("a marker of type {0} does not belong into a dump")]
     Type(u64),

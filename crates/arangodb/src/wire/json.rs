@@ -1,8 +1,7 @@
 //! JSON as this dialect accepts it: strict ([`haversack_model::json`]), but text may hold `\u0000`, which it stores, and integers
 //! may be unsigned ones of 64 bits, as the hashes of revision trees are.
 
-use haversack_model::json::{self, Accept};
-use serde::de::Error as _;
+use haversack_model::json::{self, Accept, BadJson};
 use serde_json::{Map, Value};
 
 const ACCEPT: Accept = Accept {
@@ -10,17 +9,12 @@ const ACCEPT: Accept = Accept {
     unsigned: true,
 };
 
-/// JSON that is not accepted.
-#[derive(Debug, thiserror::Error)]
-#[error("not acceptable JSON: {0}")]
-pub struct BadJson(#[from] serde_json::Error);
-
 /// Reads one whole document.
 ///
 /// # Errors
 /// [`BadJson`] with the place of the first mistake.
 pub fn parse(text: &[u8]) -> Result<Value, BadJson> {
-    Ok(json::parse(text, ACCEPT)?)
+    json::parse(text, ACCEPT)
 }
 
 /// Reads one whole object.
@@ -28,10 +22,7 @@ pub fn parse(text: &[u8]) -> Result<Value, BadJson> {
 /// # Errors
 /// [`BadJson`], also for other values.
 pub fn parse_object(text: &[u8]) -> Result<Map<String, Value>, BadJson> {
-    match parse(text)? {
-        Value::Object(members) => Ok(members),
-        _ => Err(BadJson(serde_json::Error::custom("an object is needed"))),
-    }
+    json::parse_object(text, ACCEPT)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use http::{HeaderName, header};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use crate::wire::json::BadJson;
+use haversack_model::json::BadJson;
 
 /// Result of an operation of the face.
 pub(crate) type Result<T, E = Problem> = std::result::Result<T, E>;

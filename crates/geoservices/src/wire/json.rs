@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Document`] with the place of the first mistake.
 pub fn parse(text: &[u8], at: &str) -> Result<Value> {
-    json::parse(text, Accept::default()).map_err(|e| Error::document(at, problem(&e)))
+    json::parse(text, Accept::default()).map_err(|e| Error::document(at, e.to_string()))
 }
 
 /// What a JSON error says, without the internals of the reader.

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use haversack_model::{FieldType, HistoryId, Store, Value};
+use haversack_model::{FieldType, Store, Value};
 use haversack_sync::client;
 
 use crate::ground::{BRANCHES, Ground, TREES, field, id, set, tree};
@@ -23,16 +23,6 @@ fn add_column(ground: &Ground) {
     added.default = Value::from("plain");
     service.collections[0].fields.push(added);
     tx.store_service(&service).expect("stored");
-    tx.commit().expect("a commit");
-}
-
-fn start_history(ground: &Ground) {
-    let mut tx = ground
-        .store
-        .begin_write(ground.now())
-        .expect("a transaction");
-    tx.start_history(HistoryId(ground.fresh()))
-        .expect("a history");
     tx.commit().expect("a commit");
 }
 
@@ -149,8 +139,7 @@ fn what_was_set_in_the_column_is_sent_again_though_an_edit_of_before_is_too() {
     scene.sync();
     scene.file.edit_update(TREES, &id(7), &set(ADDED, "rough"));
     scene.sync();
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
     add_column(&ground);
 
     scene.sync();
@@ -170,8 +159,7 @@ fn an_add_of_before_is_sent_again_without_what_others_set_in_the_column() {
     add_column(&ground);
     ground.update(9, set(ADDED, "rough"));
     scene.sync();
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
     add_column(&ground);
 
     scene.sync();

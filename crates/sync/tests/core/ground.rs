@@ -1,6 +1,7 @@
 //! The service on which these tests play: trees with a place, a grower and attachments; branches that go with them.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use haversack_model::filter::{Comparison, Expr};
 use haversack_model::schema::{
@@ -14,7 +15,7 @@ use haversack_model::{
 use haversack_sync::{Applied, Ids, Uploader, apply_edits};
 use uuid::Uuid;
 
-use crate::memory::MemoryStore;
+use crate::memory::{MemoryStore, State};
 
 pub(crate) const TREES: CollectionId = CollectionId(0);
 pub(crate) const BRANCHES: CollectionId = CollectionId(1);
@@ -257,6 +258,18 @@ impl Ground {
         self.online(&[(TREES, edit)]);
     }
 
+    /// What happened so far may have been forgotten: cursors of before are worth nothing.
+    pub(crate) fn start_history(&self) {
+        let mut tx = self.store.begin_write(self.now()).expect("a transaction");
+        tx.start_history(HistoryId(self.fresh()))
+            .expect("a history");
+        tx.commit().expect("a commit");
+    }
+    /// The server is put back to a backup, as its operator would.
+    pub(crate) fn put_back(&self, backup: Arc<State>) {
+        self.store.restore(backup);
+        self.start_history();
+    }
     pub(crate) fn record(&self, collection: CollectionId, id: &GlobalId) -> Option<Versioned> {
         let tx = self.store.begin_read().expect("a snapshot");
         tx.record(collection, id).expect("a read")

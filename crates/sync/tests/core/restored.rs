@@ -4,21 +4,11 @@
 use std::cell::RefCell;
 
 use haversack_model::local::Removal;
-use haversack_model::{Error, Generation, HistoryId, Remote, Right, Store, Theirs};
+use haversack_model::{Error, Generation, Remote, Right, Store, Theirs};
 use haversack_sync::{client, native};
 
 use crate::ground::{Ground, TREES, all_rights, equals, id, set, tree};
 use crate::scene::Scene;
-
-fn start_history(ground: &Ground) {
-    let mut tx = ground
-        .store
-        .begin_write(ground.now())
-        .expect("a transaction");
-    tx.start_history(HistoryId(ground.fresh()))
-        .expect("a history");
-    tx.commit().expect("a commit");
-}
 
 /// The server is put back to before an earlier restore, so it does not know the history of the file's cursor.
 #[test]
@@ -28,10 +18,9 @@ fn a_deletion_is_told_though_the_add_before_it_counts_as_forgotten() {
     scene.file.edit_insert(TREES, tree(9, "yew", 9));
     scene.sync();
     let backup = ground.store.backup();
-    start_history(&ground);
+    ground.start_history();
     scene.sync();
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
 
     scene.file.edit_delete(TREES, &id(9));
     scene.sync();
@@ -46,10 +35,9 @@ fn a_deletion_of_an_add_that_waits_to_be_sent_again_is_told() {
     scene.file.edit_insert(TREES, tree(9, "yew", 9));
     scene.sync();
     let backup = ground.store.backup();
-    start_history(&ground);
+    ground.start_history();
     scene.sync();
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
     let history = ground.store.begin_read().expect("a snapshot");
     let history = history.head().expect("a head").history;
     scene.write(|tx| client::start_new_history(tx, history, Generation::ZERO));
@@ -66,12 +54,8 @@ fn an_add_that_a_page_showed_in_a_lost_history_is_sent_again() {
     let mut scene = Scene::new(&ground, &replies);
     let backup = ground.store.backup();
     scene.file.edit_insert(TREES, tree(9, "yew", 9));
-    let batch = scene.freeze();
-    scene.push(&batch);
-    let page = scene.pull();
-    scene.store_page(&page);
-    ground.store.restore(backup);
-    start_history(&ground);
+    scene.send_and_see_it_in_a_page();
+    ground.put_back(backup);
 
     scene.sync();
 
@@ -83,10 +67,7 @@ fn an_add_that_a_page_showed_is_sent_again_to_a_server_that_forgot_the_replica()
     let (ground, replies) = (Ground::new(), RefCell::default());
     let mut scene = Scene::new(&ground, &replies);
     scene.file.edit_insert(TREES, tree(9, "yew", 9));
-    let batch = scene.freeze();
-    scene.push(&batch);
-    let page = scene.pull();
-    scene.store_page(&page);
+    scene.send_and_see_it_in_a_page();
     let mut tx = ground
         .store
         .begin_write(ground.now())
@@ -112,8 +93,7 @@ fn a_new_history_is_told_before_batches_are_counted() {
         scene.file.edit_update(TREES, &id(7), &set(0, name));
         scene.sync();
     }
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
     scene.file.edit_update(TREES, &id(7), &set(0, "fir"));
     let batch = scene.freeze();
 
@@ -176,8 +156,7 @@ fn a_forgotten_edit_is_sent_again_without_what_others_set_over_it() {
     ground.update(7, set(0, "fir"));
     scene.sync();
     scene.file.edit_update(TREES, &id(7), &set(1, 5));
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
 
     scene.sync();
 
@@ -193,8 +172,7 @@ fn what_was_sent_last_stays_when_an_older_edit_is_forgotten() {
     let (backup, fork) = (ground.store.backup(), ground.head());
     scene.file.edit_insert(TREES, tree(9, "yew", 9));
     scene.sync();
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
     let follow = |scene: &mut Scene<'_>| {
         let history = ground.store.begin_read().expect("a snapshot");
         let history = history.head().expect("a head").history;
@@ -207,14 +185,11 @@ fn what_was_sent_last_stays_when_an_older_edit_is_forgotten() {
     let page = scene.pull();
     scene.store_page(&page);
     scene.file.edit_update(TREES, &id(9), &set(0, "elm"));
-    let batch = scene.freeze();
-    scene.push(&batch);
-    let page = scene.pull();
-    scene.store_page(&page);
+    scene.send_and_see_it_in_a_page();
     ground.delete(9);
     let page = scene.pull();
     scene.store_page(&page);
-    start_history(&ground);
+    ground.start_history();
 
     follow(&mut scene);
 
@@ -242,8 +217,7 @@ fn an_add_after_a_deletion_without_a_base_is_sent_again() {
     scene.store_reply(&batch, &answer);
     scene.sync();
     assert!(ground.record(TREES, &id(9)).is_some());
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
 
     scene.sync();
 
@@ -257,20 +231,18 @@ fn what_was_sent_in_a_lost_history_is_not_taken_for_news_of_a_later_one() {
     let (ground, replies) = (Ground::new(), RefCell::default());
     let mut scene = Scene::new(&ground, &replies);
     let backup = ground.store.backup();
-    start_history(&ground);
+    ground.start_history();
     for name in ["elm", "ash", "fir"] {
         ground.update(7, set(0, name));
     }
     scene.file.edit_insert(TREES, tree(9, "yew", 9));
     scene.sync();
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
     scene.sync();
     scene.file.edit_update(TREES, &id(9), &set(0, "oak"));
     scene.sync();
     let backup = ground.store.backup();
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
 
     scene.sync();
 
@@ -297,8 +269,7 @@ fn an_add_that_never_arrived_is_told_to_a_server_that_shows_another_record_of_it
     scene.store_page(&page);
     let theirs = scene.entry().map(|entry| entry.theirs.clone());
     assert_eq!(theirs, Some(Theirs::Removed(Removal::Deleted)));
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
 
     scene.sync();
 
@@ -313,13 +284,10 @@ fn what_a_page_showed_to_have_arrived_is_not_told_over_what_others_set_in_a_new_
     let (ground, replies) = (Ground::new(), RefCell::default());
     let mut scene = Scene::new(&ground, &replies);
     scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
-    let batch = scene.freeze();
-    scene.push(&batch);
-    let page = scene.pull();
-    scene.store_page(&page);
+    scene.send_and_see_it_in_a_page();
     scene.file.edit_update(TREES, &id(7), &set(1, 5));
     let fork = ground.head();
-    start_history(&ground);
+    ground.start_history();
     let history = ground.store.begin_read().expect("a snapshot");
     let history = history.head().expect("a head").history;
     ground.update(7, set(0, "fir"));

@@ -88,6 +88,14 @@ impl<'a> Scene<'a> {
         tx.commit().expect("a commit");
     }
 
+    /// The answer to an upload is lost, and the next page shows what arrived.
+    pub(crate) fn send_and_see_it_in_a_page(&mut self) {
+        let batch = self.freeze();
+        self.push(&batch);
+        let page = self.pull();
+        self.store_page(&page);
+    }
+
     pub(crate) fn store_reply(&mut self, batch: &FrozenBatch, reply: &BatchReply) -> usize {
         let mut tx = self.file.begin().expect("a transaction");
         let outcomes = client::apply_reply(&mut *tx, batch.number, reply, self.ground.now());

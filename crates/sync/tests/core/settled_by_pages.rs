@@ -5,21 +5,11 @@ use std::cell::RefCell;
 
 use haversack_model::local::Removal;
 use haversack_model::remote::Renewed;
-use haversack_model::{Changes, Filter, Generation, HistoryId, Policy, Remote, Store, Theirs};
+use haversack_model::{Changes, Filter, Generation, Policy, Remote, Store, Theirs};
 use haversack_sync::client;
 
 use crate::ground::{Ground, TREES, equals, id, set, tree};
 use crate::scene::Scene;
-
-fn start_history(ground: &Ground) {
-    let mut tx = ground
-        .store
-        .begin_write(ground.now())
-        .expect("a transaction");
-    tx.start_history(HistoryId(ground.fresh()))
-        .expect("a history");
-    tx.commit().expect("a commit");
-}
 
 /// The file gets a new identity, as a copy does.
 fn renew(scene: &mut Scene<'_>) {
@@ -39,8 +29,7 @@ fn an_edit_that_others_made_too_is_sent_to_a_server_that_forgot_theirs() {
     let page = scene.pull();
     scene.store_page(&page);
     assert_eq!(scene.entry(), None, "it is settled");
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
 
     scene.sync();
 
@@ -58,8 +47,7 @@ fn a_deletion_that_others_made_too_is_sent_to_a_server_that_forgot_theirs() {
     let page = scene.pull();
     scene.store_page(&page);
     assert_eq!(scene.entry(), None, "it is settled");
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
 
     scene.sync();
 
@@ -72,15 +60,11 @@ fn an_add_whose_answer_was_lost_and_that_came_back_is_sent_to_a_server_that_forg
     let mut scene = Scene::new(&ground, &replies);
     let backup = ground.store.backup();
     scene.file.edit_insert(TREES, tree(9, "yew", 9));
-    let batch = scene.freeze();
-    scene.push(&batch);
-    let page = scene.pull();
-    scene.store_page(&page);
+    scene.send_and_see_it_in_a_page();
     renew(&mut scene);
     scene.sync();
     assert_eq!(scene.file.outbox().count(), 0, "it is settled");
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
 
     scene.sync();
 
@@ -96,12 +80,8 @@ fn an_add_that_was_shown_before_the_replica_was_forgotten_meets_another_of_its_i
     scene.file = scene.remote.checkout("ann", Policy::Merge, Filter::All);
     scene.sync();
     scene.file.edit_insert(TREES, tree(9, "yew", 9));
-    let batch = scene.freeze();
-    scene.push(&batch);
-    let page = scene.pull();
-    scene.store_page(&page);
-    ground.store.restore(backup);
-    start_history(&ground);
+    scene.send_and_see_it_in_a_page();
+    ground.put_back(backup);
     ground.add(&tree(9, "fir", 1));
 
     scene.sync();
@@ -129,8 +109,7 @@ fn a_deletion_without_a_base_is_told_again_after_a_restore() {
     let reply = scene.push(&batch);
     scene.store_reply(&batch, &reply);
     assert_eq!(scene.file.outbox().count(), 0, "it is settled");
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
 
     scene.sync();
 
@@ -147,7 +126,7 @@ fn an_add_that_comes_back_is_the_base_of_what_was_edited_since() {
     let batch = scene.freeze();
     scene.push(&batch);
     let fork = ground.head();
-    start_history(&ground);
+    ground.start_history();
     let history = ground.store.begin_read().expect("a snapshot");
     let history = history.head().expect("a head").history;
     scene.write(|tx| client::start_new_history(tx, history, fork));
@@ -195,8 +174,7 @@ fn seen_before_a_resync_and_forgotten(edit: impl Fn(&mut Scene<'_>)) -> Ground {
         scene.store_page(&page);
         let history = scene.file.header().cursor.history;
         scene.write(|tx| client::start_resync(tx, history));
-        ground.store.restore(backup);
-        start_history(&ground);
+        ground.put_back(backup);
 
         scene.sync();
     }
@@ -296,8 +274,7 @@ fn the_deletion_of_an_add_that_a_lost_history_showed_is_told() {
     let page = scene.pull();
     scene.store_page(&page);
     scene.file.edit_delete(TREES, &id(9));
-    ground.store.restore(backup);
-    start_history(&ground);
+    ground.put_back(backup);
     let history = ground.store.begin_read().expect("a snapshot");
     let history = history.head().expect("a head").history;
     scene.write(|tx| client::start_new_history(tx, history, Generation::ZERO));
