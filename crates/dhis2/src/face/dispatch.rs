@@ -85,6 +85,12 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
         [collection, rest @ ..] if metadata::is_type(collection) => {
             metadata::single::dispatch(call, collection, rest)
         }
+        ["sharing", ..] => Err(Problem::absent(
+            "this server keeps no sharing of metadata: who may read and edit is granted to users as a whole, and by organisation units",
+        )),
+        ["analytics", ..] => Err(Problem::absent(
+            "this server has no analytics: ask for the values with dataValueSets, and for tracker data with tracker",
+        )),
         _ => Err(Problem::no_such_path()),
     }
 }

@@ -84,8 +84,12 @@ impl Problem {
     }
     /// An address of nothing.
     pub(crate) fn no_such_path() -> Self {
+        Self::absent("there is nothing at this address")
+    }
+    /// Something that other servers of the dialect have.
+    pub(crate) fn absent(why: &str) -> Self {
         Self::NotFound {
-            message: "there is nothing at this address".to_owned(),
+            message: why.to_owned(),
             code: "",
         }
     }

@@ -284,3 +284,21 @@ async fn pages_of_any_size_and_number_are_given_or_refused() {
         assert!(told.status < 500, "{size} {page}: {}", told.text);
     }
 }
+
+#[tokio::test]
+async fn what_other_servers_have_and_this_one_does_not_is_said_in_words() {
+    let root = Client::new().await;
+    for (path, word) in [
+        ("sharing?type=program&id=hvProgram01", "no sharing"),
+        ("analytics?dimension=dx:hvDeCases01", "no analytics"),
+        ("analytics/events/query/hvEventPrg1", "no analytics"),
+    ] {
+        let told = root.get(&format!("/api/{path}")).await;
+        assert_eq!(told.status, 404, "{path}");
+        let message = told.json()["message"].clone();
+        assert!(
+            message.as_str().unwrap().contains(word),
+            "{path}: {message}"
+        );
+    }
+}
