@@ -22,6 +22,7 @@ use super::error::{Error, Result};
 use super::layout::{Layout, Table};
 use super::metadata;
 use super::server::Server;
+use crate::wire::date;
 use crate::wire::tracker::{Enrollment, Event, Kind, TrackedEntity};
 use apply::{Changes, Rest};
 use bundle::{Bundle, Known, Mark};
@@ -150,6 +151,22 @@ pub fn download(
     }
     run.finish()?;
     Ok(run.done)
+}
+
+/// When a tracked entity changed last, as the server tells; `None` if it does not tell of it. A deleted one is told, too.
+///
+/// # Errors
+/// The server's.
+pub fn changed_at(server: &Server, uid: &str) -> Result<Option<Timestamp>> {
+    let found = match request::some(server, Kind::TrackedEntity, &[uid]) {
+        Err(error) if error.status() == Some(404) => return Ok(None),
+        found => found?,
+    };
+    let told = found
+        .first()
+        .map(|one| [&one["updatedAt"], &one["lastUpdated"]]);
+    let mut texts = told.into_iter().flatten().filter_map(Json::as_str);
+    Ok(texts.find_map(date::parse))
 }
 
 /// Reads in one transaction, which is dropped.

@@ -10,8 +10,9 @@ use haversack_model::{Filter, Generation, ReplicaTx, Timestamp};
 use super::edit::{Edited, edit, keep_both};
 use super::family::{Records, View};
 use super::files::{self, Names};
-use super::{Mark, Result, aggregate};
+use super::{Mark, Result, aggregate, glass};
 use crate::face::instance::Instance;
+use crate::face::tracker::ownership::BROKEN;
 use crate::remote::copy;
 use crate::remote::layout::Layout;
 use crate::wire::tracker::Kind;
@@ -78,6 +79,12 @@ pub(super) fn collect(
         }
     }
     let edited = collecting.edited;
+    for id in changed(instance, read, BROKEN, range)? {
+        // Those that are over are removed.
+        if let Some(found) = instance.object(read, BROKEN, &id)? {
+            glass::collect(tx, found)?;
+        }
+    }
     head.store(tx)?;
     Ok(edited)
 }

@@ -277,6 +277,10 @@ impl Clash {
             ConflictKind::AddAdd => {
                 "it differs here from what was synchronised with the country, and the history that tells which is newer is gone".to_owned()
             }
+            _ if self.winner == Winner::Theirs => format!(
+                "the country was put back to a backup and has other {}; its version stands",
+                self.fields.join(", ")
+            ),
             _ => format!(
                 "{} was changed here and above; what was entered here is sent",
                 self.fields.join(", ")

@@ -17,14 +17,13 @@ use crate::remote::layout::Layout;
 use crate::remote::pull::{self, AggregateRequest, Downloaded, Request};
 use crate::remote::push::{self, Importer, Pace, Uploader};
 use crate::remote::server::Server;
-use crate::wire::date;
 
 /// Documents that are written in one transaction of the face: devices wait for it.
 const AT_ONCE: usize = 500;
 /// For how long a country may be away before what devices changed can only be compared anew: two years.
 const PINNED_MS: i64 = 2 * 365 * 24 * 3_600_000;
 /// Name of the upper server's time when it was last asked.
-const SERVER_DATE: &str = "server date";
+pub(super) const SERVER_DATE: &str = "server date";
 
 /// A round with a server that answers.
 pub struct Round<'a> {
@@ -151,9 +150,15 @@ impl Round<'_> {
         let is_earlier = self.is_earlier(copy)?;
         let down = self.download(copy, is_earlier)?;
         note(&mut done, &down);
+        if is_earlier {
+            let mut tx = copy.begin()?;
+            let is_whole = down.failed.is_empty() && !down.no_units;
+            done.clashes = super::rewind::settle(&mut *tx, is_whole, (self.now)())?;
+            tx.commit()?;
+        }
         let came = self.aggregate(copy, is_earlier, &mut done)? + down.put;
         let mut tx = copy.begin()?;
-        done.clashes = super::rebase::rebase(&mut *tx, (self.now)())?;
+        done.clashes += super::rebase::rebase(&mut *tx, (self.now)())?;
         push::prepare(&mut *tx)?;
         tx.commit()?;
         self.send_files(copy, &mut done)?;
@@ -169,9 +174,13 @@ impl Round<'_> {
             let down = self.download(copy, false)?;
             note(&mut done, &down);
         }
+        self.tell_of_glass(copy, &mut done)?;
         if came > 0 || self.with_metadata {
             self.fetch_files(copy, &mut done)?;
         }
+        let mut tx = copy.begin()?;
+        super::rewind::find_witness(&mut *tx)?;
+        tx.commit()?;
         install(self.house, copy, (self.now)(), &mut done)?;
         let mut tx = copy.begin()?;
         tx.store_note(OWN, SERVER_DATE, Some(&self.server.server_date))?;
@@ -240,13 +249,31 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Whether the upper server's time is before what it was: it was put back to a backup, and what changed since the last mark is not told.
+    /// Tells why the glass was broken here. What cannot be told now waits.
+    fn tell_of_glass(&self, copy: &mut dyn LocalReplica, done: &mut Done) -> Result<()> {
+        for broken in super::glass::untold(copy, (self.now)())? {
+            match broken.tell(self.server) {
+                Ok(()) => broken.forget(copy)?,
+                Err(error) if ends_round(&error) => return Err(error.into()),
+                Err(error) if error.is_passing() => {
+                    tracing::warn!(%error, "a reason for broken glass did not get to the upper server; the next round tells it again");
+                    done.failed_pages += 1;
+                }
+                Err(error) => broken.refused(copy, &error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the upper server was put back to a backup: what changed since the last mark is not told then. The copy is held until all of
+    /// it was compared.
     fn is_earlier(&self, copy: &mut dyn LocalReplica) -> Result<bool> {
-        let known = copy.begin()?.note(OWN, SERVER_DATE)?;
-        let known = known.and_then(|text| date::parse(&text));
-        let is_earlier = known > date::parse(&self.server.server_date);
+        let is_earlier = super::rewind::is_due(self.server, copy)?;
         if is_earlier {
-            tracing::warn!(url = %self.server.http.url(), now = self.server.server_date, "the clock of the upper server went back: everything is fetched anew");
+            let mut tx = copy.begin()?;
+            super::rewind::hold(&mut *tx)?;
+            tx.commit()?;
+            tracing::warn!(url = %self.server.http.url(), now = self.server.server_date, "the upper server was put back to a backup: everything is fetched anew");
         }
         Ok(is_earlier)
     }
@@ -327,7 +354,7 @@ fn came(tx: &dyn ReplicaTx) -> Result<Vec<String>> {
 }
 
 /// Whether nothing more can be done with an upper server in this round.
-fn ends_round(error: &RemoteError) -> bool {
+pub(super) fn ends_round(error: &RemoteError) -> bool {
     matches!(
         error,
         RemoteError::BadCredentials

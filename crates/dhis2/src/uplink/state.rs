@@ -155,6 +155,25 @@ pub fn state(copy: &mut dyn LocalReplica) -> Result<State> {
             at: String::new(),
         });
     }
+    for broken in super::glass::open(&*tx)? {
+        let Some(refusal) = &broken.refusal else {
+            state.waiting += 1;
+            continue;
+        };
+        state.said.push(Said {
+            user: broken.user.clone(),
+            about: String::new(),
+            conflict: ImportConflict {
+                kind: "brokenGlass".to_owned(),
+                object: broken.tracked_entity.clone(),
+                message: refusal.clone(),
+                hint: "the glass is broken here, and the country does not know it".to_owned(),
+                is_warning: true,
+                ..ImportConflict::default()
+            },
+            at: broken.created.clone(),
+        });
+    }
     Ok(state)
 }
 

@@ -8,5 +8,8 @@ mod host;
 
 mod aggregate;
 mod deaths;
+mod faults;
+mod gate;
+mod glass;
 mod rounds;
 mod world;

@@ -15,12 +15,14 @@ use haversack_model::{Conflict, Host, Principal, Timestamp};
 use haversack_sqlite::replica::{self, ReplicaFile};
 use serde_json::{Value, json};
 
+use crate::gate::Gate;
 use crate::host::{PASSWORD, TestHost};
 
 pub(crate) struct Place {
     pub(crate) host: Arc<TestHost>,
     pub(crate) url: String,
     pub(crate) http: Http,
+    pub(crate) gate: Arc<Gate>,
 }
 
 pub(crate) struct World {
@@ -32,13 +34,33 @@ pub(crate) struct World {
     _runtime: tokio::runtime::Runtime,
 }
 
-/// Jobs of the country run whenever the clinic waits for one.
-#[derive(Debug)]
-struct Working(Arc<TestHost>);
+/// Jobs of the country run whenever the clinic waits for one. Something may happen before the first one runs.
+pub(crate) struct Working {
+    host: Arc<TestHost>,
+    meanwhile: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Working {
+    pub(crate) fn of(country: &Place) -> Self {
+        Self {
+            host: Arc::clone(&country.host),
+            meanwhile: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Working {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Working")
+    }
+}
 
 impl Pace for Working {
     fn wait(&mut self, _: Duration) {
-        self.0.run_jobs();
+        if let Some(meanwhile) = self.meanwhile.take() {
+            meanwhile();
+        }
+        self.host.run_jobs();
     }
     fn now(&self) -> Timestamp {
         NOW
@@ -57,14 +79,23 @@ pub(crate) fn login(user: &str) -> Credentials {
 impl Place {
     fn new(runtime: &tokio::runtime::Runtime) -> Self {
         let host = TestHost::new();
-        let router = face::router(Arc::clone(&host) as _);
+        let gate = Gate::new();
+        let router = gate.before(face::router(Arc::clone(&host) as _));
         let listener = runtime
             .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
             .unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         runtime.spawn(async move { axum::serve(listener, router).await });
         let http = Http::new(&url, login("root"), &Options::default()).unwrap();
-        Self { host, url, http }
+        Self {
+            host,
+            url,
+            http,
+            gate,
+        }
+    }
+    pub(crate) fn now(&self) -> Timestamp {
+        self.host.now()
     }
     /// Sends objects as a device does; all are taken.
     pub(crate) fn send(&self, payload: &Value) {
@@ -102,7 +133,7 @@ impl Place {
     }
 }
 
-fn send_by(http: &Http, strategy: &str, payload: &Value) {
+pub(crate) fn send_by(http: &Http, strategy: &str, payload: &Value) {
     let params = [("async", "false"), ("importStrategy", strategy)];
     let told = http.post("tracker", &params, Some(payload)).unwrap();
     assert_eq!(told.body["status"], "OK", "{}", told.body);
@@ -118,6 +149,24 @@ fn value_of(attributes: &Value, id: &str) -> String {
 impl World {
     /// A country with three people, and a clinic that has had its first round.
     pub(crate) fn new() -> Self {
+        let world = Self::empty();
+        world.fill();
+        world
+    }
+    /// The same, where the country says that it is of a version.
+    pub(crate) fn of_version(version: &'static str) -> Self {
+        let world = Self::empty();
+        world.country.gate.says(version);
+        world.fill();
+        world
+    }
+    fn fill(&self) {
+        self.country
+            .send(&json!({"trackedEntities": [person(1), person(2), person(3)]}));
+        self.round_with_metadata(true);
+    }
+    /// A country with metadata alone, and a clinic that does not know it yet.
+    pub(crate) fn empty() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -128,7 +177,6 @@ impl World {
             serde_json::from_str(include_str!("../../samples/metadata.json")).unwrap();
         let told = country.http.post("metadata", &[], Some(&metadata)).unwrap();
         assert_eq!(told.status, 200, "{}", told.body);
-        country.send(&json!({"trackedEntities": [person(1), person(2), person(3)]}));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("copy.gpkg");
         let header = copy::header(&country.url, "copy");
@@ -136,15 +184,13 @@ impl World {
             spatial_index: false,
         };
         ReplicaFile::create(&path, &copy::collections(), &header, options).unwrap();
-        let world = Self {
+        Self {
             country,
             clinic,
             path,
             folder,
             _runtime: runtime,
-        };
-        world.round_with_metadata(true);
-        world
+        }
     }
 
     pub(crate) fn house(&self) -> House {
@@ -164,17 +210,39 @@ impl World {
         self.round_with_metadata(false)
     }
     pub(crate) fn round_with_metadata(&self, with_metadata: bool) -> Done {
-        let server = Server::connect(&self.country.url, login("root"), &Options::default());
+        let server = self.server();
+        let pace = Working::of(&self.country);
+        self.run(&server, with_metadata, pace).unwrap()
+    }
+    /// A round that may fail, already when the country is first asked.
+    pub(crate) fn try_round(
+        &self,
+        meanwhile: impl FnOnce() + Send + 'static,
+    ) -> uplink::Result<Done> {
+        let server = Server::connect(&self.country.url, login("root"), &Options::default())?;
+        let pace = Working {
+            meanwhile: Some(Box::new(meanwhile)),
+            ..Working::of(&self.country)
+        };
+        self.run(&server, false, pace)
+    }
+    /// A round in which something happens before the country has done what was sent to it.
+    pub(crate) fn round_with(&self, meanwhile: impl FnOnce() + Send + 'static) -> Done {
+        self.try_round(meanwhile).unwrap()
+    }
+    pub(crate) fn server(&self) -> Server {
+        Server::connect(&self.country.url, login("root"), &Options::default()).unwrap()
+    }
+    fn run(&self, server: &Server, with_metadata: bool, pace: Working) -> uplink::Result<Done> {
         let round = Round {
             house: &self.house(),
-            server: &server.unwrap(),
+            server,
             with_metadata,
             now: &|| self.clinic.host.now(),
         };
         let mut file = ReplicaFile::open(&self.path).unwrap();
         let again = Box::new(ReplicaFile::open(&self.path).unwrap());
-        let pace = Box::new(Working(Arc::clone(&self.country.host)));
-        round.run(&mut file, again, pace).unwrap()
+        round.run(&mut file, again, Box::new(pace))
     }
     pub(crate) fn state(&self) -> State {
         uplink::state(&mut ReplicaFile::open(&self.path).unwrap()).unwrap()
