@@ -59,7 +59,8 @@ impl LeafBits {
             return None;
         }
         let each = (count / leaves.max(1)).max(1);
-        let bits = if each * 4 < LEAF_RECORDS {
+        // A damaged root may count anything.
+        let bits = if each.saturating_mul(4) < LEAF_RECORDS {
             self.0 + (LEAF_RECORDS / each).ilog2() as u8
         } else if each > LEAF_RECORDS * 4 {
             self.0.saturating_sub((each / LEAF_RECORDS).ilog2() as u8)

@@ -98,6 +98,27 @@ fn a_stale_summary_of_the_copy_is_healed_by_a_full_copy() {
 }
 
 #[test]
+fn a_copy_whose_summary_counts_what_cannot_be_becomes_equal_once_it_is_built_anew() {
+    for count in [0, 1 << 61, u64::MAX / 2, u64::MAX] {
+        for damaged in [|node| node == Node::ROOT, |node: Node| node.level == 0] {
+            let (primary, mut copy) = scattered(2000, 30, 1);
+            let before = copy.items_up();
+            for (node, sum) in &mut copy.up_nodes.0 {
+                if damaged(*node) {
+                    sum.count = count;
+                }
+            }
+            if sync(&primary, &mut copy, Options::default()).is_err() {
+                assert_eq!(copy.items_up(), before, "it stays as it was");
+                copy.rebuild_up();
+                sync(&primary, &mut copy, Options::default()).unwrap();
+            }
+            assert_eq!(primary.collection.borrow().items_here(), copy.items_up());
+        }
+    }
+}
+
+#[test]
 fn a_stale_summary_that_looks_equal_is_found_by_its_count() {
     let (primary, mut copy) = equal(2000);
     let nodes = copy.up_nodes.clone();

@@ -124,7 +124,7 @@ impl Walk {
             .fold(0_u64, |sum, suspect| sum.saturating_add(suspect.count));
         let leaves = self.suspects.len() as u64;
         if self.attempt >= WIDE
-            || 8 * records <= SHORT_LIST_BYTES
+            || records.saturating_mul(8) <= SHORT_LIST_BYTES
             || records < FULL_LEAF * leaves
             || leaves > self.options.limits.max_listed
         {

@@ -107,7 +107,7 @@ impl Walk {
         let cells = sketch.decoder.len();
         let enough = (1.42 * estimate) as u64 + 16;
         let upto = enough.max(cells + cells / 4);
-        if upto * CELL_BYTES > 8 * records {
+        if upto * CELL_BYTES > records.saturating_mul(8) {
             return self.go_list(copy);
         }
         sketch.upto = upto.min(cells + self.options.limits.max_listed);
