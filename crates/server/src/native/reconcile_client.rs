@@ -13,7 +13,7 @@ use reqwest::Method as Verb;
 
 use haversack_model::{Error, Result};
 use haversack_sqlite::service::SqliteSecondary;
-use haversack_sync::reconcile::{self, Base, Options, Report, Secondary as _, Step, Walk};
+use haversack_sync::reconcile::{self, Options, Report, Step, Walk};
 
 use super::reconcile::{COPY, FRAMES};
 use super::remote::{Client, LONG, answered};
@@ -75,8 +75,8 @@ impl Client {
         if let Err(error) = &fetched
             && !matches!(error, Error::Network(_))
         {
-            // What is staged led to a failure: the next one begins anew.
-            copy.begin(Base::Kept)?;
+            // What is staged led to a failure, or the sums of the copy did: the next one begins anew.
+            copy.give_up()?;
         }
         fetched
     }

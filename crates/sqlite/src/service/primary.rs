@@ -73,7 +73,7 @@ impl SqliteStore {
     /// Makes the summary of a collection ready, if it is not.
     pub(super) fn ready(&self, id: CollectionId, now: Timestamp, looked: bool) -> Result<()> {
         let side = Side::Here;
-        let (is_built, is_folded) = {
+        let (mut is_built, is_folded) = {
             let read = self.read()?;
             let view = read.view();
             view.layer(id)?;
@@ -82,12 +82,15 @@ impl SqliteStore {
                 && (looked || view.drifted(id, side)?.is_none());
             (is_built, !view.has_unfolded(id)?)
         };
-        if !is_built {
-            self.build_aside(id, now)?;
-        } else if !is_folded {
+        if is_built && !is_folded {
             let mut tx = self.write(now)?;
             tx.fold_notes(id)?;
+            // What does not fit shows that the summary is damaged.
+            is_built = tx.view().summary(id, side)?.is_some_and(|s| !s.stale);
             haversack_model::WriteTx::commit(Box::new(tx))?;
+        }
+        if !is_built {
+            self.build_aside(id, now)?;
         }
         Ok(())
     }

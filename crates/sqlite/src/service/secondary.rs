@@ -144,6 +144,18 @@ impl<'a> SqliteSecondary<'a> {
                 .map_err(while_doing(doing))
         })
     }
+    /// Ends a walk that failed: its stage is emptied, and sums that do not hold are built anew. Whatever is wrong with them, the
+    /// next walk does not meet it again.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn give_up(&mut self) -> Result<()> {
+        self.begin(Base::Kept)?;
+        self.let_go();
+        self.store
+            .check_summaries(self.id, self.now)
+            .map(|_held| ())
+    }
     /// The state of the walk that was interrupted, if one was.
     ///
     /// # Errors
@@ -480,8 +492,9 @@ impl Secondary for SqliteSecondary<'_> {
             let doing = "beginning a stage";
             tx.view()
                 .prepare(
-                    "UPDATE haversack_upstreams SET base = ?2, walk = NULL \
-                     WHERE collection = ?1 AND (base <> ?2 OR walk IS NOT NULL)",
+                    "UPDATE haversack_upstreams SET base = ?2, walk = NULL, \
+                     unnumbered = CASE ?2 WHEN 1 THEN 2 ELSE unnumbered END WHERE collection = ?1 \
+                     AND (base <> ?2 OR walk IS NOT NULL OR ?2 = 1)",
                     doing,
                 )?
                 .execute(params![id.0, base_number(base)])
@@ -549,6 +562,10 @@ impl Secondary for SqliteSecondary<'_> {
         let done = self.writing(|tx, id| {
             around(merging.as_deref_mut(), tx, |tx| {
                 let upstream = upstream(&tx.view(), id)?;
+                if upstream.was_edited && upstream.base == Base::Unnumbered {
+                    // What was equal when it was matched may be so no more, and no generation tells.
+                    return Err(corrupt("the copy was edited while it was matched by key"));
+                }
                 tx.merge_copy(id, upstream.base, upstream.unnumbered)?;
                 tx.seal()?;
                 if tx.view().root(id, Side::Up)? != proof.root {

@@ -517,6 +517,10 @@ impl SqliteWrite<'_> {
 
     /// Brings a summary to what it must be: there, folded, with leaves of the right width.
     pub(super) fn prepare_summary(&mut self, id: CollectionId, side: Side) -> Result<()> {
+        // First, since what does not fit shows that a summary is damaged.
+        if self.view().has_unfolded(id)? {
+            self.fold_notes(id)?;
+        }
         match (self.view().summary(id, side)?, side) {
             (None, Side::Up) => return Ok(()),
             (None, Side::Here) => {
@@ -526,9 +530,6 @@ impl SqliteWrite<'_> {
                 self.rebuild(id, side, &summary.key, summary.bits)?;
             }
             _ => {}
-        }
-        if self.view().has_unfolded(id)? {
-            self.fold_notes(id)?;
         }
         if let Some(bits) = self.view().drifted(id, side)?
             && let Some(summary) = self.view().summary(id, side)?

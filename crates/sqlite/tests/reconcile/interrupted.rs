@@ -123,3 +123,46 @@ fn an_edit_of_the_copy_between_two_lives_is_put_back() {
     drop(secondary);
     sync(&primary, &copy);
 }
+
+/// Synchronises copies that were made apart, and edits a document that both have after so many answers. `None`: it was done before.
+fn edited_after(answers: usize) -> Option<bool> {
+    let (primary, copy) = (file(), file());
+    put(&primary, 0, 800, 0);
+    put(&copy, 0, 800, 0);
+    edit(&copy, [("k9", Some("{}".to_owned()))]);
+    let mut secondary = copy.store.secondary(NOTES, NOW).unwrap();
+    let mut walk = Walk::new(Options::default());
+    let mut question = walk.start(&mut secondary).unwrap();
+    for at in 0.. {
+        if at == answers {
+            edit(&copy, [("k305", Some("{\"mine\":1}".to_owned()))]);
+        }
+        let mut stream = Vec::new();
+        let source = primary.store.primary(NOTES, NOW);
+        answer(&source, &question, &Limits::default(), &mut |piece| {
+            stream.extend_from_slice(piece);
+            Ok(())
+        })
+        .unwrap();
+        match walk.feed(&mut secondary, &stream) {
+            Ok(Step::Ask(next)) => question = next,
+            Ok(_done) if at < answers => return None,
+            Ok(_done) => {
+                assert_eq!(bodies(&primary), bodies(&copy), "after {answers} answers");
+                return Some(true);
+            }
+            Err(_refused) => break,
+        }
+    }
+    secondary.give_up().unwrap();
+    drop(secondary);
+    sync(&primary, &copy);
+    Some(false)
+}
+
+#[test]
+fn a_document_that_is_edited_while_copies_are_matched_by_key_is_not_taken_for_equal() {
+    let ended: Vec<bool> = (0..).map_while(edited_after).collect();
+    assert!(ended.len() > 2, "{ended:?}");
+    assert!(ended.contains(&false), "{ended:?}");
+}

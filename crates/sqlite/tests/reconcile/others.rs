@@ -1,9 +1,10 @@
 //! Edits of other programs, damage, and leaves that do not fit any more.
 
 use haversack_model::conformance::documents::NOTES;
+use haversack_sync::reconcile::Options;
 use rusqlite::Connection;
 
-use crate::ground::{NOW, bodies, edit, equal, put, sync};
+use crate::ground::{NOW, bodies, edit, equal, put, sync, sync_with};
 
 fn plain(held: &crate::common::Held, sql: &str) {
     Connection::open(&held.path)
@@ -77,6 +78,53 @@ fn a_damaged_summary_is_found_and_built_anew() {
         put(&primary, 3, 9, 1);
         assert!(!copy.store.check_summaries(NOTES, NOW).unwrap());
         sync(&primary, &copy);
+    }
+}
+
+/// What damage may make of a file's sums, on one level or on all.
+const DAMAGES: [&str; 10] = [
+    "UPDATE haversack_sums SET items = items + 1 WHERE level = 0",
+    "UPDATE haversack_sums SET items = 0 WHERE level = 0",
+    "UPDATE haversack_sums SET items = -1 WHERE level = 0",
+    "UPDATE haversack_sums SET items = 9223372036854775807 WHERE level = 0",
+    "UPDATE haversack_sums SET high = high + 1 WHERE level = 1",
+    "UPDATE haversack_sums SET items = 0 WHERE level = 4",
+    "UPDATE haversack_sums SET items = -1 WHERE level = 4",
+    "UPDATE haversack_sums SET items = items + 1, low = low + 1",
+    "DELETE FROM haversack_sums WHERE level IN (0, 2)",
+    "DELETE FROM haversack_sums",
+];
+
+#[test]
+fn a_copy_whose_sums_are_damaged_is_equal_after_one_synchronisation_that_failed() {
+    for damage in DAMAGES {
+        let (primary, copy) = equal(500);
+        edit(&copy, [("k7", None), ("k300", Some("{}".to_owned()))]);
+        put(&primary, 3, 9, 1);
+        edit(&primary, [("k100", None)]);
+        plain(&copy, damage);
+        let before = bodies(&copy);
+        if let Err(error) = sync_with(&primary, &copy, Options::default()) {
+            assert_eq!(bodies(&copy), before, "{damage}: {error}");
+            let mut failed = copy.store.secondary(NOTES, NOW).unwrap();
+            failed.give_up().unwrap();
+        }
+        let again = sync_with(&primary, &copy, Options::default());
+        assert!(again.is_ok(), "{damage}: {again:?}");
+        assert_eq!(bodies(&primary), bodies(&copy), "{damage}");
+    }
+}
+
+#[test]
+fn edits_of_other_programs_that_do_not_fit_damaged_sums_are_not_taken_for_equal() {
+    // The rows of the lower levels take the edit, the damaged one refuses it, and the root never hears of it.
+    let damage = "UPDATE haversack_sums SET items = 0 WHERE level = 2; \
+         DELETE FROM _notes WHERE _key = 'k3'";
+    for is_copy in [true, false] {
+        let (primary, copy) = equal(200);
+        plain(if is_copy { &copy } else { &primary }, damage);
+        let report = sync(&primary, &copy);
+        assert!(!report.was_equal(), "{report:?}");
     }
 }
 

@@ -12,7 +12,11 @@ pub(super) struct Upstream {
     pub(super) history: Option<HistoryId>,
     pub(super) since: Generation,
     pub(super) proven: Option<Sum>,
+    /// Whether a record may have no generation of the primary. Stored as 2 when records begin to be matched by key, which any
+    /// edit makes 1.
     pub(super) unnumbered: bool,
+    /// Whether it was edited since that, or since it was proven.
+    pub(super) was_edited: bool,
     pub(super) base: Base,
 }
 
@@ -39,7 +43,7 @@ pub(super) fn upstream(view: &View<'_>, id: CollectionId) -> Result<Upstream> {
                 row.get::<_, Option<i64>>(2)?,
                 row.get::<_, Option<i64>>(3)?,
                 row.get::<_, Option<i64>>(4)?,
-                row.get(5)?,
+                row.get::<_, i64>(5)?,
                 row.get::<_, i64>(6)?,
             ))
         })
@@ -59,7 +63,8 @@ pub(super) fn upstream(view: &View<'_>, id: CollectionId) -> Result<Upstream> {
         history,
         since: Generation(since as u64),
         proven,
-        unnumbered,
+        unnumbered: unnumbered != 0,
+        was_edited: unnumbered == 1,
         base: match base {
             0 => Base::Kept,
             1 => Base::Unnumbered,
