@@ -178,11 +178,24 @@ impl Collection {
         let (mut here, mut up) = (Deltas::new(self.bits), Deltas::new(self.up_bits));
         for (id, body) in edits {
             self.unnumber(&mut up, &id);
+            if matches!(self.stage.get(&id), Some(Staged::Adopted(_))) {
+                // It may be equal no more.
+                self.stage.remove(&id);
+            }
             self.change(&mut here, id, body.map(Vec::into_boxed_slice), None);
             self.unnumbered = true;
         }
-        here.fold_into(&mut self.nodes).unwrap();
-        up.fold_into(&mut self.up_nodes).unwrap();
+        self.fold_here(&here);
+        if up.fold_into(&mut self.up_nodes).is_err() {
+            // The edit is not at fault, the sums are.
+            self.rebuild_up();
+        }
+    }
+    /// Folds deltas of the generations here. What does not fit is not at fault: the rows are, and are built anew.
+    fn fold_here(&mut self, deltas: &Deltas) {
+        if deltas.fold_into(&mut self.nodes).is_err() {
+            self.refold(self.bits);
+        }
     }
     /// Changes one record; the deltas are folded by the caller.
     fn change(
@@ -245,7 +258,7 @@ impl Collection {
                 self.rows.remove(&id);
             }
         }
-        deltas.fold_into(&mut self.nodes).unwrap();
+        self.fold_here(&deltas);
         self.floor = self.floor.max(upto);
     }
     /// Folds to leaves of another width, by one scan.
