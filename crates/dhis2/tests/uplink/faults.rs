@@ -39,6 +39,8 @@ fn an_edit_that_is_made_while_its_forerunner_is_under_way_touches_only_what_it_c
     world.round_with(move || {
         here(&named(1, "device again"));
         above(&aged(1, "77"));
+        above(&json!({"trackedEntities": [{"trackedEntity": "hvTe0000001", "trackedEntityType": "hvTeType001", "orgUnit": "hvOuFacil01",
+            "attributes": [{"attribute": "hvAttrCode1", "value": "C-7"}]}]}));
         above(&json!({"events": [{"event": "hvEv0000001", "enrollment": "hvEn0000001", "programStage": "hvStage0001", "orgUnit": "hvOuFacil01",
             "status": "COMPLETED", "occurredAt": "2026-10-02"}]}));
     });
@@ -49,6 +51,9 @@ fn an_edit_that_is_made_while_its_forerunner_is_under_way_touches_only_what_it_c
             ("device again".to_owned(), "77".to_owned())
         );
         assert_eq!(place.event(1)["status"], "COMPLETED");
+        // In the record of the name, too.
+        let attributes = place.entity(1)["attributes"].to_string();
+        assert!(attributes.contains("C-7"), "{attributes}");
     }
     assert!(world.conflicts().is_empty(), "{:?}", world.conflicts());
     world.assert_equal(&[1, 2, 3]);
