@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The first download is limited; later ones bring what changed.
     let request = Request {
-        limit: 100_000,
+        limit: Some(100_000),
         ..Request::default()
     };
     let began = Instant::now();

@@ -17,6 +17,7 @@ pub mod pull;
 pub mod push;
 pub mod reserved;
 pub mod server;
+pub mod settings;
 
 /// What [`ReplicaHeader::protocol`](haversack_model::local::ReplicaHeader::protocol) says of a copy.
 pub const PROTOCOL: &str = "dhis2";

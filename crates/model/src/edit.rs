@@ -124,6 +124,11 @@ pub enum Outcome {
     Applied,
     /// Stored together with changes of others to other fields.
     Merged,
+    /// Stored, with reservations: what the sender has of it stays until somebody has looked at it.
+    Warned {
+        /// What there is to look at, for people.
+        reason: String,
+    },
     /// Someone else had changed the same; the losing version is kept in the conflict.
     Conflict {
         /// The conflict row.

@@ -202,7 +202,9 @@ pub(crate) fn apply_with_cursors(
             _ => tx.record(*collection, &global_id)?,
         };
         let is_stored = match outcome {
-            Outcome::Applied | Outcome::Merged => !matches!(edit, Edit::Delete { .. }),
+            Outcome::Applied | Outcome::Merged | Outcome::Warned { .. } => {
+                !matches!(edit, Edit::Delete { .. })
+            }
             Outcome::Conflict { mine_won, .. } => mine_won && !matches!(edit, Edit::Delete { .. }),
             Outcome::Rejected { .. } => false,
         };

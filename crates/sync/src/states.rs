@@ -1,11 +1,13 @@
 //! The states of a record in a replica: one table of transitions, and the state of a whole family.
 //!
-//! Owns: what each event does to a record's state. Does not own: versions and content (`client`), capture (the
+//! Owns: what each event does to a record's state, and where events may lead. Does not own: versions and content (`client`), capture (the
 //! triggers of the replica file follow the rows `Create`, `Edit` and `Delete`).
 //!
 //! Rule source: the state tables of the DHIS2 Android SDK, with these corrections of ours: whether a pending record
 //! is an add or an update is read from its base and never lost on the way; a batch whose answer is missing stays
 //! frozen instead of falling back; a removal by the server never takes local work along.
+
+use std::collections::BTreeSet;
 
 use haversack_model::{OutboxEntry, SyncState};
 
@@ -24,6 +26,8 @@ pub enum Event {
     Freeze,
     /// The receipt of the batch that it carries: applied, merged, or a conflict.
     Accepted,
+    /// The receipt of the batch that it carries: stored, with reservations.
+    Warned,
     /// The receipt of the batch that it carries: refused.
     Rejected,
     /// The batch is given up: the file was cloned, or the server began a new history.
@@ -79,30 +83,25 @@ pub const TABLE: &[(Event, &[SyncState], Step)] = &[
     (Event::Accepted, &[Uploading], Step::Settled),
     // Edited while the answer was under way: rebased, and sent again.
     (Event::Accepted, &[ToPost, ToUpdate], Step::Pending),
+    (Event::Warned, &[Uploading], Step::To(Warning)),
+    (Event::Warned, &[ToPost, ToUpdate], Step::Pending),
     (Event::Rejected, &[Uploading], Step::To(Error)),
     (Event::Rejected, &[ToPost, ToUpdate], Step::Pending),
     (Event::Thaw, &[Uploading, ToPost, ToUpdate], Step::Pending),
     (Event::Untold, &[Uploading, ToPost, ToUpdate], Step::Pending),
     (Event::ParentRejected, &[ToPost, ToUpdate], Step::To(Error)),
     (Event::Retry, &[Error], Step::Pending),
+    // What was warned of stays, too: the server may have stored it without the value that it warned of.
+    (Event::Downloaded, &[Synced, Relationship], Step::To(Synced)),
     (
         Event::Downloaded,
-        &[Synced, Relationship, Warning],
-        Step::To(Synced),
-    ),
-    (
-        Event::Downloaded,
-        &[ToPost, ToUpdate, Uploading, Error],
+        &[ToPost, ToUpdate, Uploading, Warning, Error],
         Step::Beside,
     ),
+    (Event::Removed, &[Synced, Relationship], Step::Vanish),
     (
         Event::Removed,
-        &[Synced, Relationship, Warning],
-        Step::Vanish,
-    ),
-    (
-        Event::Removed,
-        &[ToPost, ToUpdate, Uploading, Error],
+        &[ToPost, ToUpdate, Uploading, Warning, Error],
         Step::Beside,
     ),
 ];
@@ -116,12 +115,41 @@ pub fn step(event: Event, from: Option<SyncState>) -> Step {
     row.map_or(Step::Refused, |(_, _, step)| *step)
 }
 
+/// Where events of the table may lead from a state, in any order and as often as one likes; the state itself is one of these.
+/// `None`: the record has no entry in the outbox.
+pub fn reachable(from: Option<SyncState>, events: &[Event]) -> BTreeSet<Option<SyncState>> {
+    let mut found = BTreeSet::from([from]);
+    let mut open = vec![from];
+    while let Some(state) = open.pop() {
+        for event in events {
+            let next = match step(*event, state) {
+                Step::To(Synced) | Step::Settled | Step::Vanish => vec![None],
+                Step::To(state) => vec![Some(state)],
+                Step::Pending => vec![Some(ToPost), Some(ToUpdate)],
+                Step::Beside | Step::Refused => Vec::new(),
+            };
+            open.extend(next.into_iter().filter(|state| found.insert(*state)));
+        }
+    }
+    found
+}
+
+/// Whether an entry's state fits what else it holds: a batch that it is in says that it is under way, and its base says whether what
+/// waits is an add or an update. One that was edited under way is told apart when its answer is here.
+pub fn is_coherent(entry: &OutboxEntry) -> bool {
+    match entry.state {
+        ToPost | ToUpdate => entry.batch.is_some() || entry.state == pending(entry.base.is_some()),
+        state => (state == Uploading) == entry.batch.is_some(),
+    }
+}
+
 /// The state of a record that waits to be sent. Whether it is an add is told by its base alone.
 pub fn pending(has_base: bool) -> SyncState {
     if has_base { ToUpdate } else { ToPost }
 }
 
-/// A record's own state: that of its outbox entry, else a warning if a conflict about it is open.
+/// A record's own state: that of its outbox entry, else a warning if a conflict about it is open; such a record is the server's as
+/// one that is synced, since the conflict holds what was here.
 pub fn own(entry: Option<&OutboxEntry>, has_open_conflict: bool) -> SyncState {
     match entry {
         Some(entry) => entry.state,
@@ -197,8 +225,35 @@ mod tests {
     }
 
     #[test]
+    fn events_lead_only_where_the_table_says() {
+        let own = |state| BTreeSet::from([state]);
+        assert_eq!(reachable(Some(ToPost), &[]), own(Some(ToPost)));
+        assert_eq!(
+            reachable(None, &[Event::Freeze, Event::Accepted]),
+            own(None),
+            "what has no entry is in no batch"
+        );
+        let expected = [
+            None,
+            Some(ToPost),
+            Some(ToUpdate),
+            Some(Uploading),
+            Some(Error),
+        ];
+        let upload = [Event::Freeze, Event::Accepted, Event::Rejected];
+        let from_add = reachable(Some(ToPost), &upload);
+        assert_eq!(from_add, expected.into_iter().collect::<BTreeSet<_>>());
+        assert!(!reachable(Some(Error), &upload).contains(&Some(Uploading)));
+        for state in STATES {
+            let all = reachable(Some(state), &[Event::Downloaded, Event::Removed]);
+            let may_go = [Synced, Relationship].contains(&state);
+            assert_eq!(all.contains(&None), may_go, "{state:?}");
+        }
+    }
+
+    #[test]
     fn a_download_never_replaces_work_that_was_not_sent() {
-        for state in [ToPost, ToUpdate, Uploading, Error] {
+        for state in [ToPost, ToUpdate, Uploading, Warning, Error] {
             assert_eq!(step(Event::Downloaded, Some(state)), Step::Beside);
             assert_eq!(step(Event::Removed, Some(state)), Step::Beside);
         }

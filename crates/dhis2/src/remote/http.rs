@@ -304,10 +304,7 @@ impl Http {
         params: &[(&str, &str)],
         filled: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response> {
-        let url = self.base.join(path).map_err(|problem| Error::Parameter {
-            what: "path",
-            problem: problem.to_string(),
-        })?;
+        let url = address(&self.base, path)?;
         let request = || {
             let request = self
                 .client
@@ -432,6 +429,25 @@ fn file_name(disposition: &str) -> String {
         .next()
         .unwrap_or_default()
         .to_owned()
+}
+
+/// The address of a path below `/api/`. Uids in it come from servers and files, so it is made of words alone: nothing in it leads up, to
+/// another host or into the parameters.
+fn address(base: &Url, path: &str) -> Result<Url> {
+    let is_word = |word: &str| {
+        let mut all = word.bytes();
+        let are_plain = all.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        are_plain && word.bytes().any(|b| b != b'.')
+    };
+    let wrong = |problem: String| Error::Parameter {
+        what: "path",
+        problem: format!("{path:?} {problem}"),
+    };
+    if !path.split('/').all(is_word) {
+        return Err(wrong("is not made of words".to_owned()));
+    }
+    base.join(path)
+        .map_err(|problem| wrong(problem.to_string()))
 }
 
 fn sent(request: RequestBuilder) -> Result<Response> {

@@ -12,8 +12,8 @@ use serde_json::Value as Json;
 use super::error::{Error, Result};
 use super::server::{self, Server};
 
+pub(crate) use store::{SETTING, content_revision, put, put_units, remove};
 pub use store::{Stored, schema, store};
-pub(crate) use store::{content_revision, put, put_units, remove};
 
 /// Objects of a page of organisation units.
 const UNITS_ON_PAGE: usize = 500;

@@ -43,16 +43,19 @@ const STUBS: usize = 50;
 /// What to download.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// At most so many tracked entities, and so many single events, in each bundle.
-    pub limit: usize,
-    /// The limit holds for each program by itself.
+    /// At most so many tracked entities, and so many single events, in each bundle; as is chosen for apps, else 500. A limit that is
+    /// chosen for one program goes before it, unless [`Self::program`] names that one.
+    pub limit: Option<usize>,
+    /// The limit holds for each program by itself, whatever is chosen.
     pub by_program: bool,
-    /// The limit holds for each organisation unit by itself.
+    /// The limit holds for each organisation unit by itself, whatever is chosen.
     pub by_unit: bool,
     /// Only this program.
     pub program: Option<String>,
-    /// Only enrollments of this status (`ACTIVE`).
+    /// Only entities with an enrollment of this status (`ACTIVE`), whatever is chosen.
     pub status: Option<String>,
+    /// Whether what the administrators chose for apps is heeded ([`Settings`](super::settings::Settings)).
+    pub as_chosen: bool,
     /// Everything, not only what changed since the last download.
     pub full: bool,
 }
@@ -60,11 +63,12 @@ pub struct Request {
 impl Default for Request {
     fn default() -> Self {
         Self {
-            limit: 500,
+            limit: None,
             by_program: false,
             by_unit: false,
             program: None,
             status: None,
+            as_chosen: true,
             full: false,
         }
     }
@@ -222,16 +226,14 @@ impl Run<'_> {
         let since = if request.full {
             None
         } else {
-            read(self.local, |tx| {
-                bundle.since(&self.layout, tx, request.limit)
-            })?
+            read(self.local, |tx| bundle.since(&self.layout, tx))?
         };
         let limit = if since.is_some() {
             usize::MAX
         } else {
-            request.limit
+            bundle.limit
         };
-        let parts = bundle.parts(since.as_ref().map(|mark| mark.date.as_str()));
+        let parts = bundle.parts(since.as_ref(), &self.server.server_date);
         let mut combinations: Vec<Combination> = parts
             .into_iter()
             .map(|part| Combination {
@@ -264,7 +266,7 @@ impl Run<'_> {
                 // What changed has come; what was left out at first is still left out.
                 Some(mark) => mark.most,
                 // Where nothing was left out a larger limit brings nothing more.
-                None => (!is_whole).then_some(request.limit),
+                None => (!is_whole).then_some(bundle.limit),
             };
             let mark = Mark {
                 date: self.server.server_date.clone(),

@@ -18,6 +18,7 @@ use super::error::{Error, Result};
 use super::http::Answer;
 use super::layout::{Layout, RESERVED_VALUES, Table};
 use super::push::Courier;
+use super::settings::Settings;
 use crate::wire::pattern::{Given, TextPattern};
 use crate::wire::{date, uid};
 
@@ -62,7 +63,7 @@ impl Courier for Away {
     fn put(&self, path: &str, _: &[(&str, &str)]) -> Result<Answer> {
         self.refuse(path)
     }
-    fn delete(&self, path: &str) -> Result<Answer> {
+    fn delete(&self, path: &str, _: &[(&str, &str)]) -> Result<Answer> {
         self.refuse(path)
     }
 }
@@ -70,7 +71,7 @@ impl Courier for Away {
 /// How much is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
-    /// Values in a full pool; what was last asked for, else [`FULL`]. It is remembered.
+    /// Values in a full pool; what was last asked for, else what is chosen for apps, else [`FULL`]. It is remembered.
     pub full: Option<u64>,
     /// Below how many it is filled; else below half.
     pub threshold: Option<u64>,
@@ -417,7 +418,13 @@ fn load(tx: &dyn ReplicaTx, wanted: &Wanted, size: Size, now: Timestamp) -> Resu
     };
     let remembered = tx.note(SIZES, &wanted.attribute)?;
     let remembered = remembered.and_then(|text| text.parse().ok());
-    let full = size.full.or(remembered).unwrap_or(FULL);
+    let full = match size.full.or(remembered) {
+        Some(full) => full,
+        None => Settings::load(tx)?
+            .reserved_values
+            .unwrap_or(FULL)
+            .min(MOST),
+    };
     let unit = unit_of(wanted);
     let mut now = now;
     let mut rows = Vec::new();

@@ -191,7 +191,9 @@ impl Round<'_> {
 
     fn download(&self, copy: &mut dyn LocalReplica, full: bool) -> Result<Downloaded> {
         let request = Request {
-            limit: usize::MAX / 4,
+            limit: Some(usize::MAX / 4),
+            // A clinic is not an app: it holds what its devices may ask for.
+            as_chosen: false,
             full,
             ..Request::default()
         };

@@ -139,13 +139,15 @@ impl Fake {
         );
         self.link();
     }
-    /// Links all programs to the unit.
+    /// Links all programs and data sets to all units.
     pub(crate) fn link(&self) {
         let mut state = self.state.lock().unwrap();
-        let programs = state.metadata.get("programs").cloned().unwrap_or_default();
-        let programs: Vec<Json> = programs.iter().map(|p| json!({"id": p["id"]})).collect();
-        for unit in state.metadata.get_mut("organisationUnits").unwrap() {
-            unit["programs"] = json!(programs);
+        for of in ["programs", "dataSets"] {
+            let all = state.metadata.get(of).cloned().unwrap_or_default();
+            let all: Vec<Json> = all.iter().map(|one| json!({"id": one["id"]})).collect();
+            for unit in state.metadata.get_mut("organisationUnits").unwrap() {
+                unit[of] = json!(all);
+            }
         }
     }
     pub(crate) fn set_date(&self, date: &str) {

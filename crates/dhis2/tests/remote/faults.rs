@@ -6,7 +6,7 @@ use haversack_model::local::LocalReplica as _;
 use haversack_model::{ConflictKind, SyncState, Theirs};
 use serde_json::{Value as Json, json};
 
-use crate::fake::{Asked, Does, Fake, NOW, UNIT, page, person};
+use crate::fake::{Asked, Does, Fake, NOW, page, person};
 
 const ENTITIES: &str = "tracker/trackedEntities";
 const PEOPLE: &str = "SELECT count(*) FROM Person";
@@ -145,7 +145,7 @@ fn the_limit_is_kept_and_what_changed_later_has_none() {
     let mut copy = fake.copy();
     fake.script(people(120, |_, _| None));
     let request = Request {
-        limit: 60,
+        limit: Some(60),
         ..Request::default()
     };
     let found = copy.download_as(&fake, &request);
@@ -160,7 +160,7 @@ fn the_limit_is_kept_and_what_changed_later_has_none() {
     // More is wanted than the mark was set for, then the same again.
     for (limit, is_full) in [(1000, true), (2000, false)] {
         let request = Request {
-            limit,
+            limit: Some(limit),
             ..Request::default()
         };
         fake.asked("");
@@ -309,30 +309,6 @@ fn the_other_sides_of_relationships_come_as_stubs_and_those_that_cannot_be_had_t
         1,
         "a stub comes alone"
     );
-}
-
-#[test]
-fn words_of_a_server_are_no_sql() {
-    let fake = Fake::start("2.41.0");
-    let evil = "x\"; DROP TABLE haversack_outbox; --'";
-    fake.add(
-        "trackedEntityAttributes",
-        json!({"id": "attrName001", "name": evil, "valueType": "TEXT"}),
-    );
-    fake.add("trackedEntityTypes", json!({"id": "typePerson1", "name": evil, "trackedEntityTypeAttributes": [{"trackedEntityAttribute": {"id": "attrName001"}}]}));
-    fake.add("programs", json!({"id": "progChild01", "name": evil, "programType": "WITH_REGISTRATION", "trackedEntityType": {"id": "typePerson1"}}));
-    fake.link();
-    let mut copy = fake.copy();
-    fake.script(move |asked| {
-        (asked.path == ENTITIES).then(|| {
-            let one = json!({"trackedEntity": evil, "trackedEntityType": "typePerson1", "orgUnit": UNIT, "attributes": [{"attribute": "attrName001", "value": evil}]});
-            Does::Answers(200, page("2.41", "trackedEntities", &[one]))
-        })
-    });
-    let found = copy.download(&fake);
-    assert_eq!((found.put, found.failed.len()), (1, 0), "{found:?}");
-    assert_eq!(copy.number("SELECT count(*) FROM haversack_outbox"), 0);
-    assert!(copy.file.problems().unwrap().is_empty());
 }
 
 #[test]
@@ -496,4 +472,49 @@ fn a_device_that_was_offline_for_a_year_gets_what_changed_and_keeps_its_work() {
         1
     );
     assert_eq!(copy.number(PEOPLE), 60);
+}
+
+#[test]
+fn the_same_page_twice_changes_nothing() {
+    let fake = program();
+    let mut copy = fake.copy();
+    fake.script(people(50, |_, number| {
+        // The second page is the first one once more, as when records were added in front of it.
+        let all: Vec<Json> = (0..50).map(person).collect();
+        (number == 2).then(|| Does::Answers(200, page("2.41", "trackedEntities", &all)))
+    }));
+    let found = copy.download(&fake);
+    assert_eq!((found.put, copy.number(PEOPLE)), (150, 50), "{found:?}");
+    let again = Request {
+        full: true,
+        ..Request::default()
+    };
+    let found = copy.download_as(&fake, &again);
+    assert_eq!((found.entities, found.put, found.removed), (100, 0, 0));
+    assert_eq!(copy.number("SELECT count(*) FROM haversack_outbox"), 0);
+}
+
+#[test]
+fn an_error_that_comes_with_200_is_an_error() {
+    let fake = program();
+    let mut copy = fake.copy();
+    let refusal = json!({"httpStatus": "Conflict", "httpStatusCode": 409, "status": "ERROR", "message": "no such unit"});
+    fake.script(people(120, move |_, number| {
+        (number == 2).then(|| Does::Answers(200, refusal.clone()))
+    }));
+    let found = copy.download(&fake);
+    assert_eq!((found.failed.len(), copy.number(PEOPLE)), (1, 70));
+    assert_eq!(copy.number("SELECT count(*) FROM DHIS2_marks"), 0);
+    fake.script(|asked| {
+        let is_asked = asked.path == "programStages";
+        is_asked.then(|| Does::Answers(200, json!({"status": "ERROR", "message": "no"})))
+    });
+    let again = haversack_dhis2::remote::copy::sync_metadata(
+        &fake.server(),
+        &mut copy.file,
+        NOW,
+        &mut |_| {},
+    );
+    assert!(again.is_err());
+    assert_eq!(copy.number("SELECT count(*) FROM DHIS2_program_stages"), 1);
 }

@@ -10,3 +10,5 @@ mod faults;
 mod glass;
 mod metadata;
 mod replayed;
+mod settings;
+mod words;

@@ -7,6 +7,7 @@
 mod host;
 
 mod aggregate;
+mod answers;
 mod faults;
 mod files;
 mod owners;

@@ -103,6 +103,32 @@ fn a_pool_remembers_how_large_it_shall_be() {
 }
 
 #[test]
+fn a_pool_is_as_large_as_is_chosen_for_apps_unless_told_otherwise() {
+    let world = World::new();
+    for (name, document) in [
+        ("info", json!({"androidSettingsVersion": "2.0"})),
+        ("generalSettings", json!({"reservedValues": "40"})),
+    ] {
+        let path = format!("dataStore/ANDROID_SETTINGS_APP/{name}");
+        let told = world.http.post(&path, &[], Some(&document)).unwrap();
+        assert!(told.status < 300, "{}", told.body);
+    }
+    let world = world.synced();
+    let meddler = Meddler::new(&world.http);
+    let filled = world.fill(&meddler, &random(), Size::default(), now());
+    assert_eq!((filled.left, filled.is_low), (40, false));
+    for _ in 0..20 {
+        world.take(&meddler, &random(), now()).unwrap();
+    }
+    assert_eq!(meddler.count("GET"), 1, "half of it is left");
+    let size = Size {
+        full: Some(60),
+        threshold: Some(60),
+    };
+    assert_eq!(world.fill(&meddler, &random(), size, now()).left, 60);
+}
+
+#[test]
 fn without_a_network_the_pool_lasts_warns_and_then_says_that_it_is_empty() {
     let world = World::new();
     let size = Size {

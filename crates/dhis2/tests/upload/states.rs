@@ -2,7 +2,7 @@
 //! is lost, and in the end both sides have the same.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use haversack_dhis2::remote::layout::plan;
 use haversack_dhis2::remote::push::{Courier, Importer, Pace, Uploader, prepare};
 use haversack_dhis2::wire::version::{Api, Version};
 use haversack_model::local::LocalReplica as _;
-use haversack_model::{CollectionId, GlobalId, OutboxEntry, SyncState, Timestamp};
+use haversack_model::{CollectionId, GlobalId, OutboxEntry, Timestamp};
 use haversack_sqlite::replica::{Options, ReplicaFile};
 use haversack_sync::client;
-use haversack_sync::states::{self, Event, Step, TABLE};
+use haversack_sync::states::{self, Event};
 use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -159,7 +159,7 @@ impl Courier for Moody {
     fn put(&self, _: &str, _: &[(&str, &str)]) -> Result<Answer> {
         Err(status(404, "there is none"))
     }
-    fn delete(&self, _: &str) -> Result<Answer> {
+    fn delete(&self, _: &str, _: &[(&str, &str)]) -> Result<Answer> {
         Err(status(404, "there is none"))
     }
 }
@@ -270,56 +270,19 @@ fn entries(file: &mut ReplicaFile) -> BTreeMap<Key, OutboxEntry> {
         .collect()
 }
 
-/// Where events of the table lead from a state, in any number of steps. `None`: without an entry.
-fn reachable(from: Option<SyncState>, events: &[Event]) -> BTreeSet<Option<SyncState>> {
-    let mut found = BTreeSet::from([from]);
-    loop {
-        let mut more = found.clone();
-        for state in &found {
-            for (event, from, step) in TABLE {
-                let leads = state.map_or(from.is_empty(), |state| from.contains(&state));
-                if !leads || !events.contains(event) {
-                    continue;
-                }
-                match step {
-                    Step::To(SyncState::Synced) | Step::Settled | Step::Vanish => {
-                        more.insert(None);
-                    }
-                    Step::To(state) => drop(more.insert(Some(*state))),
-                    Step::Pending => {
-                        more.extend([Some(SyncState::ToPost), Some(SyncState::ToUpdate)]);
-                    }
-                    Step::Beside | Step::Refused => {}
-                }
-            }
-        }
-        if more == found {
-            return found;
-        }
-        found = more;
-    }
-}
-
 fn check(before: &BTreeMap<Key, OutboxEntry>, file: &mut ReplicaFile, events: &[Event]) {
     let after = entries(file);
     for key in before.keys().chain(after.keys()) {
         let state = |of: &BTreeMap<Key, OutboxEntry>| of.get(key).map(|entry| entry.state);
         let (from, to) = (state(before), state(&after));
-        let may = reachable(from, events);
+        let may = states::reachable(from, events);
         assert!(
             may.contains(&to),
             "{key:?}: {from:?} to {to:?} by {events:?}"
         );
     }
     for entry in after.values() {
-        let waits = matches!(entry.state, SyncState::ToPost | SyncState::ToUpdate);
-        if waits && entry.batch.is_none() {
-            assert_eq!(
-                entry.state,
-                states::pending(entry.base.is_some()),
-                "{entry:?}"
-            );
-        }
+        assert!(states::is_coherent(entry), "{entry:?}");
     }
 }
 

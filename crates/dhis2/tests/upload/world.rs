@@ -363,8 +363,8 @@ impl Courier for Meddler<'_> {
         let send = || self.http.put(path, params, None);
         self.pass(format!("PUT {path}"), &Value::Null, send)
     }
-    fn delete(&self, path: &str) -> Result<Answer> {
-        let send = || self.http.delete(path, &[]);
+    fn delete(&self, path: &str, params: &[(&str, &str)]) -> Result<Answer> {
+        let send = || self.http.delete(path, params);
         self.pass(format!("DELETE {path}"), &Value::Null, send)
     }
 }

@@ -246,6 +246,7 @@ fn outcome_word(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Applied => "applied",
         Outcome::Merged => "merged",
+        Outcome::Warned { .. } => "warned",
         Outcome::Conflict { .. } => "conflict",
         Outcome::Rejected { .. } => "rejected",
     }

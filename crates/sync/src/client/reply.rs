@@ -134,7 +134,11 @@ fn settle(tx: &mut dyn ReplicaTx, batch: &FrozenBatch, reply: &BatchReply) -> Re
             Truth::Row(..) => None,
             Truth::Gone(_) => common(&entry, &receipt.outcome, &reply.conflicts, &collections),
         };
-        settle_entry(tx, entry, truth, common)?;
+        let warning = match &receipt.outcome {
+            Outcome::Warned { reason } => Some(reason.as_str()),
+            _ => None,
+        };
+        settle_entry(tx, entry, truth, common, warning)?;
         // Not what was merely sent, and not of a server that knows no versions.
         let after = receipt.after.as_ref().map(|after| after.track.revision);
         let named = receipt.version.map(|version| version.revision).or(after);
@@ -210,7 +214,7 @@ fn complete(mut conflict: Conflict, entry: Option<&OutboxEntry>) -> Conflict {
 
 fn took_effect(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Applied | Outcome::Merged => true,
+        Outcome::Applied | Outcome::Merged | Outcome::Warned { .. } => true,
         Outcome::Conflict { mine_won, .. } => *mine_won,
         Outcome::Rejected { .. } => false,
     }
@@ -269,6 +273,23 @@ fn send_again(tx: &mut dyn ReplicaTx, mut entry: OutboxEntry, reason: &str) -> R
     }
     entry.edit_no = tx.next_edit_no()?;
     entry.reason = Some(reason.to_owned());
+    tx.store_entry(&entry)
+}
+
+/// The server has it, and said something about it: what is here stays as it is until somebody edits it or gives it up.
+fn warned(
+    tx: &mut dyn ReplicaTx,
+    mut entry: OutboxEntry,
+    stored: (Record, RowVersion),
+    warning: Option<&str>,
+) -> Result<()> {
+    entry.state = match states::step(Event::Warned, Some(entry.state)) {
+        Step::To(state) => state,
+        _ => states::pending(true),
+    };
+    entry.base = Some(stored);
+    entry.theirs = Theirs::Unchanged;
+    entry.reason = warning.map(str::to_owned);
     tx.store_entry(&entry)
 }
 
@@ -400,12 +421,17 @@ fn settle_entry(
     mut entry: OutboxEntry,
     truth: Truth,
     common: Option<(Record, RowVersion)>,
+    warning: Option<&str>,
 ) -> Result<()> {
     let collection = entry.collection;
     let id = entry.global_id.clone();
     let sent = entry.sent.take();
     if !edited_again(&entry) {
         match truth {
+            Truth::Row(record, version) if warning.is_some() => {
+                put_confirmed(tx, collection, &record, version)?;
+                return warned(tx, entry, (record, version), warning);
+            }
             // Not edited since: the row is what was sent.
             Truth::Row(record, version) if matches!(&sent, Some(Some(sent)) if sent.same_content(&record)) =>
             {

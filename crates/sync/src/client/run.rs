@@ -382,7 +382,7 @@ impl<'a> Run<'a> {
         self.sent.note(reply);
         for receipt in &reply.receipts {
             match &receipt.outcome {
-                Outcome::Applied => self.summary.applied += 1,
+                Outcome::Applied | Outcome::Warned { .. } => self.summary.applied += 1,
                 Outcome::Merged => self.summary.merged += 1,
                 Outcome::Conflict { .. } => self.summary.conflicts += 1,
                 Outcome::Rejected {

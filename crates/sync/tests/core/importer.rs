@@ -1,7 +1,7 @@
 //! A server that decides edit by edit and forgets to say what became of some, as importers of tracker data do: random edits,
 //! failures and answers lead only where the table of states leads, and nothing that was not sent is lost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use haversack_model::local::{FrozenBatch, LocalReplica as _, ReplicaHeader};
 use haversack_model::remote::{BatchReply, Page, Renewed};
@@ -11,7 +11,7 @@ use haversack_model::{
     Result, SyncState, Value,
 };
 use haversack_sync::client::{self, Summary};
-use haversack_sync::states::{self, Event, TABLE};
+use haversack_sync::states::{self, Event};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -195,60 +195,19 @@ fn states_of(file: &SharedReplica) -> BTreeMap<Key, OutboxEntry> {
         .collect()
 }
 
-/// Where events of the table lead from a state, in any number of steps. `None`: without an entry.
-fn reachable(from: Option<SyncState>, events: &[Event]) -> BTreeSet<Option<SyncState>> {
-    let mut found = BTreeSet::from([from]);
-    loop {
-        let mut more = found.clone();
-        for state in &found {
-            for (event, states, step) in TABLE {
-                let leads = events.contains(event)
-                    && state.map_or(states.is_empty(), |state| states.contains(&state));
-                if !leads {
-                    continue;
-                }
-                match step {
-                    states::Step::To(SyncState::Synced)
-                    | states::Step::Settled
-                    | states::Step::Vanish => drop(more.insert(None)),
-                    states::Step::To(state) => drop(more.insert(Some(*state))),
-                    states::Step::Pending => {
-                        more.extend([Some(SyncState::ToPost), Some(SyncState::ToUpdate)]);
-                    }
-                    states::Step::Beside | states::Step::Refused => {}
-                }
-            }
-        }
-        if more == found {
-            return found;
-        }
-        found = more;
-    }
-}
-
 fn check(before: &BTreeMap<Key, OutboxEntry>, file: &SharedReplica, events: &[Event]) {
     let after = states_of(file);
     for key in before.keys().chain(after.keys()) {
         let state = |of: &BTreeMap<Key, OutboxEntry>| of.get(key).map(|entry| entry.state);
         let (from, to) = (state(before), state(&after));
-        let may = reachable(from, events);
+        let may = states::reachable(from, events);
         assert!(
             may.contains(&to),
             "{key:?}: {from:?} to {to:?} by {events:?}"
         );
     }
     for entry in after.values() {
-        let waits = matches!(entry.state, SyncState::ToPost | SyncState::ToUpdate);
-        // One that was edited in flight is told apart when its answer is here.
-        if waits && entry.batch.is_none() {
-            let pending = states::pending(entry.base.is_some());
-            assert_eq!(entry.state, pending, "{entry:?}");
-        }
-        assert_eq!(
-            entry.state == SyncState::Uploading,
-            entry.batch.is_some() && !waits,
-            "{entry:?}"
-        );
+        assert!(states::is_coherent(entry), "{entry:?}");
     }
 }
 

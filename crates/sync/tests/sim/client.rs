@@ -454,7 +454,7 @@ impl World<'_> {
             match outcome {
                 Outcome::Merged => self.seen.saw(Rare::Merged),
                 Outcome::Rejected { .. } => self.seen.saw(Rare::Rejected),
-                Outcome::Conflict { .. } | Outcome::Applied => {}
+                Outcome::Conflict { .. } | Outcome::Applied | Outcome::Warned { .. } => {}
             }
         }
     }

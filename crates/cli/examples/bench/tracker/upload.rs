@@ -74,8 +74,8 @@ impl Courier for Reader<'_> {
     fn put(&self, path: &str, params: &[(&str, &str)]) -> error::Result<Answer> {
         self.http.put(path, params, None)
     }
-    fn delete(&self, path: &str) -> error::Result<Answer> {
-        self.http.delete(path, &[])
+    fn delete(&self, path: &str, params: &[(&str, &str)]) -> error::Result<Answer> {
+        self.http.delete(path, params)
     }
 }
 

@@ -78,9 +78,10 @@ pub(crate) struct RemoteArgs {
 pub(crate) struct DownloadArgs {
     /// The copy, as made by `haversack tracker login`.
     pub(crate) file: PathBuf,
-    /// At most so many tracked entities, and so many events without registration. A download of changes has no limit.
-    #[arg(long, default_value_t = 500, value_name = "N")]
-    pub(crate) limit: usize,
+    /// At most so many tracked entities, and so many events without registration. A download of changes has no limit [default: as the
+    /// server's settings app says, else 500; what it says of a single program goes before it, unless --program names that one].
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
     /// The limit holds for each program.
     #[arg(long)]
     pub(crate) limit_by_program: bool,
@@ -108,15 +109,19 @@ pub(crate) struct DownloadArgs {
     /// Of aggregate data only these periods (202611, 2026W5, 2026Q4), whole [default: some before and after the present one].
     #[arg(long, value_name = "PERIOD", value_delimiter = ',')]
     pub(crate) periods: Vec<String>,
-    /// So many periods before the present one [default: 60 days, 13 weeks, 12 months, 6 double months, 5 of longer ones].
+    /// So many periods before the present one [default: as the server's settings app says, else 60 days, 13 weeks, 12 months, 6 double
+    /// months, 5 of longer ones].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000), conflicts_with = "periods")]
     pub(crate) past_periods: Option<u16>,
     /// Also the pictures and documents that values name. Looks at all records.
     #[arg(long)]
     pub(crate) files: bool,
-    /// Leave out files that are larger.
-    #[arg(long, value_name = "BYTES", default_value_t = haversack_dhis2::remote::files::MAX_BYTES, requires = "files")]
-    pub(crate) max_file_bytes: usize,
+    /// Leave out files that are larger [default: as the server's settings app says, else 6000000].
+    #[arg(long, value_name = "BYTES", requires = "files")]
+    pub(crate) max_file_bytes: Option<usize>,
+    /// As if the server's settings app said nothing of what is downloaded.
+    #[arg(long)]
+    pub(crate) ignore_settings: bool,
     /// Everything, not only what changed since the last download. Unsent work stays.
     #[arg(long)]
     pub(crate) full: bool,

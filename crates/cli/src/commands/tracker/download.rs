@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use haversack_dhis2::remote::error::Error;
-use haversack_dhis2::remote::files::{self, FetchedFiles};
+use haversack_dhis2::remote::files::{self, FetchedFiles, MAX_BYTES};
 use haversack_dhis2::remote::pull::{
     self, AggregateDownloaded, AggregateRequest, Denied, Downloaded, Request,
 };
 use haversack_dhis2::remote::push::GLASS;
 use haversack_dhis2::remote::server::Server;
+use haversack_dhis2::remote::settings::Settings;
 use haversack_dhis2::wire::version::Api;
 use serde_json::{Value as Json, json};
 
@@ -44,6 +45,7 @@ pub(super) fn run(args: &DownloadArgs, out: Output) -> Result<Outcome> {
                 data_sets: args.data_sets.clone(),
                 periods: args.periods.clone(),
                 past: args.past_periods.map(usize::from),
+                as_chosen: !args.ignore_settings,
                 full: args.full,
             };
             let now = &replica::now;
@@ -52,10 +54,12 @@ pub(super) fn run(args: &DownloadArgs, out: Output) -> Result<Outcome> {
         }
         _ => Ok(None),
     };
+    let chosen = file.read(Settings::load)?.max_file_bytes;
     let pictures = match &values {
         Ok(_) if args.files && tracker.is_ok() => {
             bar.set_message("fetching files");
-            let most = args.max_file_bytes;
+            let chosen = chosen.filter(|_| !args.ignore_settings);
+            let most = args.max_file_bytes.or(chosen).unwrap_or(MAX_BYTES);
             let mut count = |n: usize| bar.set_position(n as u64);
             files::fetch(&server, &mut file, most, &mut count).map(Some)
         }
@@ -104,6 +108,7 @@ fn tracker(
             by_unit: args.limit_by_orgunit,
             program: args.program.clone(),
             status: args.status.clone(),
+            as_chosen: !args.ignore_settings,
             full: args.full,
         };
         let done = pull::download(server, file, &request, now, progress)?;

@@ -29,6 +29,8 @@ pub struct Stored {
     pub violations: usize,
 }
 
+/// What the names of settings begin with among the facts of a copy.
+pub(crate) const SETTING: &str = "setting_";
 const TYPE_ATTRIBUTES: &str = "/trackedEntityTypeAttributes/*/trackedEntityAttribute";
 const PROGRAM_ATTRIBUTES: &str = "/programTrackedEntityAttributes/*/trackedEntityAttribute";
 const STAGE_ELEMENTS: &str = "/programStageDataElements/*/dataElement";
@@ -165,11 +167,20 @@ pub fn store(
     }
     if let Some(table) = layout.table(INSTANCE) {
         let settings = metadata.settings.iter();
-        let settings = settings.map(|(name, value)| (format!("setting_{name}"), value.to_string()));
+        let settings =
+            settings.map(|(name, value)| (format!("{SETTING}{name}"), value.to_string()));
         let facts = facts.iter();
         let facts = facts.map(|(name, value)| ((*name).to_owned(), value.clone()));
         for (name, value) in facts.chain(settings) {
             put(tx, table, &table.record(&name, &[("value", &value)]))?;
+        }
+        // What administrators take back does not hold any more.
+        for id in tx.confirmed(table.id())? {
+            let name = id.to_string();
+            let name = name.strip_prefix(SETTING);
+            if name.is_some_and(|name| !metadata.settings.contains_key(name)) {
+                remove(tx, table.id(), &id)?;
+            }
         }
     }
     Ok(done)

@@ -18,6 +18,7 @@ use crate::remote::error::{Error, Result};
 use crate::remote::layout::{COMPLETIONS, DATA_VALUES, Layout, MARKS, Role, Table};
 use crate::remote::metadata;
 use crate::remote::server::Server;
+use crate::remote::settings::Settings;
 use crate::wire::date;
 use crate::wire::period::Period;
 
@@ -37,16 +38,30 @@ const PAST_LONG: usize = 5;
 const MOST_PERIODS: usize = 100;
 
 /// What of the aggregate data to download.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AggregateRequest {
     /// Only these data sets; all if there are none.
     pub data_sets: Vec<String>,
     /// Only these periods, of whatever types. They are asked for whole, and marks neither heeded nor moved.
     pub periods: Vec<String>,
-    /// So many periods before the present one, instead of the usual number of each type.
+    /// So many periods before the present one, instead of what is chosen for apps, else the usual number of each type.
     pub past: Option<usize>,
+    /// Whether what is chosen for apps is heeded.
+    pub as_chosen: bool,
     /// Everything, not only what changed since the last download.
     pub full: bool,
+}
+
+impl Default for AggregateRequest {
+    fn default() -> Self {
+        Self {
+            data_sets: Vec::new(),
+            periods: Vec::new(),
+            past: None,
+            as_chosen: true,
+            full: false,
+        }
+    }
 }
 
 /// A data set whose data could not be had.
@@ -83,6 +98,8 @@ struct DataSet {
     period_type: String,
     future: usize,
     elements: String,
+    /// Periods before the present one, as is chosen for apps.
+    past: Option<usize>,
 }
 
 /// Downloads aggregate data. Data are stored data set by data set: what came before an error stays.
@@ -166,6 +183,7 @@ fn data_sets(tx: &dyn ReplicaTx, layout: &Layout) -> haversack_model::Result<Vec
     let Some(table) = layout.metadata("dataSets") else {
         return Ok(Vec::new());
     };
+    let settings = Settings::load(tx)?;
     let mut found = Vec::new();
     for id in tx.confirmed(table.id())? {
         let Some(row) = tx.row(table.id(), &id)? else {
@@ -183,6 +201,7 @@ fn data_sets(tx: &dyn ReplicaTx, layout: &Layout) -> haversack_model::Result<Vec
             period_type: table.text(&row, "period_type"),
             future: usize::try_from(future).unwrap_or(0).min(MOST_PERIODS),
             elements: elements.join(","),
+            past: settings.past_periods(&id.to_string()),
         });
     }
     found.sort_by(|a, b| a.id.cmp(&b.id));
@@ -208,7 +227,9 @@ impl Run<'_> {
     ) -> Result<()> {
         let layout = Layout::of(self.collections);
         let is_chosen = !self.request.periods.is_empty();
-        let past = self.request.past.unwrap_or_else(|| usual(&set.period_type));
+        let chosen = set.past.filter(|_| self.request.as_chosen);
+        let past = self.request.past.or(chosen);
+        let past = past.unwrap_or_else(|| usual(&set.period_type));
         let periods = if is_chosen {
             self.request.periods.clone()
         } else {

@@ -8,11 +8,14 @@ use super::Request;
 use super::request::Part;
 use crate::remote::layout::{INSTANCE, Layout, MARKS, Role};
 use crate::remote::metadata;
+use crate::remote::settings::{OfProgram, Scope, Settings, Span};
 use crate::wire::date;
 use crate::wire::tracker::Kind;
 
 /// The limit of a mark under which nothing was left out.
 const ALL: &str = "all";
+/// Objects of a kind in each bundle, unless something else is asked for or chosen.
+const LIMIT: usize = 500;
 
 /// Up to when the copy has a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub(super) struct Known {
     single: Vec<String>,
     /// Programs by unit of the capture scope.
     linked: BTreeMap<String, BTreeSet<String>>,
+    /// What is chosen for apps.
+    settings: Settings,
 }
 
 impl Known {
@@ -74,6 +79,7 @@ impl Known {
                 }
             }
         }
+        known.settings = Settings::load(tx)?;
         known.tracker.sort();
         known.single.sort();
         known.layout = layout;
@@ -85,61 +91,147 @@ impl Known {
 #[derive(Clone, Debug)]
 pub(super) struct Bundle {
     pub(super) kind: Kind,
+    /// At most so many objects.
+    pub(super) limit: usize,
     /// The program, if the bundle has one alone.
     program: Option<String>,
     programs: Vec<String>,
+    /// The programs of the bundle that has all those which have none of their own.
+    together: Vec<String>,
     units: Vec<String>,
     mode: &'static str,
     status: Option<String>,
+    /// How long ago they may have begun: enrollments, or events.
+    begun: Span,
+    /// How long ago they may have changed, where there is no mark.
+    changed: Span,
 }
 
 /// All bundles of a request: tracked entities first, then single events.
 pub(super) fn plan(known: &Known, request: &Request) -> Vec<Bundle> {
+    let settings = if request.as_chosen {
+        known.settings.clone()
+    } else {
+        Settings::default()
+    };
     let mut bundles = Vec::new();
     for (kind, programs) in [
         (Kind::TrackedEntity, &known.tracker),
         (Kind::Event, &known.single),
     ] {
-        let wanted: Vec<String> = programs
-            .iter()
-            .filter(|program| request.program.as_ref().is_none_or(|of| of == *program))
-            .cloned()
-            .collect();
-        if wanted.is_empty() {
+        let is_each = request.by_program || settings.of_all().scope.is_some_and(|s| s.by_program);
+        let is_alone = |program: &String| is_each || settings.of_program(program).is_some();
+        let (alone, together): (Vec<String>, Vec<String>) =
+            programs.iter().cloned().partition(is_alone);
+        let planner = Planner {
+            known,
+            request,
+            kind,
+            together: &together,
+        };
+        if let Some(named) = &request.program {
+            if programs.contains(named) {
+                let chosen = settings.of_program(named).unwrap_or(settings.of_all());
+                bundles.extend(planner.bundles(&[named.clone()], Some(named), chosen));
+            }
             continue;
         }
-        let places: Vec<(Vec<String>, &'static str, Vec<String>)> = if request.by_unit {
-            let linked = known.linked.iter().map(|(unit, programs)| {
-                let both = wanted.iter().filter(|program| programs.contains(*program));
-                (vec![unit.clone()], "SELECTED", both.cloned().collect())
-            });
-            linked.collect()
-        } else {
-            vec![(known.capture.clone(), "DESCENDANTS", wanted.clone())]
-        };
-        for (units, mode, programs) in places {
-            let bundle = |programs: Vec<String>, program: Option<String>| Bundle {
-                kind,
-                program,
-                programs,
-                units: units.clone(),
-                mode,
-                status: request.status.clone(),
-            };
-            if request.by_program || request.program.is_some() {
-                let each = programs.into_iter();
-                bundles.extend(each.map(|program| bundle(vec![program.clone()], Some(program))));
-            } else if !programs.is_empty() {
-                bundles.push(bundle(programs, None));
+        bundles.extend(planner.bundles(&together, None, settings.of_all()));
+        for program in &alone {
+            let chosen = settings.of_program(program);
+            let (own, of_all) = (chosen.is_some(), settings.of_all());
+            let mut chosen = chosen.unwrap_or(of_all);
+            if let Some(limit) = request.limit.filter(|_| !own) {
+                (chosen.entities, chosen.events) = (Some(limit), Some(limit));
             }
+            let some = std::slice::from_ref(program);
+            bundles.extend(planner.bundles(some, Some(program), chosen));
         }
     }
     bundles
 }
 
+/// Plans the bundles of a kind.
+struct Planner<'a> {
+    known: &'a Known,
+    request: &'a Request,
+    kind: Kind,
+    together: &'a [String],
+}
+
+impl Planner<'_> {
+    /// Those of some programs: one, or one for each unit.
+    fn bundles(
+        &self,
+        programs: &[String],
+        program: Option<&String>,
+        chosen: OfProgram,
+    ) -> Vec<Bundle> {
+        let (known, request) = (self.known, self.request);
+        let is_entity = self.kind == Kind::TrackedEntity;
+        let of_kind = if is_entity {
+            chosen.entities
+        } else {
+            chosen.events
+        };
+        // Of a program that has a limit of its own only who names it knows better.
+        let is_asked = program.is_none() || request.program.is_some();
+        let asked = request.limit.filter(|_| is_asked);
+        let begun = if is_entity {
+            chosen.enrolled
+        } else {
+            chosen.happened
+        };
+        let is_active = is_entity && chosen.only_active == Some(true);
+        let status = request.status.clone();
+        let by_unit = request.by_unit || chosen.scope.is_some_and(|Scope { by_unit, .. }| by_unit);
+        let bundle = |units: Vec<String>, mode, programs: Vec<String>| Bundle {
+            kind: self.kind,
+            limit: asked.or(of_kind).unwrap_or(LIMIT),
+            program: program.cloned(),
+            programs,
+            together: self.together.to_vec(),
+            units,
+            mode,
+            status: status
+                .clone()
+                .or_else(|| is_active.then(|| "ACTIVE".to_owned())),
+            begun: begun.unwrap_or(Span::Any),
+            changed: chosen.changed.unwrap_or(Span::Any),
+        };
+        let mut bundles = Vec::new();
+        if by_unit {
+            for (unit, linked) in &known.linked {
+                let both = programs.iter().filter(|program| linked.contains(*program));
+                bundles.push(bundle(
+                    vec![unit.clone()],
+                    "SELECTED",
+                    both.cloned().collect(),
+                ));
+            }
+        } else {
+            bundles.push(bundle(
+                known.capture.clone(),
+                "DESCENDANTS",
+                programs.to_vec(),
+            ));
+        }
+        bundles.retain(|bundle| !bundle.programs.is_empty());
+        bundles
+    }
+}
+
 impl Bundle {
-    /// What pages are asked of. Single events are asked of one unit at a time.
-    pub(super) fn parts(&self, since: Option<&str>) -> Vec<Part> {
+    /// What pages are asked of: what changed since a mark, or all that is wanted at the server's present time. Single events are asked of
+    /// one unit at a time.
+    pub(super) fn parts(&self, since: Option<&Mark>, server_date: &str) -> Vec<Part> {
+        let today = date::parse(server_date).map(|now| date::civil(now).date());
+        let day = |span: Span| today.and_then(|today| span.before(today));
+        let begun = day(self.begun).map(|day| day.to_string());
+        let since = match since {
+            Some(mark) => Some(mark.date.clone()),
+            None => day(self.changed).map(|day| format!("{day}T00:00:00.000")),
+        };
         let places: Vec<Vec<String>> = if self.kind == Kind::Event {
             self.units.iter().map(|unit| vec![unit.clone()]).collect()
         } else {
@@ -152,7 +244,8 @@ impl Bundle {
                 units: units.clone(),
                 mode: self.mode,
                 status: self.status.clone(),
-                since: since.map(str::to_owned),
+                begun: begun.clone(),
+                since: since.clone(),
             }));
         }
         parts
@@ -161,35 +254,47 @@ impl Bundle {
     /// What tells the selection of one mark from that of another, but for the program.
     fn selection(&self) -> (String, String) {
         let status = self.status.as_deref().unwrap_or("ANY");
-        let kind = self.kind.collection();
-        (
-            self.units.join(","),
-            format!("{kind} {} {status}", self.mode),
-        )
+        let mut selection = format!("{} {} {status}", self.kind.collection(), self.mode);
+        for (what, span) in [("begun", self.begun), ("changed", self.changed)] {
+            if let Span::Months(months) = span {
+                selection.push_str(&format!(" {what} in {months} months"));
+            }
+        }
+        (self.units.join(","), selection)
     }
-    fn key(&self, program: Option<&str>) -> GlobalId {
+    fn key(&self, programs: &str) -> GlobalId {
         let (units, selection) = self.selection();
         // The units may be many: the key is short, the row says all.
-        let whole = format!("{selection}\n{units}\n{}", program.unwrap_or("*"));
+        let whole = format!("{selection}\n{units}\n{programs}");
         GlobalId::Text(short(&whole).into())
+    }
+    /// The keys under which a mark may be that tells of all of it, its own first: a program of which the bundle of many told is
+    /// up to date by that one's mark. One that joins it later is none of those that it told of.
+    fn keys(&self) -> Vec<GlobalId> {
+        let of_all = || self.key(&format!("* {}", self.together.join(",")));
+        match &self.program {
+            None => vec![of_all()],
+            Some(program) => {
+                let mut keys = vec![self.key(program)];
+                if self.together.contains(program) {
+                    keys.push(of_all());
+                }
+                keys
+            }
+        }
     }
     /// Up to when the copy has all of it, by the server's clock; `None`: a full download is due.
     /// A mark that was set with a smaller limit does not count.
-    pub(super) fn since(
-        &self,
-        layout: &Layout,
-        tx: &dyn ReplicaTx,
-        limit: usize,
-    ) -> Result<Option<Mark>> {
+    pub(super) fn since(&self, layout: &Layout, tx: &dyn ReplicaTx) -> Result<Option<Mark>> {
         let Some(table) = layout.table(MARKS).filter(|t| t.role == Role::Kept) else {
             return Ok(None);
         };
-        for program in [self.program.as_deref(), None] {
-            let Some(row) = tx.row(table.id(), &self.key(program))? else {
+        for key in self.keys() {
+            let Some(row) = tx.row(table.id(), &key)? else {
                 continue;
             };
             let most = table.text(&row, "most").parse().ok();
-            if most.is_some_and(|most: usize| most < limit) {
+            if most.is_some_and(|most: usize| most < self.limit) {
                 continue;
             }
             let date = table.text(&row, "server_date");
@@ -211,13 +316,14 @@ impl Bundle {
         let Some(table) = layout.table(MARKS) else {
             return Ok(());
         };
-        let program = self.program.as_deref();
-        let key = self.key(program).to_string();
+        let Some(key) = self.keys().into_iter().next() else {
+            return Ok(());
+        };
         let (units, selection) = self.selection();
         let record = table.record(
-            &key,
+            &key.to_string(),
             &[
-                ("program", program.unwrap_or("*")),
+                ("program", self.program.as_deref().unwrap_or("*")),
                 ("org_units", &units),
                 ("selection", &selection),
                 (

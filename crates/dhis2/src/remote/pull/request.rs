@@ -45,6 +45,8 @@ pub(super) struct Part {
     pub(super) mode: &'static str,
     /// Only entities with an enrollment of this status.
     pub(super) status: Option<String>,
+    /// Only what began on this day or later: entities by an enrollment, events by themselves.
+    pub(super) begun: Option<String>,
     /// Only what changed since, by the server's clock.
     pub(super) since: Option<String>,
 }
@@ -102,6 +104,15 @@ fn params(server: &Server, kind: Kind, part: &Part) -> Vec<(&'static str, String
     ];
     if let Some(status) = part.status.as_ref().filter(|_| kind != Kind::Event) {
         params.push(("programStatus", status.clone()));
+    }
+    if let Some(begun) = &part.begun {
+        let name = match (is_new, kind == Kind::Event) {
+            (true, true) => "occurredAfter",
+            (true, false) => "enrollmentEnrolledAfter",
+            (false, true) => "startDate",
+            (false, false) => "programStartDate",
+        };
+        params.push((name, begun.clone()));
     }
     if let Some(since) = &part.since {
         let name = if is_new {

@@ -67,7 +67,7 @@ pub trait Courier {
     /// Changes something by its parameters.
     fn put(&self, path: &str, params: &[(&str, &str)]) -> Result<Answer>;
     /// Deletes something.
-    fn delete(&self, path: &str) -> Result<Answer>;
+    fn delete(&self, path: &str, params: &[(&str, &str)]) -> Result<Answer>;
 }
 
 impl Courier for Http {
@@ -80,8 +80,8 @@ impl Courier for Http {
     fn put(&self, path: &str, params: &[(&str, &str)]) -> Result<Answer> {
         Self::put(self, path, params, None)
     }
-    fn delete(&self, path: &str) -> Result<Answer> {
-        Self::delete(self, path, &[])
+    fn delete(&self, path: &str, params: &[(&str, &str)]) -> Result<Answer> {
+        Self::delete(self, path, params)
     }
 }
 
@@ -159,7 +159,7 @@ pub fn push(
         if let Edit::Add { record, .. } = edit {
             let name = doubted(*collection, &record.global_id);
             match fate {
-                Fate::Stored => tx.store_note(DOUBTED, &name, None)?,
+                Fate::Stored | Fate::Warned(_) => tx.store_note(DOUBTED, &name, None)?,
                 Fate::Waits(_) => tx.store_note(DOUBTED, &name, Some(""))?,
                 Fate::Refused(..) => {}
             }
@@ -217,7 +217,7 @@ fn fates(batch: &FrozenBatch, collected: &Collected, told: &BTreeMap<usize, Told
         }
         for note in &item.notes {
             let fate = match &told.fate {
-                Fate::Stored => Fate::Stored,
+                Fate::Stored | Fate::Warned(_) => Fate::Stored,
                 Fate::Refused(..) | Fate::Waits(_) => {
                     Fate::Waits("it waits for what it is about".to_owned())
                 }
@@ -237,7 +237,7 @@ fn reply(
     seen: &BTreeMap<Key, Generation>,
 ) -> BatchReply {
     let version = |key: Key, edit: &Edit, fate: &Fate| {
-        let has_row = *fate == Fate::Stored && !matches!(edit, Edit::Delete { .. });
+        let has_row = fate.is_stored() && !matches!(edit, Edit::Delete { .. });
         has_row.then(|| RowVersion {
             revision: UPLOADED,
             generation: seen.get(&key).copied().unwrap_or(Generation::ZERO),
@@ -250,6 +250,7 @@ fn reply(
         version: version((*collection, edit.global_id().clone()), edit, &fate),
         outcome: match fate {
             Fate::Stored => Outcome::Applied,
+            Fate::Warned(reason) => Outcome::Warned { reason },
             Fate::Refused(code, reason) => Outcome::Rejected { code, reason },
             Fate::Waits(reason) => Outcome::Rejected {
                 code: RejectCode::Untold,

@@ -33,10 +33,19 @@ pub struct Sent {
 pub enum Fate {
     /// It is stored, or gone where it was to go.
     Stored,
+    /// It is stored, and the old importer warns of something in it, which it may have left out.
+    Warned(String),
     /// It was refused.
     Refused(RejectCode, String),
     /// It is to be sent again.
     Waits(String),
+}
+
+impl Fate {
+    /// Whether the server has done what it was to do.
+    pub fn is_stored(&self) -> bool {
+        matches!(self, Self::Stored | Self::Warned(_))
+    }
 }
 
 /// Something that an importer said about an object, for whoever has to do something about it.
@@ -76,6 +85,10 @@ const GONE: &[&str] = &[
 /// What it depends on was refused.
 const DEPENDS: &str = "E5000";
 
+/// The hint for a code that is not known here.
+const UNKNOWN: &str =
+    "the server's words say what is wrong: correct it, or ask an administrator, and upload again";
+
 /// Decides about one of the objects that went in a request with the others in `all`.
 pub fn decide(api: Api, sent: &Sent, all: &[Sent], report: &Report) -> Told {
     let told = sent.kind.and_then(|kind| report.outcome(kind, &sent.uid));
@@ -97,10 +110,10 @@ pub fn decide(api: Api, sent: &Sent, all: &[Sent], report: &Report) -> Told {
         .iter()
         .map(|problem| conflict(sent, problem, !is_error))
         .collect();
-    let fate = if is_error {
-        refused(api, sent, told)
-    } else {
-        Fate::Stored
+    let fate = match told.verdict {
+        Verdict::Error => refused(api, sent, told),
+        Verdict::Warning if !sent.is_delete => warned(sent, told),
+        Verdict::Warning | Verdict::Success => Fate::Stored,
     };
     Told { fate, conflicts }
 }
@@ -120,7 +133,7 @@ fn is_not_present(message: &str) -> bool {
 }
 
 fn refused(api: Api, sent: &Sent, told: &Outcome) -> Fate {
-    let reason = reason(&told.problems);
+    let reason = reason(&told.problems, false);
     let errors = || told.problems.iter().filter(|problem| !problem.is_warning);
     let is_dependent = errors().next().is_some() && errors().all(|p| p.code == DEPENDS);
     // A tie is no child of either side, so nothing tells when its side was mended: it is tried with every upload. The old
@@ -130,6 +143,16 @@ fn refused(api: Api, sent: &Sent, told: &Outcome) -> Fate {
     }
     let code = errors().next().map_or(RejectCode::Refused, reject_code);
     Fate::Refused(code, reason)
+}
+
+/// The old importer has it, and something about it should be looked at.
+fn warned(sent: &Sent, told: &Outcome) -> Fate {
+    let reason = reason(&told.problems, true);
+    match sent.kind {
+        // Nothing can be mended in a tie: it is tried again, as its clients do.
+        Some(Kind::Relationship) => Fate::Waits(reason),
+        _ => Fate::Warned(reason),
+    }
 }
 
 /// The object is in no place of the report.
@@ -197,10 +220,11 @@ fn reject_code(problem: &Problem) -> RejectCode {
 }
 
 /// One sentence for people: the first problem with what can be done about it, and how many more there are.
-fn reason(problems: &[Problem]) -> String {
-    let mut errors = problems.iter().filter(|problem| !problem.is_warning);
-    let Some(first) = errors.next() else {
-        return "the server refused it and does not say why".to_owned();
+fn reason(problems: &[Problem], is_warning: bool) -> String {
+    let mut said = problems.iter().filter(|of| of.is_warning == is_warning);
+    let Some(first) = said.next() else {
+        let done = if is_warning { "warns" } else { "refused it" };
+        return format!("the server {done} and does not say why");
     };
     let mut text = if first.code.is_empty() {
         first.message.clone()
@@ -212,7 +236,7 @@ fn reason(problems: &[Problem]) -> String {
         text.push_str(hint);
         text.push(')');
     }
-    match errors.count() {
+    match said.count() {
         0 => text,
         more => format!("{text}; and {more} more"),
     }
@@ -236,5 +260,9 @@ fn hint(problem: &Problem) -> &'static str {
     // Words for problems with values have no code.
     let has_word = problem.code.is_empty() && problem.data_element.is_some();
     let code = if has_word { "E1302" } else { &problem.code };
-    conflict_text::hint(code).unwrap_or_default()
+    match conflict_text::hint(code) {
+        Some(hint) => hint,
+        None if problem.is_warning || code.is_empty() => "",
+        None => UNKNOWN,
+    }
 }

@@ -225,7 +225,7 @@ impl<'a> Sender<'a> {
         if let Some(item) = request.places().next().and_then(|at| items.get(at)) {
             done.note(kind, &item.sent.uid, report::Outcome::default());
         }
-        let answer = match self.courier.delete(&path) {
+        let answer = match self.courier.delete(&path, &[]) {
             Ok(answer) => answer,
             // It is gone.
             Err(error) if error.status() == Some(404) => return Ok(Answered::Report(done)),
@@ -303,7 +303,7 @@ impl<'a> Sender<'a> {
         };
         let is_open = |at: &usize| {
             let told = self.told.get(at);
-            told.is_some_and(|told| told.fate != Fate::Stored) && depends(&items[*at])
+            told.is_some_and(|told| !told.fate.is_stored()) && depends(&items[*at])
         };
         let more: Vec<usize> = (0..items.len())
             .filter(|at| !opened.contains(at) && is_open(at))
@@ -340,10 +340,7 @@ impl<'a> Sender<'a> {
     fn hand_over(&mut self, items: &[Item]) {
         let version = self.importer.version;
         for (at, item) in items.iter().enumerate() {
-            let is_stored = self
-                .told
-                .get(&at)
-                .is_some_and(|told| told.fate == Fate::Stored);
+            let is_stored = self.told.get(&at).is_some_and(|told| told.fate.is_stored());
             let Some((entity, program, unit)) = item.hand_over.as_ref().filter(|_| is_stored)
             else {
                 continue;
@@ -387,6 +384,11 @@ fn unread(error: Error) -> Result<Answered> {
             message,
             ..
         } => Ok(Answered::Unread(message.clone())),
+        // A uid that is none leads to no address.
+        Error::Parameter {
+            what: "path",
+            problem,
+        } => Ok(Answered::Unread(problem.clone())),
         _ => Err(error),
     }
 }

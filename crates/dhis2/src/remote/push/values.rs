@@ -281,13 +281,14 @@ impl Sending<'_> {
     }
 
     fn take_back(&mut self, place: usize, piece: &Piece) -> Result<()> {
-        let path = format!(
-            "completeDataSetRegistrations?ds={}&pe={}&ou={}&multiOu=false",
-            piece.text("dataSet"),
-            piece.text("period"),
-            piece.text("organisationUnit")
-        );
-        let told = match self.courier.delete(&path) {
+        let params = [
+            ("ds", piece.text("dataSet")),
+            ("pe", piece.text("period")),
+            ("ou", piece.text("organisationUnit")),
+            ("multiOu", "false"),
+        ];
+        let path = "completeDataSetRegistrations";
+        let told = match self.courier.delete(path, &params) {
             Ok(answer) if answer.status < 300 => stored(),
             Ok(answer) => match judge(&answer.body, &[piece]) {
                 Ok(Judged::Each(mut each)) => each.pop().unwrap_or_else(stored),

@@ -71,7 +71,7 @@ impl Courier for Standin {
     fn put(&self, path: &str, _: &[(&str, &str)]) -> Result<Answer> {
         self.next("PUT", path)
     }
-    fn delete(&self, path: &str) -> Result<Answer> {
+    fn delete(&self, path: &str, _: &[(&str, &str)]) -> Result<Answer> {
         self.next("DELETE", path)
     }
 }
