@@ -44,6 +44,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let header = copy::header(server.http.url(), "example");
         ReplicaFile::create(path, &copy::collections(), &header, options)?
     };
+    // With more of it in memory nothing is faster, and a device has better use for that.
+    file.set_cache(4000)?;
     let (metadata, stored) = copy::sync_metadata(&server, &mut file, now(), &mut |_| {})?;
     println!("{} has {:?}", metadata.user.username, stored.objects);
 

@@ -42,6 +42,7 @@ const STUBS: usize = 50;
 
 /// What to download.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Request {
     /// At most so many tracked entities, and so many single events, in each bundle; as is chosen for apps, else 500. A limit that is
     /// chosen for one program goes before it, unless [`Self::program`] names that one.

@@ -267,6 +267,13 @@ impl ReplicaFile {
             .doing("setting the patience")
     }
 
+    /// How much of the file is kept in memory at most, in KiB (16,000 unless told). The rest is read again, mostly from the system's cache.
+    pub fn set_cache(&self, kib: u32) -> Result<()> {
+        self.conn
+            .pragma_update(None, "cache_size", -i64::from(kib))
+            .doing("setting the size of the cache")
+    }
+
     fn layer(&self, id: CollectionId) -> Result<&Layer> {
         find(&self.known.layers, id)
     }
@@ -347,5 +354,25 @@ fn io_fault(doing: &'static str, why: std::io::Error) -> Error {
             doing,
             source: Box::new(why),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_keeps_no_more_in_memory_than_it_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("copy.gpkg");
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let conn = connect(&path, flags).expect("a connection");
+        let known = Known::default();
+        let file = ReplicaFile { path, conn, known };
+        file.set_cache(4000).expect("a smaller cache");
+        let kept = file
+            .conn
+            .query_row("PRAGMA cache_size", [], |row| row.get::<_, i64>(0));
+        assert_eq!(kept.expect("its size"), -4000);
     }
 }

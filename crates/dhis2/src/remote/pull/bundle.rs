@@ -132,7 +132,7 @@ pub(super) fn plan(known: &Known, request: &Request) -> Vec<Bundle> {
         if let Some(named) = &request.program {
             if programs.contains(named) {
                 let chosen = settings.of_program(named).unwrap_or(settings.of_all());
-                bundles.extend(planner.bundles(&[named.clone()], Some(named), chosen));
+                bundles.extend(planner.bundles(std::slice::from_ref(named), Some(named), chosen));
             }
             continue;
         }
@@ -257,7 +257,7 @@ impl Bundle {
         let mut selection = format!("{} {} {status}", self.kind.collection(), self.mode);
         for (what, span) in [("begun", self.begun), ("changed", self.changed)] {
             if let Span::Months(months) = span {
-                selection.push_str(&format!(" {what} in {months} months"));
+                selection = format!("{selection} {what} in {months} months");
             }
         }
         (self.units.join(","), selection)
