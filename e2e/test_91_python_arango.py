@@ -69,6 +69,35 @@ def databases_and_users_are_made_and_removed():
 
 
 @test
+def collections_are_granted_one_by_one():
+    system = database(primary)
+    system.create_database("depot", users=[{"username": "clerk", "password": "secret1", "active": True}])
+    depot = database(primary, "depot")
+    for name in ("parts", "wages"):
+        depot.create_collection(name).insert({"_key": "one"})
+    clerk = ArangoClient(hosts=primary.http).db("depot", "clerk", "secret1", verify=True)
+    equal("a database's grant covers its collections", system.permission("clerk", "depot", "wages"), "rw")
+    check("one collection is closed", system.update_permission("clerk", "none", "depot", "wages"))
+    equal("and told so", system.permission("clerk", "depot", "wages"), "none")
+    equal("it is not listed", [c["name"] for c in clerk.collections()], ["parts"])
+    for call in (lambda: clerk.collection("wages").get("one"), lambda: clerk.collection("wages").insert({}),
+                 lambda: list(clerk.aql.execute("FOR w IN wages RETURN w"))):
+        equal("nothing of it can be had", error_of(call), (403, 11))
+    system.update_permission("clerk", "ro", "depot")
+    equal("read only", error_of(lambda: clerk.collection("parts").insert({})), (403, 11))
+    system.update_permission("clerk", "rw", "depot", "parts")
+    check("but one collection may be written", clerk.collection("parts").insert({})["_key"])
+    equal("all that was granted", system.permissions("clerk")["depot"],
+          {"permission": "ro", "collections": {"parts": "rw", "wages": "none", "*": "undefined"}})
+    system.update_permission("clerk", "none", "depot", "*")
+    check("it is taken back", system.reset_permission("clerk", "depot", "parts"))
+    equal("what holds for all collections holds then", system.permission("clerk", "depot", "parts"), "none")
+    equal("there is no such collection", error_of(lambda: system.update_permission("clerk", "ro", "depot", "nothing")), (404, 1203))
+    system.delete_user("clerk")
+    system.delete_database("depot")
+
+
+@test
 def documents_are_written_and_read():
     test_db = database(primary)
     people = test_db.create_collection("people")

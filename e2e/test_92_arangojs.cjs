@@ -65,6 +65,24 @@ run(async (base, folder) => {
     equal("a login gives a token", typeof (await new Database({ url: new URL(base).origin }).login("editor", "secret")), "string");
   });
 
+  await test("users are granted collections", async () => {
+    await here.createUser("ben", { passwd: "secret2" });
+    await here.setUserAccessLevel("ben", { database: "_system" }, "ro");
+    const ben = new Database({ url: new URL(base).origin, auth: { username: "ben", password: "secret2" } }).collection("things");
+    equal("it is read", (await ben.document("pen")).colour, "blue");
+    equal("and not written", await errorOf(ben.save({})), 11);
+    await here.setUserAccessLevel("ben", { collection: things }, "rw");
+    equal("the level is told", await here.getUserAccessLevel("ben", { collection: things }), "rw");
+    const made = await ben.save({});
+    await ben.remove(made._key);
+    await here.setUserAccessLevel("ben", { collection: things }, "none");
+    equal("it is closed", await errorOf(ben.document("pen")), 11);
+    equal("and gone from the list", (await here.getUserDatabases("ben", true))._system.collections.things, "none");
+    await here.clearUserAccessLevel("ben", { collection: things });
+    equal("the database's level holds again", await here.getUserAccessLevel("ben", { collection: things }), "ro");
+    await here.removeUser("ben");
+  });
+
   const order = { endpoint, username: "editor", password: "secret", restrictType: "include", restrictCollections: ["things"], includeSystem: true };
   await test("an order through a route copies a collection", async () => {
     const { parsedBody, body } = await there.route("_api/replication").put("sync", order);

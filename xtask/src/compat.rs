@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::command::root;
 
 /// Where the tests are that a prefix stands for.
-const PLACES: [(&str, &[&str]); 5] = [
+const PLACES: [(&str, &[&str]); 6] = [
     ("face", &["crates/geoservices/tests/face"]),
     (
         "remote",
@@ -21,6 +21,10 @@ const PLACES: [(&str, &[&str]); 5] = [
         ],
     ),
     ("dhis2", &["crates/dhis2/tests"]),
+    (
+        "arangodb",
+        &["crates/arangodb/tests", "crates/server/tests/arangodb"],
+    ),
     ("command", &["crates/cli/tests"]),
     ("server", &["crates/server/tests", "crates/server/src"]),
 ];

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::copies::Copies;
 use crate::documents::DocumentStore;
-use crate::{Access, Error, Principal, Result, Service, Store, Timestamp};
+use crate::{Access, CollectionId, Error, Level, Principal, Result, Service, Store, Timestamp};
 
 /// The server behind a face.
 pub trait Host: Send + Sync + Debug {
@@ -208,8 +208,32 @@ pub trait Users: Debug {
     /// # Errors
     /// [`Error::Invalid`] if there is no such user or service.
     fn grant(&self, user: &str, service: &str, rights: &[crate::Right]) -> Result<()>;
-    /// Removes the grant of a user for a service, so that wider ones hold. `false` if there was none.
+    /// Removes the grant of a user for a service and those for its collections, so that wider ones hold. `false` if there was none.
     fn revoke(&self, user: &str, service: &str) -> Result<bool>;
+    /// What a user was granted for this very service (`*`: all of them), if anything was.
+    fn granted(&self, user: &str, service: &str) -> Result<Option<Vec<crate::Right>>>;
+    /// What a user was granted for single collections of this very service; `None` stands for all that are not named.
+    fn levels(&self, user: &str, service: &str) -> Result<Vec<(Option<CollectionId>, Level)>>;
+    /// Sets what a user may do with one collection of a service, or with all that are not named. Of all services (`*`) only that.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there is no such user or service.
+    fn grant_collection(
+        &self,
+        user: &str,
+        service: &str,
+        collection: Option<CollectionId>,
+        level: Level,
+    ) -> Result<()>;
+    /// Removes such a grant. `false` if there was none.
+    fn revoke_collection(
+        &self,
+        user: &str,
+        service: &str,
+        collection: Option<CollectionId>,
+    ) -> Result<bool>;
+    /// Removes what anybody was granted for one collection, which is gone or not there yet.
+    fn forget_collection(&self, service: &str, collection: CollectionId) -> Result<()>;
 }
 
 /// How a request came in; the server puts one into the extensions of every request. Faces build absolute URLs from it and

@@ -30,7 +30,7 @@ pub mod store;
 pub mod value;
 mod versions;
 
-pub use access::{Access, Principal, Right};
+pub use access::{Access, Level, Principal, Right};
 pub use blob::BlobHash;
 pub use conflict::{Conflict, ConflictId, ConflictKind, Resolution, Winner};
 pub use cursor::{Cursor, Seal};

@@ -167,6 +167,7 @@ impl Accounts {
         for sql in [
             "DELETE FROM token WHERE account = ?1",
             "DELETE FROM access WHERE principal = ?1",
+            "DELETE FROM collection_access WHERE principal = ?1",
         ] {
             tx.execute(sql, [name]).map_err(while_doing(doing))?;
         }

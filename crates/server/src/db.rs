@@ -12,6 +12,7 @@ use crate::error::{Error, Result, while_doing};
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_course.sql"),
+    include_str!("migrations/0003_collection_access.sql"),
 ];
 
 /// One connection, shared: statements here are short.
@@ -106,6 +107,31 @@ mod tests {
         let first = Db::open(&path).unwrap().value_or("k", || [1; 16]).unwrap();
         let second = Db::open(&path).unwrap().value_or("k", || [2; 16]).unwrap();
         assert_eq!((first, second), ([1; 16], [1; 16]));
+    }
+
+    #[test]
+    fn a_file_of_each_earlier_format_is_migrated_with_what_is_in_it() {
+        for earlier in 1..MIGRATIONS.len() {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("haversack.db");
+            let old = Connection::open(&path).unwrap();
+            for sql in &MIGRATIONS[..earlier] {
+                old.execute_batch(sql).unwrap();
+            }
+            old.execute_batch(&format!(
+                "INSERT INTO access VALUES ('ada', 'Parks', 'read', '[]'); PRAGMA user_version = {earlier}"
+            ))
+            .unwrap();
+            drop(old);
+            let db = Db::open(&path).unwrap();
+            let count = |table: &str| -> i64 {
+                let sql = format!("SELECT count(*) FROM {table}");
+                db.lock().query_row(&sql, [], |row| row.get(0)).unwrap()
+            };
+            assert_eq!(count("access"), 1, "from {earlier}");
+            assert_eq!(count("course"), 0, "from {earlier}");
+            assert_eq!(count("collection_access"), 0, "from {earlier}");
+        }
     }
 
     #[test]

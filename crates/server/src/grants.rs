@@ -3,6 +3,10 @@
 //! A grant is for an account, for `*` (whoever is logged in) or for `anonymous` (everybody). **The most specific grant that
 //! exists holds alone**: an account's before `*` before `anonymous`, and within each a named service before `*`. So a row
 //! filter can never be got round by a wider grant beside it.
+//!
+//! Single collections may be granted to an account apart from their service, wider or narrower: see [`levels`].
+
+pub(crate) mod levels;
 
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -132,25 +136,41 @@ impl Grants {
             .map_err(while_doing("storing a grant"))
     }
 
-    /// Removes a grant. `false` if there was none.
+    /// Removes a grant, and what was granted with it of single collections. `false` if there was none.
     pub fn remove(&self, principal: &str, service: &str) -> Result<bool> {
-        self.db
-            .lock()
-            .execute(
-                "DELETE FROM access WHERE principal = ?1 AND service = ?2",
-                params![stored_principal(principal), service],
-            )
-            .map(|count| count > 0)
-            .map_err(while_doing("removing a grant"))
+        let doing = "removing a grant";
+        let of = params![stored_principal(principal), service];
+        let mut connection = self.db.lock();
+        let tx = connection.transaction().map_err(while_doing(doing))?;
+        let mut removed = 0;
+        for table in ["access", "collection_access"] {
+            let sql = format!("DELETE FROM {table} WHERE principal = ?1 AND service = ?2");
+            removed += tx.execute(&sql, of).map_err(while_doing(doing))?;
+        }
+        tx.commit().map_err(while_doing(doing))?;
+        Ok(removed > 0)
     }
 
-    /// Removes all grants on one service.
+    /// Removes all grants on one service and its collections.
     pub fn forget_service(&self, service: &str) -> Result<()> {
-        self.db
-            .lock()
-            .execute("DELETE FROM access WHERE service = ?1", [service])
-            .map(|_count| ())
-            .map_err(while_doing("removing the grants of a service"))
+        let doing = "removing the grants of a service";
+        let mut connection = self.db.lock();
+        let tx = connection.transaction().map_err(while_doing(doing))?;
+        for table in ["access", "collection_access"] {
+            let sql = format!("DELETE FROM {table} WHERE service = ?1");
+            tx.execute(&sql, [service]).map_err(while_doing(doing))?;
+        }
+        tx.commit().map_err(while_doing(doing))
+    }
+
+    /// The grant of a principal for this very service (`*`: for all), if there is one.
+    pub fn of(&self, principal: &str, service: &str) -> Result<Option<Grant>> {
+        let principal = stored_principal(principal);
+        let found = self.list()?.into_iter().find(|grant| {
+            stored_principal(&grant.principal).eq_ignore_ascii_case(principal)
+                && grant.service == service
+        });
+        Ok(found)
     }
 
     /// The grant that holds for a principal on a service, if any. Administrators need none.

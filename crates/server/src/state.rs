@@ -13,8 +13,8 @@ use haversack_model::host::{
     Binding, JobRunner, Kept, LoginError, Origin, StoredFile, Token, Users, ValuesAbove,
 };
 use haversack_model::{
-    Access, Collection, CollectionId, Filter, Generation, Host, Job, Principal, Right, Service,
-    Store, Timestamp,
+    Access, Collection, CollectionId, Filter, Generation, Host, Job, Level, Principal, Right,
+    Service, Store, Timestamp,
 };
 
 use crate::accounts::{ANONYMOUS, Accounts, OPERATOR};
@@ -224,7 +224,7 @@ impl Server {
         if principal.is_admin {
             return Ok(Access {
                 rights: ALL_RIGHTS.to_vec(),
-                filters: Vec::new(),
+                ..Access::default()
             });
         }
         let Some(grant) = self.grants.holding(principal, service)? else {
@@ -236,7 +236,34 @@ impl Server {
         } else {
             grant.rights
         };
-        Ok(Access { rights, filters })
+        let mut access = Access {
+            rights,
+            filters,
+            levels: self.grants.holding_levels(&principal.name, service)?,
+        };
+        self.spare_system(service, &mut access)?;
+        Ok(access)
+    }
+
+    /// The level of all collections is not one of those of the system, whose names begin with `_`: they go with their service.
+    fn spare_system(&self, service: &str, access: &mut Access) -> Result<()> {
+        let of_all = access.levels.iter().any(|(of, _)| of.is_none());
+        let Some(store) = self.services.store(service).filter(|_| of_all) else {
+            return Ok(());
+        };
+        let level = match (access.allows(Right::Read), access.allows(Right::Edit)) {
+            (_, true) => Level::Write,
+            (true, false) => Level::Read,
+            (false, false) => Level::None,
+        };
+        let definition = store.begin_read()?.service()?;
+        let system = definition
+            .collections
+            .iter()
+            .filter(|collection| collection.name.starts_with('_'));
+        let system = system.map(|collection| (Some(collection.id), level));
+        access.levels.extend(system);
+        Ok(())
     }
 
     /// The row filters of a grant. One that does not fit the schema any more lets no row through.

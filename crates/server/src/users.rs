@@ -1,7 +1,7 @@
 //! The users, for faces that manage them.
 
 use haversack_model::host::Users;
-use haversack_model::{Error, Principal, Result, Right};
+use haversack_model::{CollectionId, Error, Level, Principal, Result, Right};
 
 use crate::clock;
 use crate::grants::Grant;
@@ -36,7 +36,54 @@ impl Users for Server {
         Self::grant(self, &grant).map_err(refused)
     }
     fn revoke(&self, user: &str, service: &str) -> Result<bool> {
-        self.grants.remove(user, service).map_err(refused)
+        let service = self.canonical(service);
+        self.grants.remove(user, &service).map_err(refused)
+    }
+    fn granted(&self, user: &str, service: &str) -> Result<Option<Vec<Right>>> {
+        let found = self.grants.of(user, &self.canonical(service));
+        Ok(found.map_err(refused)?.map(|grant| grant.rights))
+    }
+    fn levels(&self, user: &str, service: &str) -> Result<Vec<(Option<CollectionId>, Level)>> {
+        let found = self.grants.levels(user, &self.canonical(service));
+        found.map_err(refused)
+    }
+    fn grant_collection(
+        &self,
+        user: &str,
+        service: &str,
+        collection: Option<CollectionId>,
+        level: Level,
+    ) -> Result<()> {
+        if !self.accounts.exists(user).map_err(refused)? {
+            let name = user.to_owned();
+            return Err(refused(crate::Error::Missing { what: "user", name }));
+        }
+        let service = self.canonical(service);
+        let set = self.grants.set_level(user, &service, collection, level);
+        set.map_err(refused)
+    }
+    fn revoke_collection(
+        &self,
+        user: &str,
+        service: &str,
+        collection: Option<CollectionId>,
+    ) -> Result<bool> {
+        let service = self.canonical(service);
+        let removed = self.grants.remove_level(user, &service, collection);
+        removed.map_err(refused)
+    }
+    fn forget_collection(&self, service: &str, collection: CollectionId) -> Result<()> {
+        let service = self.canonical(service);
+        let forgotten = self.grants.forget_collection(&service, collection);
+        forgotten.map_err(refused)
+    }
+}
+
+impl Server {
+    /// The name of a service as it is written where grants are kept.
+    fn canonical(&self, service: &str) -> String {
+        let known = self.services.canonical(service);
+        known.unwrap_or_else(|| service.to_owned())
     }
 }
 

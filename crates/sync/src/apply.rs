@@ -283,10 +283,15 @@ impl Applying<'_, '_, '_> {
             }
             Err(error) => return Err(error),
         };
-        if !self.by.access.allows(Right::Edit) {
+        if !self.by.access.may_edit(id) {
+            let what = if self.by.access.allows(Right::Edit) {
+                "this collection"
+            } else {
+                "this service"
+            };
             return Ok(rejected((
                 RejectCode::Forbidden,
-                "this user may not edit this service".to_owned(),
+                format!("this user may not edit {what}"),
             )));
         }
         let fitted = match validate::fit_edit(&shape.collection, edit) {

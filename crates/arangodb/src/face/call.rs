@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use haversack_model::documents::DocumentStore;
-use haversack_model::{Access, Collection, Filter, Host, Principal, Right, Service};
+use haversack_model::{Access, Collection, Filter, Host, Level, Principal, Right, Service};
 use http::{HeaderMap, Method};
 
 use super::Face;
@@ -93,6 +93,15 @@ impl Call {
             access,
         })
     }
+    /// Opens the database for something that changes documents; of which collection is asked when that is found.
+    pub(crate) fn open_to_edit(&self) -> Result<Opened> {
+        let access = self.host().access(&self.principal, &self.route.database);
+        let edits_some = access
+            .levels
+            .iter()
+            .any(|(_, level)| *level == Level::Write);
+        self.open(if edits_some { Right::Read } else { Right::Edit })
+    }
     /// The system database is there for whoever may see it; its file is made when it is first asked for.
     fn make_system(&self) -> Result<Arc<dyn DocumentStore>> {
         let made = self.host().create_service(&Service::of_documents(SYSTEM));
@@ -115,22 +124,50 @@ impl Opened {
         if self.may_see(found) {
             return Ok(found);
         }
+        if self.access.level(found.id) == Some(Level::None) {
+            return Err(Problem::of(ErrorNum::Forbidden));
+        }
         Err(Problem::told(
             ErrorNum::Forbidden,
             "this collection has a row filter for you, which this protocol cannot keep",
         ))
     }
+    /// The collections that may be seen.
+    pub(crate) fn visible<'a>(
+        &'a self,
+        service: &'a Service,
+    ) -> impl Iterator<Item = &'a Collection> {
+        known::all(service).filter(|collection| self.may_see(collection))
+    }
     /// Whether all rows of a collection may be seen.
-    pub(crate) fn may_see(&self, collection: &Collection) -> bool {
+    fn may_see(&self, collection: &Collection) -> bool {
         self.access.filter(collection.id) == Filter::All
     }
-    /// The same for something that changes it.
+    /// The same for something that changes documents in it.
     pub(crate) fn find_writable<'a>(
         &self,
         service: &'a Service,
         text: &str,
     ) -> Result<&'a Collection> {
         let found = self.find(service, text)?;
+        Self::allowed(self.access.may_edit(found.id), found)
+    }
+    /// The same for something that changes what it is.
+    pub(crate) fn find_alterable<'a>(
+        &self,
+        service: &'a Service,
+        text: &str,
+    ) -> Result<&'a Collection> {
+        let found = self.find(service, text)?;
+        Self::allowed(self.access.may_alter(found.id), found)
+    }
+    fn allowed(is_granted: bool, found: &Collection) -> Result<&Collection> {
+        if !is_granted {
+            return Err(Problem::told(
+                ErrorNum::Forbidden,
+                "your grant lets you read this collection and not change it",
+            ));
+        }
         if found.is_documents() {
             return Ok(found);
         }

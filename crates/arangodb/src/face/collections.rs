@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::call::{Call, Opened};
+use super::grants;
 use super::problem::{Problem, Result};
 use crate::known::{self, GUID};
 use crate::wire::errors::ErrorNum;
@@ -96,8 +97,8 @@ fn list(call: &Call) -> Result<Answer> {
     let opened = call.open(Right::Read)?;
     let service = opened.store.read_documents()?.service()?;
     let exclude_system = call.flag("excludeSystem", false);
-    let told: Vec<Value> = known::all(&service)
-        .filter(|collection| opened.may_see(collection))
+    let told: Vec<Value> = opened
+        .visible(&service)
         .map(|collection| known::parameters(&service, collection))
         .filter(|parameters| !(exclude_system && key::is_system(&parameters.name)))
         .map(|parameters| parameters.to_brief())
@@ -137,6 +138,7 @@ fn create(call: &Call) -> Result<Answer> {
     let guid = known::fresh_guid(call.host().server_id(), call.face.ids.next());
     let collection = add(&mut service, name, kind, &guid, kept_properties(&body))?;
     tx.store_service(&service)?;
+    grants::begin_collection(call, &opened, collection.id)?;
     tx.commit()?;
     let told = known::parameters(&service, &collection).to_properties();
     Ok(Answer::ok(200, told))
@@ -169,7 +171,7 @@ fn alter(
     let opened = call.open(Right::Publish)?;
     let mut tx = opened.store.write_documents(call.host().now())?;
     let mut service = tx.service()?;
-    let id = opened.find_writable(&service, name)?.id;
+    let id = opened.find_alterable(&service, name)?.id;
     let at = service.collections.iter().position(|c| c.id == id);
     let at = at.ok_or_else(|| Problem::of(ErrorNum::CollectionNotFound))?;
     change(&opened, &mut service, at, tx.as_mut())?;
@@ -209,7 +211,7 @@ fn rename(call: &Call, name: &str) -> Result<Answer> {
 }
 
 fn truncate(call: &Call, name: &str) -> Result<Answer> {
-    let opened = call.open(Right::Edit)?;
+    let opened = call.open_to_edit()?;
     let mut tx = opened.store.write_documents(call.host().now())?;
     let service = tx.service()?;
     let collection = opened.find_writable(&service, name)?;
@@ -223,16 +225,21 @@ fn truncate(call: &Call, name: &str) -> Result<Answer> {
 
 fn remove(call: &Call, name: &str) -> Result<Answer> {
     let is_system = call.flag("isSystem", false);
-    alter(call, name, |_, service, at, _| {
+    let mut gone = None;
+    let removed = alter(call, name, |opened, service, at, _| {
         if key::is_system(&service.collections[at].name) && !is_system {
             return Err(Problem::told(
                 ErrorNum::Forbidden,
                 "collections of the system need isSystem",
             ));
         }
-        service.collections.remove(at);
+        gone = Some((opened.name.clone(), service.collections.remove(at).id));
         Ok(())
-    })
+    })?;
+    if let Some((database, id)) = gone {
+        grants::end_collection(call, &database, id)?;
+    }
+    Ok(removed)
 }
 
 /// Whether documents of a collection need ends.

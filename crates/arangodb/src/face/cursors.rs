@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 
 use haversack_model::documents::DocumentRead;
-use haversack_model::{Collection, Right, Timestamp};
+use haversack_model::{Collection, CollectionId, Filter, Right, Timestamp};
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -39,6 +39,8 @@ pub(crate) struct Cursors(Mutex<BTreeMap<u64, Cursor>>);
 struct Cursor {
     owner: String,
     database: String,
+    /// The collection that was asked.
+    of: CollectionId,
     rows: Rows,
     batch: u64,
     counted: Option<u64>,
@@ -84,16 +86,18 @@ fn begin(call: &Call) -> Result<Answer> {
         .and_then(Value::as_u64)
         .unwrap_or(DEFAULT_BATCH);
     let is_counted = body.get("count").and_then(Value::as_bool).unwrap_or(false);
-    let rows = {
+    let (rows, of) = {
         let tx = opened.store.read_documents()?;
         let service = tx.service()?;
         let collection = opened.find(&service, &query.collection)?;
         let name = known::wire_name(&service, collection);
-        execute(&query, tx.as_ref(), collection, &name)?
+        let rows = execute(&query, tx.as_ref(), collection, &name)?;
+        (rows, collection.id)
     };
     let mut cursor = Cursor {
         owner: call.principal.name.clone(),
         database: opened.name,
+        of,
         counted: is_counted.then_some(rows.left),
         rows,
         batch: batch.max(1),
@@ -142,7 +146,7 @@ fn keep(call: &Call, id: u64, mut cursor: Cursor) -> Result<()> {
 
 /// A cursor of this user and database; whoever has it is alone with it.
 fn take(call: &Call, id: &str) -> Result<(u64, Cursor)> {
-    call.open(Right::Read)?;
+    let opened = call.open(Right::Read)?;
     let now = call.host().now();
     let unknown = || Problem::of(ErrorNum::CursorNotFound);
     let id: u64 = id.parse().map_err(|_not_a_number| unknown())?;
@@ -156,6 +160,8 @@ fn take(call: &Call, id: &str) -> Result<(u64, Cursor)> {
         cursor.owner == call.principal.name
             && cursor.database == call.route.database
             && cursor.expires_at > now
+            // What was granted may have been taken back.
+            && opened.access.filter(cursor.of) == Filter::All
     });
     let cursor = is_own.then(|| cursors.remove(&id)).flatten();
     cursor.map(|cursor| (id, cursor)).ok_or_else(unknown)

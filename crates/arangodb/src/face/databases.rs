@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::call::Call;
+use super::grants;
 use super::problem::{Problem, Result};
 use super::route::SYSTEM;
-use super::users;
 use crate::wire::errors::ErrorNum;
 
 /// `/_api/database` and what is below it.
@@ -75,7 +75,7 @@ fn create(call: &Call) -> Result<Answer> {
         .flatten()
     {
         let empty = Map::new();
-        users::add_to_database(call, user.as_object().unwrap_or(&empty), name)?;
+        grants::add_to_database(call, user.as_object().unwrap_or(&empty), name)?;
     }
     Ok(Answer::ok(201, json!({"result": true})))
 }

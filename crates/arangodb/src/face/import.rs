@@ -2,7 +2,6 @@
 //!
 //! Every 5,000 documents are committed, unless `complete` asks for all or nothing.
 
-use haversack_model::Right;
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -31,7 +30,7 @@ pub(crate) fn import(call: &Call) -> Result<Answer> {
     if call.method != Method::POST {
         return Err(Problem::of(ErrorNum::HttpMethodNotAllowed));
     }
-    let opened = call.open(Right::Edit)?;
+    let opened = call.open_to_edit()?;
     let name = call.needed("collection")?;
     let duplicate = match call.param("onDuplicate") {
         None | Some("error" | "") => Duplicate::Conflict,

@@ -99,7 +99,7 @@ fn create(call: &Call) -> Result<Answer> {
     let index = from_json(&body, call.face.ids.next()).map_err(Problem::bad_parameter)?;
     let mut tx = opened.store.write_documents(call.host().now())?;
     let mut service = tx.service()?;
-    let found = opened.find_writable(&service, call.needed("collection")?)?;
+    let found = opened.find_alterable(&service, call.needed("collection")?)?;
     let (id, name) = (found.id, found.name.clone());
     let told = |index: &Index, is_new: bool| {
         let mut told = with_collection(to_json(index), &name);
@@ -132,7 +132,7 @@ fn remove(call: &Call, collection: &str, id: &str) -> Result<Answer> {
     let opened = call.open(Right::Publish)?;
     let mut tx = opened.store.write_documents(call.host().now())?;
     let mut service = tx.service()?;
-    let found = opened.find_writable(&service, collection)?;
+    let found = opened.find_alterable(&service, collection)?;
     if matches!(id, "0" | "primary") || (collections::is_edge(found) && matches!(id, "1" | "2")) {
         return Err(Problem::told(
             ErrorNum::Forbidden,

@@ -16,6 +16,7 @@ mod cursors;
 mod databases;
 mod dispatch;
 mod document;
+mod grants;
 mod ids;
 mod import;
 mod indexes;

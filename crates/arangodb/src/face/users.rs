@@ -1,12 +1,12 @@
-//! Users and what they may do with databases. Grants are for whole databases: `rw`, `ro` or `none`. Source: `spec/arangodb.md` 10.
+//! Users. What they may do is in [`super::grants`]. Source: `spec/arangodb.md` 10.
 
 use haversack_model::host::Users;
-use haversack_model::{Principal, Right};
 use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::call::Call;
+use super::grants;
 use super::problem::{Problem, Result};
 use crate::wire::errors::ErrorNum;
 
@@ -50,57 +50,13 @@ pub(crate) fn dispatch(call: &Call, words: &[&str]) -> Result<Answer> {
             book.remove(user)?;
             Ok(Answer::ok(202, json!({})))
         }
-        (&Method::GET, [user, "database"]) => {
+        (_, [user, "database", rest @ ..]) => {
             require(book, user)?;
-            let names = call.host().service_names();
-            let all = names
-                .iter()
-                .map(|name| (name.clone(), Value::from(level(call, book, user, name))));
-            Ok(Answer::ok(
-                200,
-                json!({"result": all.collect::<Map<_, _>>()}),
-            ))
+            grants::dispatch(call, book, user, rest)
         }
-        (&Method::GET, [user, "database", name]) => {
-            require(book, user)?;
-            Ok(Answer::ok(
-                200,
-                json!({"result": level(call, book, user, name)}),
-            ))
-        }
-        (&Method::PUT, [user, "database", name]) => {
-            require(book, user)?;
-            let body = call.object()?;
-            let rights = match body.get("grant").and_then(Value::as_str) {
-                Some("rw") => READ_WRITE,
-                Some("ro") => &[Right::Read],
-                Some("none") => &[],
-                _ => return Err(Problem::bad_parameter("'grant' must be rw, ro or none")),
-            };
-            book.grant(user, name, rights)?;
-            Ok(Answer::ok(200, json!({(*name): body["grant"]})))
-        }
-        (&Method::DELETE, [user, "database", name]) => {
-            require(book, user)?;
-            book.revoke(user, name)?;
-            Ok(Answer::ok(202, json!({})))
-        }
-        (_, [_, "database", _, _]) => Err(Problem::told(
-            ErrorNum::NotImplemented,
-            "grants are for whole databases here",
-        )),
         _ => Err(Problem::of(ErrorNum::HttpMethodNotAllowed)),
     }
 }
-
-/// What `rw` stands for.
-const READ_WRITE: &[Right] = &[
-    Right::Read,
-    Right::Edit,
-    Right::Sync,
-    Right::Extract,
-    Right::Publish,
-];
 
 fn book(call: &Call) -> Result<&dyn Users> {
     call.host()
@@ -135,38 +91,16 @@ fn create(book: &dyn Users, body: &Map<String, Value>) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// Lets a user work with a new database; one who does not exist yet is made.
-pub(crate) fn add_to_database(
-    call: &Call,
+/// The user whom a body names; one who does not exist yet is made.
+pub(crate) fn found_or_made<'a>(
+    call: &'a Call,
     body: &Map<String, Value>,
-    database: &str,
-) -> Result<()> {
+) -> Result<(&'a dyn Users, String)> {
     let book = book(call)?;
     let known = body.get("username").and_then(Value::as_str);
     let name = match known {
         Some(name) if require(book, name).is_ok() => name.to_owned(),
         _ => create(book, body)?,
     };
-    Ok(book.grant(&name, database, READ_WRITE)?)
-}
-
-/// What a user may do with a database.
-fn level(call: &Call, book: &dyn Users, user: &str, database: &str) -> &'static str {
-    let is_admin = book.list().is_ok_and(|users| {
-        users
-            .iter()
-            .any(|known| known.is_admin && known.name.eq_ignore_ascii_case(user))
-    });
-    let principal = Principal {
-        name: user.to_owned(),
-        is_admin,
-    };
-    let access = call.host().access(&principal, database);
-    if access.allows(Right::Edit) {
-        "rw"
-    } else if access.allows(Right::Read) {
-        "ro"
-    } else {
-        "none"
-    }
+    Ok((book, name))
 }

@@ -53,6 +53,9 @@ pub enum Error {
     /// It was told to stop.
     #[error("the synchronisation was stopped")]
     Stopped,
+    /// Whoever gave the order may not write the collection here.
+    #[error("your grant does not let you replace the collection {0:?}")]
+    NotGranted(String),
     /// The collection here cannot be replaced.
     #[error("the collection {0:?} is a layer or table here and cannot be replaced by a copy")]
     ReadOnly(String),
@@ -73,7 +76,7 @@ impl Error {
             | Self::Model(model::Error::Invalid { .. }) => ErrorNum::HttpBadParameter,
             Self::Config(_) => ErrorNum::InvalidApplierConfig,
             Self::Busy(_) => ErrorNum::ApplierRunning,
-            Self::NotAllowed => ErrorNum::Forbidden,
+            Self::NotAllowed | Self::NotGranted(_) => ErrorNum::Forbidden,
             Self::NoResponse(_) => ErrorNum::NoResponse,
             Self::InvalidResponse(_) => ErrorNum::InvalidResponse,
             Self::Leader { .. } => ErrorNum::LeaderError,

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use haversack_model::copies::Copies;
 use haversack_model::documents::{Difference, DocumentStore, Merged};
-use haversack_model::{Generation, Timestamp};
+use haversack_model::{CollectionId, Generation, Timestamp};
 use serde_json::{Value, json};
 
 pub use crate::known::server_number;
@@ -71,6 +71,8 @@ pub struct Order<'a> {
     pub local: Option<&'a str>,
     /// Nothing is to be done while the primary is at this tick.
     pub since: Option<&'a str>,
+    /// Whether whoever gave the order may replace a collection; `None` is one that is not there yet.
+    pub may_replace: &'a dyn Fn(Option<CollectionId>) -> bool,
     /// Change nothing, but tell so many of the differences.
     pub dry_run: Option<usize>,
 }

@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::primary::Found;
 use super::{Done, Error, Order, Result};
+use crate::aside::{self, is_unfinished};
 use crate::definition;
-use crate::known::{self, GUID, REVISIONS_REPEAT, UNFINISHED, WORKED_ON};
+use crate::known::{self, GUID, REVISIONS_REPEAT, WORKED_ON};
 use crate::wire::parameters::CollectionType;
 
 /// How the content comes.
@@ -53,52 +54,44 @@ impl Target {
             .find(|c| known::wire_name(&service, c) == found.local);
         if let (Some(one), Some(other)) = (by_guid, by_name)
             && one.id != other.id
-            && !one.properties.contains_key(UNFINISHED)
+            && !is_unfinished(one)
         {
             return Err(Error::NameTaken(found.local.clone()));
         }
         // What a copy that was killed left under a name of its own.
-        let aside = service.collections.iter().find(|c| {
-            let of = c.properties.get(UNFINISHED).and_then(Value::as_str);
-            of == Some(found.local.as_str())
-        });
+        let aside = aside::of(&service, &found.local);
         let local = by_name.or(by_guid).or(aside);
+        let seen = local.filter(|local| !is_unfinished(local));
+        if !(order.may_replace)(seen.map(|local| local.id)) {
+            return Err(Error::NotGranted(found.local.clone()));
+        }
         let (id, way, is_new) = match local {
             Some(local) if !local.is_documents() => {
                 return Err(Error::ReadOnly(found.local.clone()));
             }
             Some(local) => {
-                let is_same = (by_guid.is_some() || order.local.is_some())
-                    && !local.properties.contains_key(UNFINISHED);
+                let is_same = (by_guid.is_some() || order.local.is_some()) && !is_unfinished(local);
                 let is_incremental = order.config.incremental && is_same && tx.count(local.id)? > 0;
                 let way = if is_incremental {
                     Way::Incremental
                 } else {
                     Way::Full
                 };
-                (local.id, way, local.properties.contains_key(UNFINISHED))
+                (local.id, way, is_unfinished(local))
             }
             None => {
-                let aside = format!("_unfinished_{}", (order.next_id)());
                 let is_edge = parameters.kind == CollectionType::Edge;
-                let mut made = service.new_documents(&aside, is_edge)?;
-                made.properties
-                    .insert(UNFINISHED.to_owned(), Value::from(found.local.as_str()));
-                made.properties
-                    .insert(GUID.to_owned(), Value::from(parameters.guid.as_str()));
-                let id = made.id;
-                service.collections.push(made);
+                let id = aside::begin(&mut service, &found.local, is_edge, (order.next_id)())?;
+                let made = service.collections.iter_mut().find(|made| made.id == id);
+                if let Some(made) = made {
+                    let guid = Value::from(parameters.guid.as_str());
+                    made.properties.insert(GUID.to_owned(), guid);
+                }
                 (id, Way::Full, true)
             }
         };
-        let made = service
-            .collections
-            .iter_mut()
-            .find(|c| c.id == id && is_new);
-        if let Some(made) = made {
-            made.properties
-                .insert(WORKED_ON.to_owned(), Value::from(now.0));
-            service.schema_version += 1;
+        if is_new {
+            aside::work_on(&mut service, id, now);
             tx.store_service(&service)?;
         }
         let held = match order.copies {
@@ -256,15 +249,13 @@ impl Target {
 
     fn take_over(&self, collection: &mut Collection, found: &Found) {
         let parameters = &found.parameters;
-        collection.name.clone_from(&found.local);
         collection.kind = CollectionKind::Documents {
             edges: parameters.kind == CollectionType::Edge,
         };
         if self.way == Way::Full {
             collection.properties.clear();
         }
-        collection.properties.remove(UNFINISHED);
-        collection.properties.remove(WORKED_ON);
+        aside::finish(collection, &found.local);
         collection.properties.extend(parameters.kept.clone());
         // A copy under another name is another collection.
         if !parameters.guid.is_empty() && found.local == parameters.name {
@@ -295,8 +286,7 @@ pub fn remove_left(
 ) -> haversack_model::Result<usize> {
     let is_left = |collection: &Collection| {
         let worked_on = collection.properties.get(WORKED_ON).and_then(Value::as_i64);
-        collection.properties.contains_key(UNFINISHED)
-            && worked_on.is_none_or(|worked_on| worked_on < since.0)
+        is_unfinished(collection) && worked_on.is_none_or(|worked_on| worked_on < since.0)
     };
     let is_any = |service: Service| service.collections.iter().any(is_left);
     if !is_any(store.read_documents()?.service()?) {

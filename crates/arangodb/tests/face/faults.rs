@@ -456,6 +456,7 @@ async fn a_slow_primary_that_keeps_sending_is_healthy_and_its_batch_is_prolonged
             copies: None,
             local: None,
             since: None,
+            may_replace: &|_| true,
             dry_run: None,
         })
         .map(|copied| copied.to_json())

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use haversack_model::documents::DocumentStore;
 use haversack_model::host::{Binding, JobRunner, Kept, LoginError, Origin, StoredFile, Token};
 use haversack_model::{
-    Access, Error, Host, Job, Principal, Result, Right, Service, Store, Timestamp,
+    Access, CollectionId, Error, Host, Job, Level, Principal, Result, Right, Service, Store,
+    Timestamp,
 };
 use haversack_sqlite::SqliteStore;
 use uuid::Uuid;
@@ -26,6 +27,7 @@ struct State {
     stores: BTreeMap<String, Arc<SqliteStore>>,
     tokens: BTreeMap<String, Principal>,
     kept: BTreeMap<String, Vec<u8>>,
+    granted: BTreeMap<String, Access>,
     clock: i64,
 }
 
@@ -50,11 +52,33 @@ impl TestHost {
             .unwrap();
         Arc::new(host)
     }
+    /// Grants a user something else.
+    pub(crate) fn grant(
+        &self,
+        user: &str,
+        rights: &[Right],
+        levels: &[(Option<CollectionId>, Level)],
+    ) {
+        let access = Access {
+            rights: rights.to_vec(),
+            levels: levels.to_vec(),
+            ..Access::default()
+        };
+        let mut state = self.state.lock().unwrap();
+        state.granted.insert(user.to_owned(), access);
+    }
     /// How many pins there are in the system database.
     pub(crate) fn pins(&self) -> usize {
         let store = self.documents("_system").unwrap();
         let tx = store.read_documents().unwrap();
         tx.pins().unwrap().len()
+    }
+    /// What every write of the system database moves: its generation, and the version of its definition.
+    pub(crate) fn mark(&self) -> (haversack_model::Generation, u64) {
+        let store = self.documents("_system").unwrap();
+        let tx = store.read_documents().unwrap();
+        let version = tx.service().unwrap().schema_version;
+        (tx.head().unwrap().generation, version.into())
     }
     /// Everything that can be seen of the system database but the generation.
     pub(crate) fn fingerprint(&self) -> String {
@@ -127,10 +151,11 @@ impl Host for TestHost {
             "eve" => vec![Right::Read],
             _ => Vec::new(),
         };
-        Access {
+        let granted = self.state.lock().unwrap().granted.clone();
+        granted.get(&principal.name).cloned().unwrap_or(Access {
             rights,
-            filters: Vec::new(),
-        }
+            ..Access::default()
+        })
     }
     fn login(
         &self,

@@ -8,6 +8,7 @@
 
 mod access;
 mod faults;
+mod grants;
 mod host;
 mod protocol;
 mod sync;

@@ -57,7 +57,7 @@ impl Instance {
         principal: &Principal,
         right: Right,
     ) -> Result<Self> {
-        let access = host.access(principal, INSTANCE);
+        let access = host.access(principal, INSTANCE).of_all_collections();
         if !access.allows(right) {
             return Err(Problem::forbidden("You are not allowed to do this"));
         }

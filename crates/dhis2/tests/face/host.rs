@@ -152,6 +152,7 @@ impl Host for TestHost {
         Access {
             rights,
             filters: Vec::new(),
+            levels: Vec::new(),
         }
     }
     fn login(

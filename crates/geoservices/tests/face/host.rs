@@ -79,6 +79,7 @@ impl TestHost {
         let access = Access {
             rights: rights.to_vec(),
             filters,
+            levels: Vec::new(),
         };
         self.state
             .lock()
@@ -191,7 +192,7 @@ impl Host for TestHost {
         if principal.is_admin {
             return Access {
                 rights: ALL.to_vec(),
-                filters: Vec::new(),
+                ..Access::default()
             };
         }
         let state = self.state.lock().unwrap();

@@ -228,7 +228,17 @@ pub(super) fn start(
     body: &Bytes,
 ) -> Answer<Response> {
     if call.server.services.canonical(service).is_some() {
-        call.service(service, Right::Publish)?;
+        let (store, access) = call.service(service, Right::Publish)?;
+        let definition = store.begin_read()?.service()?;
+        // One that is not there yet has the level of those that are not named.
+        let id = definition
+            .collection_named(collection)
+            .map(|found| found.id);
+        if !access.may_alter(id.unwrap_or(CollectionId(u32::MAX))) {
+            return Err(Problem::forbidden(
+                "your grant does not let you replace this collection",
+            ));
+        }
     } else {
         call.admin()?;
     }

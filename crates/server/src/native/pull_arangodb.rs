@@ -58,6 +58,7 @@ pub(super) fn run(
         copies: server.copies(),
         local: Some(name),
         since: request.since.as_deref(),
+        may_replace: &|_asked_before| true,
         dry_run: request.dry_run.then(|| request.list.unwrap_or(LISTED)),
     })
     .map_err(|error| Error::invalid(from, error.to_string()))

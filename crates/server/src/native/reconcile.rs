@@ -161,11 +161,7 @@ fn is_asked_again(question: &[u8]) -> bool {
 
 /// Whether a grant lets its holder copy a collection: the whole of it.
 pub(super) fn may_copy(access: &Access, id: CollectionId) -> bool {
-    let is_partial = access
-        .filters
-        .iter()
-        .any(|(of, filter)| *of == id && *filter != Filter::All);
-    access.allows(Right::Sync) && !is_partial
+    access.allows(Right::Sync) && access.filter(id) == Filter::All
 }
 
 /// A collection that the caller may copy whole.

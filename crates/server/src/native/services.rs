@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
+use haversack_arangodb::aside::is_unfinished;
 use haversack_model::host::{JobRunner, StoredFile};
 use haversack_model::store::Head;
 use haversack_model::{
-    Collection, CollectionId, Cursor, Filter, GlobalId, Host as _, Job, Principal, Right, Service,
+    Collection, CollectionId, Cursor, Filter, GlobalId, Host as _, Job, Level, Principal, Right,
+    Service,
 };
 
 use super::admin::job_info;
@@ -69,8 +71,12 @@ pub(super) fn show(call: &Call, name: &str) -> Result<Response> {
     let (store, access) = call.service(name, Right::Read)?;
     let tx = store.begin_read()?;
     let head = tx.head()?;
+    let mut service = tx.service()?;
+    service.collections.retain(|collection| {
+        access.level(collection.id) != Some(Level::None) && !is_unfinished(collection)
+    });
     json(&ServiceInfo {
-        service: tx.service()?,
+        service,
         cursor: sealed(call, name, &head),
         floor: head.floor,
         rights: words(&access.rights),
@@ -173,7 +179,7 @@ pub(super) async fn import(
         let extension = query.format.clone();
         tokio::task::spawn_blocking(move || {
             let who = caller(&server, &incoming)?;
-            may_import(&server, &who, &service)?;
+            may_import(&server, &who, &service, query.layer.map(CollectionId))?;
             Ok::<_, Problem>(server.create_file(&who, &extension)?)
         })
         .await
@@ -207,7 +213,12 @@ pub(super) async fn import(
     .await
 }
 
-fn may_import(server: &Server, who: &Principal, service: &str) -> Result<()> {
+fn may_import(
+    server: &Server,
+    who: &Principal,
+    service: &str,
+    layer: Option<CollectionId>,
+) -> Result<()> {
     let access = server.access(who, service);
     let exists = server.service(service).is_some();
     let may = if exists {
@@ -217,6 +228,11 @@ fn may_import(server: &Server, who: &Principal, service: &str) -> Result<()> {
     };
     if !may {
         return Err(Problem::forbidden("this needs the right \"publish\""));
+    }
+    if layer.is_some_and(|layer| !access.may_alter(layer)) {
+        return Err(Problem::forbidden(
+            "your grant does not let you change this layer",
+        ));
     }
     Ok(crate::services::check_name(service)?)
 }

@@ -8,6 +8,7 @@
 )]
 
 mod cut;
+mod grants;
 mod refused;
 #[path = "../support/mod.rs"]
 mod support;
@@ -44,6 +45,10 @@ fn ask(handle: &Handle, method: &str, path: &str, body: Value) -> (u16, Value) {
 }
 
 fn ask_at(url: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
+    ask_as(url, "editor", method, path, body)
+}
+
+fn ask_as(url: &str, user: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::blocking::Client::builder()
         .timeout(Duration::from_mins(2))
@@ -51,7 +56,7 @@ fn ask_at(url: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
         .unwrap();
     let answer = client
         .request(method.parse().unwrap(), format!("{url}{path}"))
-        .basic_auth("editor", Some("secret"))
+        .basic_auth(user, Some("secret"))
         .body(body.to_string())
         .send()
         .unwrap();

@@ -8,28 +8,17 @@ use crate::{ask, start};
 fn what_is_not_offered_is_refused_with_a_number_and_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(&folder);
-    for (path, body) in [
-        ("/_api/collection", json!({"name": "c"})),
-        ("/_api/user", json!({"user": "ada", "passwd": "secret"})),
-        ("/_api/database", json!({"name": "shop"})),
-    ] {
+    for (path, body) in [("/_api/database", json!({"name": "shop"}))] {
         assert!(ask(&server, "POST", path, body).0 < 300, "{path}");
     }
     let order = json!({"endpoint": "tcp://127.0.0.1:1"});
     for (path, body, status, number, said) in [
         (
-            "/_api/user/ada/database/_system/c",
-            json!({"grant": "ro"}),
-            501,
-            9,
-            "whole databases",
-        ),
-        (
             "/_api/replication/sync?global=true",
             order.clone(),
             501,
             9,
-            "one by one",
+            "/_db/<name>/_api/replication/sync",
         ),
         (
             "/_db/shop/_api/replication/sync?global=true",

@@ -2,7 +2,7 @@
 
 use haversack_model::schema::attachment_field;
 use haversack_model::{
-    Access, BlobHash, Edit, Filter, Outcome, Policy, Record, RejectCode, Right, Store, Value,
+    Access, BlobHash, Edit, Filter, Level, Outcome, Policy, Record, RejectCode, Right, Store, Value,
 };
 use haversack_sync::Uploader;
 
@@ -153,7 +153,7 @@ fn without_the_right_to_edit_everything_is_refused() {
     let ground = Ground::new();
     let access = Access {
         rights: vec![Right::Read, Right::Sync],
-        filters: Vec::new(),
+        ..Access::default()
     };
     let applied = ground.apply(&by(&access), &[(TREES, add(tree(1, "oak", 1)))], false);
     assert_eq!(
@@ -161,6 +161,29 @@ fn without_the_right_to_edit_everything_is_refused() {
         Some(RejectCode::Forbidden)
     );
     assert_eq!(ground.record(TREES, &id(1)), None);
+}
+
+#[test]
+fn a_collection_may_be_granted_apart_from_its_service() {
+    let ground = Ground::new();
+    for (number, rights, level, is_applied) in [
+        (1, vec![Right::Read, Right::Edit], Level::Read, false),
+        (2, vec![Right::Read, Right::Edit], Level::None, false),
+        (3, vec![Right::Read], Level::Write, true),
+        (4, vec![], Level::Write, false),
+    ] {
+        let access = Access {
+            rights,
+            levels: vec![(Some(TREES), level)],
+            ..Access::default()
+        };
+        let edit = (TREES, add(tree(number, "oak", 1)));
+        let applied = ground.apply(&by(&access), &[edit], false);
+        let refused = code(&applied.receipts[0].outcome);
+        assert_eq!(refused.is_none(), is_applied, "{level:?}: {refused:?}");
+        let stored = ground.record(TREES, &id(number));
+        assert_eq!(stored.is_some(), is_applied, "{level:?}");
+    }
 }
 
 #[test]

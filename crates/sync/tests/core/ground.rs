@@ -131,7 +131,7 @@ pub(crate) fn stamped_service() -> Service {
 pub(crate) fn all_rights() -> Access {
     Access {
         rights: vec![Right::Read, Right::Edit, Right::Sync],
-        filters: Vec::new(),
+        ..Access::default()
     }
 }
 

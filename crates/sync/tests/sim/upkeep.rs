@@ -44,6 +44,7 @@ impl World<'_> {
         self.server.users[user] = Access {
             rights: all,
             filters,
+            levels: Vec::new(),
         };
         self.trace
             .note(&format!("the grants of user {user} change"));

@@ -152,7 +152,7 @@ impl<'s> World<'s> {
         let users = (0..3)
             .map(|_| Access {
                 rights: rights(),
-                filters: Vec::new(),
+                ..Access::default()
             })
             .collect();
         Self {

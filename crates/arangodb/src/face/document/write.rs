@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use haversack_model::documents::{self, DocumentWrite, body_of};
-use haversack_model::{Collection, GlobalId, Revision, Right};
+use haversack_model::{Collection, GlobalId, Revision};
 use http::{HeaderName, header};
 use serde_json::{Map, Value};
 
@@ -307,7 +307,7 @@ fn single(
     options: Options,
     wanted: Option<String>,
 ) -> Result<Answer> {
-    let opened = call.open(Right::Edit)?;
+    let opened = call.open_to_edit()?;
     let mut tx = opened.store.write_documents(call.host().now())?;
     let mut target = Target::of(tx.as_ref(), &opened, collection)?;
     if let (Some(wanted), Some(key)) = (wanted, &document.key) {
@@ -345,7 +345,7 @@ fn many(
     items: Vec<Value>,
     options: Options,
 ) -> Result<Answer> {
-    let opened = call.open(Right::Edit)?;
+    let opened = call.open_to_edit()?;
     let mut tx = opened.store.write_documents(call.host().now())?;
     let mut target = Target::of(tx.as_ref(), &opened, collection)?;
     let mut outcomes = Vec::with_capacity(items.len());

@@ -53,8 +53,7 @@ fn collections(call: &Call, opened: &Opened, service: &Service) -> Value {
     let include_system = call.flag("includeSystem", true);
     let include_queues = call.flag("includeFoxxQueues", false);
     let wanted = call.param("collection").filter(|name| !name.is_empty());
-    let all = known::all(service).filter(|collection| opened.may_see(collection));
-    let told = all.filter_map(|collection| {
+    let told = opened.visible(service).filter_map(|collection| {
         let parameters = known::parameters(service, collection);
         let name = &parameters.name;
         let is_left_out = key::is_never_replicated(name, include_queues)

@@ -7,6 +7,7 @@ use haversack_model::Right;
 
 use super::super::answer::Answer;
 use super::super::call::Call;
+use super::super::grants::UNNAMED;
 use super::super::problem::{Problem, Result};
 use super::super::route::SYSTEM;
 use super::logger;
@@ -31,7 +32,7 @@ pub(super) fn order(call: &Call) -> Result<Answer> {
         }
         return Err(Problem::told(
             ErrorNum::NotImplemented,
-            "databases are synchronised one by one",
+            "all databases at once are not synchronised here; order it in each: PUT /_db/<name>/_api/replication/sync",
         ));
     }
     let mut config = Config::default();
@@ -70,6 +71,7 @@ pub(super) fn order(call: &Call) -> Result<Answer> {
         copies: call.host().copies(),
         local: None,
         since: None,
+        may_replace: &|collection| opened.access.may_alter(collection.unwrap_or(UNNAMED)),
         dry_run: None,
     });
     match outcome {

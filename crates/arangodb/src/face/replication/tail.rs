@@ -67,7 +67,7 @@ pub(super) fn tail(call: &Call, form: Form) -> Result<Answer> {
     let wanted = call.param("collection").filter(|name| !name.is_empty());
     let mut found: Vec<(Generation, String)> = Vec::new();
     let mut complete_to = upto;
-    for collection in known::all(&service).filter(|collection| opened.may_see(collection)) {
+    for collection in opened.visible(&service) {
         let name = known::wire_name(&service, collection);
         let is_wanted = wanted.is_none_or(|wanted| {
             wanted == name
