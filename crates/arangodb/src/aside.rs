@@ -31,6 +31,10 @@ pub fn of<'a>(service: &'a Service, name: &str) -> Option<&'a Collection> {
 /// [`Error::Invalid`] for a name that cannot be.
 pub fn begin(service: &mut Service, name: &str, edges: bool, number: u64) -> Result<CollectionId> {
     let mut made = service.new_documents(&format!("_unfinished_{number}"), edges)?;
+    if let Ok(wanted) = service.new_documents(name, edges) {
+        // Its table is called as it will be.
+        made.table = wanted.table;
+    }
     made.properties
         .insert(UNFINISHED.to_owned(), Value::from(name));
     let id = made.id;

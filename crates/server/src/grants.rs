@@ -4,7 +4,7 @@
 //! exists holds alone**: an account's before `*` before `anonymous`, and within each a named service before `*`. So a row
 //! filter can never be got round by a wider grant beside it.
 //!
-//! Single collections may be granted to an account apart from their service, wider or narrower: see [`levels`].
+//! Single collections may be granted to an account apart from their service, wider or narrower: see `levels`.
 
 pub(crate) mod levels;
 

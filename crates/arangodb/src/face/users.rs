@@ -40,7 +40,9 @@ pub(crate) fn dispatch(call: &Call, words: &[&str]) -> Result<Answer> {
         }
         (&Method::PUT | &Method::PATCH, [user]) => {
             require(book, user)?;
-            if let Some(password) = call.object()?.get("passwd").and_then(Value::as_str) {
+            let body = call.object()?;
+            require_active(&body)?;
+            if let Some(password) = body.get("passwd").and_then(Value::as_str) {
                 book.set_password(user, password)?;
             }
             Ok(Answer::ok(200, told(user)))
@@ -79,6 +81,17 @@ fn require(book: &dyn Users, user: &str) -> Result<()> {
     Err(Problem::of(ErrorNum::UserNotFound))
 }
 
+/// Whoever is to be kept out must not be let in because this server does not know how.
+fn require_active(body: &Map<String, Value>) -> Result<()> {
+    if body.get("active") == Some(&Value::Bool(false)) {
+        return Err(Problem::told(
+            ErrorNum::NotImplemented,
+            "users that are not active are not kept here: change the password, or remove the user",
+        ));
+    }
+    Ok(())
+}
+
 fn create(book: &dyn Users, body: &Map<String, Value>) -> Result<String> {
     let text = |names: [&str; 2]| names.iter().find_map(|name| body.get(*name)?.as_str());
     let name =
@@ -87,6 +100,7 @@ fn create(book: &dyn Users, body: &Map<String, Value>) -> Result<String> {
     if require(book, name).is_ok() {
         return Err(Problem::of(ErrorNum::UserDuplicate));
     }
+    require_active(body)?;
     book.add(name, password)?;
     Ok(name.to_owned())
 }

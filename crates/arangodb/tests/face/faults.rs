@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::web::{Client, Primary};
 
 /// A primary and a secondary whose copy is older, and differs.
-async fn pair() -> (Client, Client, Primary) {
+pub(crate) async fn pair() -> (Client, Client, Primary) {
     let (here, there) = (Client::new(), Client::new());
     let all = (0..50).map(|n| json!({"_key": format!("k{n:02}"), "n": n}));
     here.fill("c", all.collect()).await;
@@ -22,7 +22,7 @@ async fn pair() -> (Client, Client, Primary) {
     (here, there, primary)
 }
 
-fn with(status: u16, body: impl Into<Body>) -> Response {
+pub(crate) fn with(status: u16, body: impl Into<Body>) -> Response {
     Response::builder()
         .status(status)
         .body(body.into())
@@ -30,14 +30,19 @@ fn with(status: u16, body: impl Into<Body>) -> Response {
 }
 
 /// The same answer with another body.
-fn instead(response: Response, body: String) -> Response {
+pub(crate) fn instead(response: Response, body: String) -> Response {
     let (mut parts, _) = response.into_parts();
     parts.headers.remove("content-length");
     Response::from_parts(parts, Body::from(body))
 }
 
 /// Orders a copy from the primary with its fault, which must fail so; then one without, which must work.
-async fn must_fail(pair: &(Client, Client, Primary), order: Value, error: (u16, u64), why: &str) {
+pub(crate) async fn must_fail(
+    pair: &(Client, Client, Primary),
+    order: Value,
+    error: (u16, u64),
+    why: &str,
+) {
     let (here, there, primary) = pair;
     let before = there.host.fingerprint();
     let mut order = order;

@@ -10,6 +10,7 @@ mod access;
 mod faults;
 mod grants;
 mod host;
+mod lies;
 mod protocol;
 mod sync;
 mod web;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use haversack_model::{CollectionId, Error, Result, Timestamp};
 use haversack_sqlite::SqliteStore;
 use haversack_sqlite::service::SqliteSecondary;
+use haversack_sync::reconcile::Proof;
 
 use super::download::{Fetch, beside, digest_here, write_failed};
 use super::remote::{Client, LONG, answered, json_of};
@@ -31,6 +32,8 @@ pub(super) struct FirstCopy {
     pub(super) items: u64,
     /// Its size.
     pub(super) bytes: u64,
+    /// What the copy is since then.
+    pub(super) proof: Proof,
 }
 
 /// What a partial file belongs to.
@@ -115,6 +118,11 @@ pub(super) fn is_begun(store: &SqliteStore, id: CollectionId) -> bool {
     std::fs::metadata(&part.path).is_ok_and(|found| found.len() > 0)
 }
 
+/// Throws away what has arrived of a file for a copy.
+pub(super) fn forget(store: &SqliteStore, id: CollectionId) {
+    Part::beside(&beside_store(store, id)).remove();
+}
+
 /// Fills a copy of a collection of a service there, if it has nothing yet and the collection is worth a file.
 ///
 /// # Errors
@@ -166,9 +174,11 @@ impl Client {
             // It expires by itself.
             let _best_effort = self.remove_file(&path);
         }
+        let proof = taken?;
         Ok(Some(FirstCopy {
-            items: taken?.root.count,
+            items: proof.root.count,
             bytes,
+            proof,
         }))
     }
 

@@ -22,6 +22,8 @@ mod download;
 mod face;
 mod files;
 mod first_copy;
+mod here;
+mod making;
 mod openapi;
 mod prepare;
 mod problem;

@@ -16,10 +16,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use haversack_model::host::JobRunner;
-use haversack_model::{
-    Collection, CollectionId, CollectionKind, Host as _, Job, Right, Service, Store as _,
-};
-use haversack_sqlite::SqliteStore;
+use haversack_model::{Collection, CollectionId, Host as _, Job, Right};
 use haversack_sqlite::service::Difference;
 use haversack_sync::reconcile::{self, Base, Limits, Method, Options, Secondary as _};
 
@@ -27,6 +24,8 @@ use super::admin::job_info;
 use super::answer::{json, parse, unpack};
 use super::call::Call;
 use super::first_copy;
+use super::here::{Here, here, known, remove_empty};
+use super::making::Making;
 use super::problem::{Problem, Result as Answer};
 use super::pull_arangodb;
 use super::reconcile_client::Fetching;
@@ -355,38 +354,51 @@ pub fn run(
     fetch(server, &there, here, request, progress)
 }
 
-/// A collection here that was a copy of another server's before.
-fn known(server: &Server, service: &str, name: &str) -> Result<Option<Here>> {
-    let Some(store) = server.services.store(service) else {
-        return Ok(None);
-    };
-    let definition = store.begin_read()?.service()?;
-    let found = definition
-        .collection_named(name)
-        .filter(|c| c.is_documents());
-    let Some(id) = found.map(|found| found.id) else {
-        return Ok(None);
-    };
-    let is_copy = store.is_copy(id)?;
-    Ok(is_copy.then(|| Here {
-        service: service.to_owned(),
-        name: name.to_owned(),
-        store,
-        id,
-        created: false,
-    }))
-}
-
-/// Makes the copy equal, or says what that would change. Of an equal one it costs a single question.
+/// Makes the copy equal, or says what that would change; one that was made for it and fails is gone again.
 fn fetch(
     server: &Server,
     there: &There,
-    here: Here,
+    mut here: Here,
     request: &Request,
     progress: &mut dyn FnMut(&str, u64, Option<u64>),
 ) -> Result<Report> {
     let _running = server.pulls.begin(&here.service, here.id)?;
+    let mut making = here.making.take();
+    let done = walk(server, there, &here, making.as_mut(), request, progress);
+    let Some(making) = making else { return done };
+    match done {
+        Ok(report) => {
+            making.end(&here.store)?;
+            Ok(report)
+        }
+        Err(error) => {
+            use haversack_model::Error as E;
+            let goes_on = matches!(error, Error::Model(E::Network(_) | E::DiskFull));
+            let is_gone = making.give_up(&here.store, goes_on);
+            match is_gone {
+                Ok(true) if here.made_service => remove_empty(server, &here.service)?,
+                Ok(_) => {}
+                Err(left) => tracing::warn!(%left, "what was begun stays until it expires"),
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Of an equal copy it costs a single question.
+fn walk(
+    server: &Server,
+    there: &There,
+    here: &Here,
+    making: Option<&mut Making>,
+    request: &Request,
+    progress: &mut dyn FnMut(&str, u64, Option<u64>),
+) -> Result<Report> {
+    let created = making.is_some();
     let mut copy = here.store.secondary(here.id, clock::now())?;
+    if let Some(making) = making {
+        copy = copy.with_merging(making);
+    }
     let first = if request.dry_run {
         None
     } else {
@@ -406,17 +418,25 @@ fn fetch(
         stop: Some(Arc::clone(server.pulls.stopping())),
         copy: there.copy.clone(),
     };
-    let mut walk = there.client.fetch_collection(
-        &there.service,
-        &there.name,
-        &mut copy,
-        &how,
-        &mut |walk| {
-            let documents = walk.inserted + walk.replaced + walk.removed + walk.dropped;
-            let text = format!("fetched {} kB", walk.bytes_received / 1000);
-            progress(&text, documents, None);
-        },
-    )?;
+    let walked =
+        there
+            .client
+            .fetch_collection(&there.service, &there.name, &mut copy, &how, &mut |walk| {
+                let documents = walk.inserted + walk.replaced + walk.removed + walk.dropped;
+                let text = format!("fetched {} kB", walk.bytes_received / 1000);
+                progress(&text, documents, None);
+            });
+    let mut walk = match (walked, first) {
+        // It is whole since the file was taken over; what came later is for the next pull.
+        (Err(haversack_model::Error::Network(error)), Some(first)) => {
+            tracing::info!(%error, "a copy is complete; whether there is more could not be asked");
+            reconcile::Report {
+                proof: Some(first.proof),
+                ..reconcile::Report::default()
+            }
+        }
+        (walked, _) => walked?,
+    };
     if let Some(first) = first {
         walk.method = Method::FullCopy;
         walk.inserted += first.items;
@@ -432,25 +452,15 @@ fn fetch(
         copy.begin(Base::Kept)?;
     }
     Ok(Report {
-        service: here.service,
-        collection: here.name,
-        created: here.created,
+        service: here.service.clone(),
+        collection: here.name.clone(),
+        created,
         dry_run: request.dry_run,
         walk,
         differences,
         more,
         tick: None,
     })
-}
-
-/// The collection here.
-struct Here {
-    service: String,
-    name: String,
-    store: Arc<SqliteStore>,
-    id: CollectionId,
-    /// Whether it was made for this.
-    created: bool,
 }
 
 /// The collection at the other server.
@@ -528,51 +538,6 @@ fn web_url(endpoint: &str) -> String {
         }
     }
     endpoint.to_owned()
-}
-
-/// The collection here, made if need be. Whether it was made.
-fn here(
-    server: &Server,
-    service: &str,
-    name: &str,
-    dry_run: bool,
-    there: &Collection,
-) -> Result<Here> {
-    let store = match server.services.store(service) {
-        Some(store) => store,
-        None if dry_run => return Err(missing("service", service)),
-        None => server
-            .services
-            .create(&Service::of_documents(service), |_store| Ok(()))?,
-    };
-    let of = |store, id, created| Here {
-        service: service.to_owned(),
-        name: name.to_owned(),
-        store,
-        id,
-        created,
-    };
-    let mut tx = store.begin_write(clock::now())?;
-    let mut definition = tx.service()?;
-    if let Some(found) = definition.collection_named(name) {
-        let id = found.id;
-        drop(tx);
-        return Ok(of(store, id, false));
-    }
-    if dry_run {
-        return Err(missing("collection", name));
-    }
-    let edges = there.kind == CollectionKind::Documents { edges: true };
-    let mut made = definition.new_documents(name, edges)?;
-    if there.is_documents() {
-        made.indexes.clone_from(&there.indexes);
-        made.properties.clone_from(&there.properties);
-    }
-    let id = made.id;
-    definition.collections.push(made);
-    tx.store_service(&definition)?;
-    tx.commit()?;
-    Ok(of(store, id, true))
 }
 
 pub(super) fn missing(what: &'static str, name: &str) -> Error {

@@ -12,6 +12,7 @@ use haversack_model::{Host as _, Service};
 use haversack_sync::reconcile::{self, Method};
 use serde_json::json;
 
+use super::here::remove_empty;
 use super::pull::{LISTED, Login, Progress, Report, Request, missing};
 use crate::error::{Error, Result};
 use crate::{Server, clock, secret};
@@ -64,8 +65,7 @@ pub(super) fn run(
     .map_err(|error| Error::invalid(from, error.to_string()))
     .and_then(|copied| report(service, name, request, created, &copied));
     if done.is_err() && is_new {
-        drop(store);
-        server.services.remove(service)?;
+        remove_empty(server, service)?;
     }
     done
 }

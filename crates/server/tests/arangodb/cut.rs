@@ -154,6 +154,28 @@ fn a_primary_that_is_silent_at_any_point_of_a_prepared_file_is_given_up_in_time(
 }
 
 #[test]
+fn an_order_whose_file_was_taken_over_is_complete_although_the_primary_is_silent_then() {
+    let pair = pair(25_000);
+    let gate = Gate::start(pair.primary.address);
+    gate.alter(|_, path, status, body| (!path.ends_with("/reconcile")).then_some((status, body)));
+    let (status, told) = sync(&pair, &gate, json!({"initialSyncMaxWaitTime": 1}));
+    assert_eq!(status, 200, "{told}");
+    let state = ask(
+        &pair.primary,
+        "GET",
+        "/_api/replication/logger-state",
+        json!({}),
+    )
+    .1;
+    assert_eq!(told["lastLogTick"], state["state"]["lastLogTick"]);
+    assert_eq!(all(&pair.secondary, "c"), all(&pair.primary, "c"));
+    // One more is not complete: it has heard of nothing.
+    let (status, told) = sync(&pair, &gate, json!({"initialSyncMaxWaitTime": 1}));
+    assert_eq!((status, &told["errorNum"]), (500, &json!(1400)), "{told}");
+    assert_eq!(all(&pair.secondary, "c"), all(&pair.primary, "c"));
+}
+
+#[test]
 fn a_primary_that_stands_still_within_a_range_keeps_nobody_from_stopping() {
     let pair = pair(25_000);
     let still = Proxy::start(

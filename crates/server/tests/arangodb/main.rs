@@ -484,6 +484,10 @@ fn a_stage_of_one_protocol_is_never_taken_for_that_of_the_other() {
     // The first answer comes, those after it do not: what arrived is kept with the walk.
     let answers = std::sync::atomic::AtomicU32::new(0);
     gate.alter(move |_, path, status, mut body| {
+        // By a file the copy would be complete before the first question.
+        if path.ends_with("/file") {
+            return Some((404, b"{}".to_vec()));
+        }
         if path.ends_with("/reconcile") {
             let n = answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             if n > 0 {

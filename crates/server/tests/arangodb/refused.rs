@@ -8,11 +8,19 @@ use crate::{ask, start};
 fn what_is_not_offered_is_refused_with_a_number_and_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(&folder);
-    for (path, body) in [("/_api/database", json!({"name": "shop"}))] {
-        assert!(ask(&server, "POST", path, body).0 < 300, "{path}");
-    }
+    let shop = json!({"name": "shop"});
+    assert_eq!(ask(&server, "POST", "/_api/database", shop).0, 201);
+    let ada = json!({"user": "ada", "passwd": "secret"});
+    assert_eq!(ask(&server, "POST", "/_api/user", ada).0, 201);
     let order = json!({"endpoint": "tcp://127.0.0.1:1"});
     for (path, body, status, number, said) in [
+        (
+            "/_api/user/ada",
+            json!({"active": false, "passwd": "another"}),
+            501,
+            9,
+            "remove the user",
+        ),
         (
             "/_api/replication/sync?global=true",
             order.clone(),

@@ -4,6 +4,7 @@
 
 mod first_copy;
 mod follow;
+mod making;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -86,10 +87,16 @@ fn edit(handle: &Handle, all: impl IntoIterator<Item = (String, Option<String>)>
 }
 
 fn contents(handle: &Handle) -> BTreeMap<String, (Revision, String)> {
-    let store = handle.server.services.store("_system").unwrap();
-    let tx = store.read_documents().unwrap();
-    let id = tx.service().unwrap().collection_named("notes").unwrap().id;
     let mut all = BTreeMap::new();
+    // What is not there has nothing.
+    let Some(store) = handle.server.services.store("_system") else {
+        return all;
+    };
+    let tx = store.read_documents().unwrap();
+    let service = tx.service().unwrap();
+    let Some(id) = service.collection_named("notes").map(|found| found.id) else {
+        return all;
+    };
     tx.by_key(id, None, &mut |found| {
         let body = found.record.values[0].as_text().unwrap().to_owned();
         all.insert(
