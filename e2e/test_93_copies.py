@@ -265,6 +265,57 @@ def either_side_is_killed_at_every_step_of_a_first_copy_by_a_prepared_file():
 
 
 @test
+def a_first_pull_that_is_killed_leaves_nothing_that_is_seen():
+    primary, secondary = Server(sample=False), Server(sample=False, extra=["--allow-endpoint", "tcp://127.0.0.1:*"])
+    ask(primary, "POST", "/_api/collection", {"name": "c"})
+    # An empty database beside it, so that its file is there.
+    ask(secondary, "GET", "/_api/collection")
+    fill(primary, 1, 6000)
+    new, login = checksum(primary), {"user": Server.USER, "password": Server.PASSWORD}
+
+    def pull(way):
+        asked = {"from": f"tcp://127.0.0.1:{way.port}", "max_wait_s": 5, "login": login}
+        return ask(secondary, "POST", "/v1/services/_system/collections/c/pull", asked)[1]["id"]
+
+    def ended(job):
+        told = ask(secondary, "GET", f"/v1/jobs/{job}")[1]
+        return told if told["status"] in ("Completed", "Failed") else None
+
+    def seen():
+        native = [one["name"] for one in ask(secondary, "GET", "/v1/services/_system")[1]["service"]["collections"]]
+        listed = [one["name"] for one in ask(secondary, "GET", "/_api/collection")[1]["result"]]
+        assert native == listed, (native, listed)
+        assert checksum(secondary) in ((new,) if "c" in native else (None,)), "it is seen, and not whole"
+        return native
+
+    proxy = FaultProxy(primary.port)
+    job = pull(proxy)
+    equal("an undisturbed pull", wait_until(lambda: ended(job), 60, "the job")["status"], "Completed")
+    whole = proxy.bytes_down
+    for victim, name in ((secondary, "secondary"), (primary, "primary")):
+        ends = []
+        for point in range(POINTS):
+            ask(secondary, "DELETE", "/_api/collection/c")
+            # A way of its own: connections to the other are kept and were counted.
+            proxy = FaultProxy(primary.port)
+            proxy.hold_down = max(1, whole * point // POINTS)
+            job = pull(proxy)
+            wait_until(proxy.held.is_set, 60, "the way standing still")
+            victim.kill()
+            if victim is primary:
+                proxy.heal()
+                wait_until(lambda: ended(job), 60, "the job to fail")
+                ends.append(seen())
+            proxy.heal()
+            victim.start()
+            ends.append(seen())
+            job = pull(primary)
+            told = wait_until(lambda: ended(job), 60, "the job")
+            assert told["status"] == "Completed" and seen() == ["c"], f"{name} at {point}, pulled again: {told}"
+        check(f"the {name} killed at {POINTS} points of a first pull: nothing or all is seen, then all", all(one in ([], ["c"]) for one in ends), ends)
+
+
+@test
 def the_commands_work_from_a_server_that_speaks_only_arangodb():
     primary, secondary = Server(sample=False), Server(sample=False)
     ask(primary, "POST", "/_api/collection", {"name": "c"})
