@@ -175,7 +175,9 @@ impl SqliteWrite<'_> {
         deleted: bool,
     ) -> Result<()> {
         let id = layer.collection.id;
-        if self.kept(id)?[Side::Up as usize].is_none() {
+        // One that was given up is built anew of the generations that records have: edits count there, too.
+        let is_kept = self.kept(id)?[Side::Up as usize].is_some();
+        if !is_kept && self.view().summary(id, Side::Up)?.is_none() {
             return Ok(());
         }
         self.note_edit(id)?;

@@ -129,6 +129,16 @@ fn edits_of_other_programs_that_do_not_fit_damaged_sums_are_not_taken_for_equal(
 }
 
 #[test]
+fn an_edit_of_a_copy_whose_sums_were_given_up_is_put_back() {
+    let (primary, copy) = equal(200);
+    plain(&copy, "UPDATE haversack_sums SET items = 0 WHERE level = 1");
+    // The first finds the damage, the second comes before anything is built anew.
+    put(&copy, 29, 30, 7);
+    put(&copy, 32, 33, 7);
+    sync(&primary, &copy);
+}
+
+#[test]
 fn an_edit_succeeds_although_the_sums_are_damaged() {
     let (primary, copy) = equal(500);
     plain(&primary, "DELETE FROM haversack_sums WHERE level = 0");
