@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::command::{cargo, step};
+use crate::prepare;
 
 /// Runs the measurements of `crates/cli/examples/bench/`, which prints the table and writes `docs/benchmarks.md`.
 ///
@@ -14,6 +15,9 @@ pub fn run(only: &[String]) -> Result<()> {
         cargo().args(["build", "--release", "--locked"]),
     )?;
     let mut command = cargo();
+    if only.first().is_none_or(|part| part == "collections") {
+        command.env("HAVERSACK_BENCH_PEERS", prepare::peers()?);
+    }
     command.args([
         "run",
         "--release",

@@ -1,5 +1,5 @@
-//! Installs what the tests need: Debian packages, Python packages into `.cache/venv`, npm packages into
-//! `.cache/node`. Quick when everything is there.
+//! Installs what the tests and the measurements need: Debian packages, Python packages into `.cache/venv`, npm packages into
+//! `.cache/node` and `.cache/peers`. Quick when everything is there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,8 +30,22 @@ pub fn run() -> Result<Tools> {
     Ok(Tools {
         python: python_packages(&cache.join("venv"))?,
         system_python: PathBuf::from("/usr/bin/python3"),
-        node_modules: node_packages(&cache.join("node"))?,
+        node_modules: node_packages(&cache.join("node"), "e2e/package.json")?,
     })
+}
+
+/// Installs the programs that measurements are made beside; gives the folder of their npm packages.
+///
+/// # Errors
+/// If something is missing and cannot be installed; the message says what to do.
+pub fn peers() -> Result<PathBuf> {
+    install(&[
+        ("rsync", exists("rsync")),
+        ("nodejs", exists("node")),
+        ("npm", exists("npm")),
+    ])?;
+    let manifest = "crates/cli/examples/bench/peers/package.json";
+    node_packages(&root().join(".cache/peers"), manifest)
 }
 
 fn debian_packages() -> Result<()> {
@@ -61,6 +75,11 @@ fn debian_packages() -> Result<()> {
         ("nodejs", exists("node")),
         ("npm", exists("npm")),
     ];
+    install(&wanted)
+}
+
+/// Installs Debian packages that are not here.
+fn install(wanted: &[(&str, bool)]) -> Result<()> {
     let missing: Vec<&str> = wanted
         .iter()
         .filter(|(_, here)| !here)
@@ -75,7 +94,7 @@ fn debian_packages() -> Result<()> {
     );
     if !exists("apt-get") {
         bail!(
-            "the tests need {}; install them and try again",
+            "this needs {}; install them and try again",
             missing.join(", ")
         );
     }
@@ -91,7 +110,7 @@ fn debian_packages() -> Result<()> {
     };
     if !is_root && !may_sudo {
         bail!(
-            "the tests need Debian packages that are not installed. Run this, then try again:\n  {by_hand}"
+            "this needs Debian packages that are not installed. Run this, then try again:\n  {by_hand}"
         );
     }
     step("apt-get update", apt().args(["-qq", "update"]))?;
@@ -132,9 +151,9 @@ fn python_packages(venv: &Path) -> Result<PathBuf> {
     Ok(python)
 }
 
-fn node_packages(folder: &Path) -> Result<PathBuf> {
+fn node_packages(folder: &Path, manifest: &str) -> Result<PathBuf> {
     let modules = folder.join("node_modules");
-    let wanted = fs::read_to_string(root().join("e2e/package.json"))?;
+    let wanted = fs::read_to_string(root().join(manifest))?;
     let stamp = folder.join("installed.json");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(modules);
@@ -142,7 +161,7 @@ fn node_packages(folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder)?;
     fs::write(folder.join("package.json"), &wanted)?;
     step(
-        "installing npm packages into .cache/node",
+        &format!("installing the npm packages of {manifest}"),
         program("npm").current_dir(folder).args([
             "install",
             "--no-package-lock",

@@ -6,6 +6,7 @@
 //! synchronisation ends with a proof, and in the end both files are compared document by document.
 
 mod pair;
+mod peers;
 pub(crate) mod proxy;
 mod upkeep;
 mod writers;
@@ -79,7 +80,8 @@ fn method(cost: &Cost) -> String {
     walk.map_or_else(String::new, |walk| format!(", by {:?}", walk.method))
 }
 
-/// Measures everything with so many documents, or one part alone: `copies`, `differences`, `writers`, `far` or `upkeep`.
+/// Measures everything with so many documents, or one part alone: `copies`, `differences`, `far`, `writers`,
+/// `peers` or `upkeep`.
 pub(crate) fn measure(folder: &Path, documents: u64, only: Option<&str>) -> Result<Measured> {
     let wanted = |part: &str| only.is_none_or(|only| only == part);
     let mut table = Table::default();
@@ -92,11 +94,16 @@ pub(crate) fn measure(folder: &Path, documents: u64, only: Option<&str>) -> Resu
     if wanted("writers") {
         writers::measure(folder, documents, &mut table)?;
     }
+    let mut peers = String::new();
+    if wanted("peers") {
+        let modules = std::env::var_os("HAVERSACK_BENCH_PEERS");
+        peers = peers::measure(folder, documents, modules.as_deref().map(Path::new))?;
+    }
     if wanted("upkeep") {
         upkeep(folder, documents, &mut table)?;
     }
     Ok(Measured {
-        section: section(documents, &table.text),
+        section: section(documents, &table.text, &peers),
         missed: table.missed,
     })
 }
@@ -108,10 +115,7 @@ fn servers(
     wanted: &dyn Fn(&str) -> bool,
     table: &mut Table,
 ) -> Result<()> {
-    let mut edits = Differences {
-        documents,
-        version: 0,
-    };
+    let mut edits = Differences::of(documents);
     if wanted("copies") {
         full_copies(pair, documents, table)?;
     }
@@ -152,6 +156,12 @@ struct Differences {
 }
 
 impl Differences {
+    fn of(documents: u64) -> Self {
+        Self {
+            documents,
+            version: 0,
+        }
+    }
     /// Of ten, eight updates, a deletion and an insert, scattered over everything.
     fn next(&mut self, d: u64) -> Vec<Edit> {
         self.version += 1;
@@ -296,7 +306,7 @@ fn upkeep(folder: &Path, documents: u64, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-fn section(documents: u64, lines: &str) -> String {
+fn section(documents: u64, lines: &str, peers: &str) -> String {
     format!(
         "## Collections kept equal\n\n\
          {documents} documents of about 150 bytes on two servers, two processes of the program on this machine. Every byte both ways between\n\
@@ -304,10 +314,10 @@ fn section(documents: u64, lines: &str) -> String {
          primary's and the secondary's.\n\n\
          | what | measured | wanted | |\n| --- | --- | --- | --- |\n\
          {lines}\n\
-         Others on as many rows, quoted from our own earlier measurements on this kind of machine, not measured in this run:\n\n\
-         | | nothing to do | 10 | 1,000 | 100,000 | full copy |\n| --- | --- | --- | --- | --- | --- |\n\
-         | sqlite3_rsync 3.51 | 1,061 B, 0.3 to 1.2 s of CPU | 54 KB | 4.5 MB | 144 MB | 1.2 to 1.6 s (file pages) |\n\
-         | rsync 3.5.0 | 153 KB | 348 KB | 15.4 MB | 152 MB | |\n\
-         | PouchDB 9.0.0, 100,000 documents | 3,634 B, 6 requests | | | | about 2,000 documents/s |\n"
+         Others in the same run, by number of differences (PouchDB's are updates only):\n\n\
+         {peers}\n\
+         Of sqlite3_rsync, which no registry has, our own earlier figures on this kind of machine, for a file of as many rows with a unique index\n\
+         more: 1,061 B and 0.3 to 1.2 s of CPU with nothing to do, 54 KB for 10 updates, 4.5 MB for 1,000, 144 MB for 100,000; a full copy takes\n\
+         1.2 to 1.6 s, as it copies pages.\n"
     )
 }

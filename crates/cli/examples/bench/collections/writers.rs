@@ -54,10 +54,7 @@ pub(crate) fn measure(folder: &Path, documents: u64, table: &mut Table) -> Resul
 fn longest_write(folders: [PathBuf; 2], documents: u64) -> Result<(Duration, u64, Duration)> {
     println!("making {documents} documents ..");
     let pair = Pair::start_in(folders, documents)?;
-    let mut differences = Differences {
-        documents,
-        version: 0,
-    };
+    let mut differences = Differences::of(documents);
     pair.sync(&pair.near)?;
     pair::edit(
         &pair.secondary,
