@@ -21,6 +21,8 @@ fn found(n: u64, d: u64) -> (Items, Items, Collection, Method) {
         ..Options::default()
     };
     let report = sync(&primary, &mut copy, options).unwrap();
+    // A weaker finder would be healed by what follows a failed proof, and not be seen.
+    assert_eq!(report.failed_proofs, 0);
     (here, there, copy, report.method)
 }
 
