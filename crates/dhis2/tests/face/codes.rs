@@ -5,183 +5,24 @@
     reason = "the cases read better without borrows"
 )]
 
+mod world;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::tracker::family;
-use crate::web::Client;
+use world::{attribute, enrollment, entity, event, late, note, side, tie, with, world};
 
 /// Where refusals are made.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     include_str!("../../src/face/tracker/check.rs"),
     include_str!("../../src/face/tracker/check/enrollment.rs"),
     include_str!("../../src/face/tracker/check/event.rs"),
     include_str!("../../src/face/tracker/check/relationship.rs"),
     include_str!("../../src/face/tracker/delete.rs"),
     include_str!("../../src/face/tracker/import.rs"),
+    include_str!("../../src/face/tracker/notes.rs"),
 ];
-
-/// Metadata in which something can be wrong in every way.
-fn metadata() -> Value {
-    let read_only = json!({"data": {"read": true, "write": false}});
-    let program = |id: &str, of: &str, more: Value| {
-        let mut program = json!({"id": id, "name": id, "programType": "WITH_REGISTRATION", "trackedEntityType": {"id": of},
-            "organisationUnits": [{"id": "hvOuFacil01"}], "programTrackedEntityAttributes": [{"trackedEntityAttribute": {"id": "hvAttrName1"}}]});
-        program
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        program
-    };
-    let stage = |id: &str, of: &str, more: Value| {
-        let mut stage = json!({"id": id, "name": id, "program": {"id": of}, "repeatable": true, "programStageDataElements": [
-            {"dataElement": {"id": "hvDeWeight1"}, "compulsory": true}, {"dataElement": {"id": "hvDeFile001"}}]});
-        stage
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        stage
-    };
-    let attribute = |id: &str| json!({"mandatory": true, "trackedEntityAttribute": {"id": id}});
-    json!({
-        "optionSets": [{"id": "hvOptionSet", "name": "Sex", "valueType": "TEXT"}],
-        "options": [{"id": "hvOption001", "code": "F", "name": "Female", "optionSet": {"id": "hvOptionSet"}}],
-        "trackedEntityAttributes": [
-            {"id": "hvAttrSex01", "name": "Sex", "valueType": "TEXT", "optionSet": {"id": "hvOptionSet"}},
-            {"id": "hvAttrFile1", "name": "Consent", "valueType": "FILE_RESOURCE"}
-        ],
-        "dataElements": [{"id": "hvDeFile001", "name": "Scan", "valueType": "FILE_RESOURCE", "domainType": "TRACKER"}],
-        "trackedEntityTypes": [
-            {"id": "hvTypeRead1", "name": "Not ours", "access": read_only},
-            {"id": "hvTypeOther", "name": "Place"},
-            {"id": "hvTypeMust1", "name": "With a code", "trackedEntityTypeAttributes": [attribute("hvAttrCode1")]}
-        ],
-        "programs": [
-            program("hvPrgRead01", "hvTeType001", json!({ "access": read_only })),
-            program("hvPrgOnce01", "hvTeType001", json!({"onlyEnrollOnce": true, "displayIncidentDate": true})),
-            program("hvPrgPlace1", "hvTypeOther", json!({})),
-            program("hvPrgClose1", "hvTeType001", json!({"accessLevel": "PROTECTED", "programTrackedEntityAttributes": [attribute("hvAttrCode1"), attribute("hvAttrName1")]})),
-            program("hvPrgLate01", "", json!({"programType": "WITHOUT_REGISTRATION", "expiryDays": 5, "expiryPeriodType": "Monthly", "completeEventsExpiryDays": 3}))
-        ],
-        "programStages": [
-            stage("hvStgOnce01", "hvPrgOnce01", json!({})),
-            stage("hvStgRead01", "hvProgram01", json!({ "access": read_only })),
-            stage("hvStgOne001", "hvProgram01", json!({"repeatable": false})),
-            stage("hvStgLate01", "hvPrgLate01", json!({}))
-        ],
-        "relationshipTypes": [
-            {"id": "hvRelTyped1", "name": "Lives at", "fromConstraint": {"relationshipEntity": "TRACKED_ENTITY_INSTANCE"},
-                "toConstraint": {"relationshipEntity": "TRACKED_ENTITY_INSTANCE", "trackedEntityType": {"id": "hvTypeOther"}}},
-            {"id": "hvRelEvent1", "name": "Seen in", "fromConstraint": {"relationshipEntity": "TRACKED_ENTITY_INSTANCE"},
-                "toConstraint": {"relationshipEntity": "PROGRAM_STAGE_INSTANCE"}}
-        ]
-    })
-}
-
-fn with(mut object: Value, more: &Value) -> Value {
-    object
-        .as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
-    object
-}
-
-fn entity(n: u32, more: Value) -> Value {
-    let entity = json!({"trackedEntity": format!("hvTe{n:07}"), "trackedEntityType": "hvTeType001", "orgUnit": "hvOuFacil01",
-        "attributes": [{"attribute": "hvAttrName1", "value": "N"}]});
-    json!({"trackedEntities": [with(entity, &more)]})
-}
-
-fn attribute(id: &str, value: Value) -> Value {
-    let given =
-        json!([{"attribute": "hvAttrName1", "value": "N"}, {"attribute": id, "value": value}]);
-    entity(7, json!({ "attributes": given }))
-}
-
-fn enrollment(n: u32, of: u32, program: &str, more: Value) -> Value {
-    let enrollment = json!({"enrollment": format!("hvEn{n:07}"), "trackedEntity": format!("hvTe{of:07}"), "program": program, "orgUnit": "hvOuFacil01",
-        "enrolledAt": "2026-10-01", "occurredAt": "2026-10-01", "attributes": [{"attribute": "hvAttrName1", "value": "N"}]});
-    json!({"enrollments": [with(enrollment, &more)]})
-}
-
-fn event(n: u32, more: Value) -> Value {
-    let event = json!({"event": format!("hvEv{n:07}"), "enrollment": "hvEn0000001", "programStage": "hvStage0001", "program": "hvProgram01",
-        "orgUnit": "hvOuFacil01", "occurredAt": "2026-10-02"});
-    json!({"events": [with(event, &more)]})
-}
-
-/// An event of the program whose events expire; the server's clock stands at 2026-11-21.
-fn late(more: Value) -> Value {
-    let late = json!({"event": "hvEvLate001", "programStage": "hvStgLate01", "program": "hvPrgLate01", "orgUnit": "hvOuFacil01",
-        "dataValues": [{"dataElement": "hvDeWeight1", "value": "10"}]});
-    json!({"events": [with(late, &more)]})
-}
-
-fn tie(n: u32, of: &str, from: Value, to: Value) -> Value {
-    json!({"relationships": [{"relationship": format!("hvRe{n:07}"), "relationshipType": of, "from": from, "to": to}]})
-}
-
-fn side(n: u32) -> Value {
-    json!({"trackedEntity": {"trackedEntity": format!("hvTe{n:07}")}})
-}
-
-async fn file(client: &Client) -> String {
-    let kind = "multipart/form-data; boundary=b";
-    let body = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\nContent-Type: text/plain\r\n\r\nsigned\r\n--b--\r\n";
-    let told = client
-        .send_as("POST", "/api/fileResources", kind, body)
-        .await;
-    assert_eq!(told.status, 202, "{}", told.text);
-    told.json()["response"]["fileResource"]["id"]
-        .as_str()
-        .unwrap()
-        .to_owned()
-}
-
-/// A country with everything in it that requests below refer to.
-async fn world() -> (Client, String) {
-    let client = Client::with_users("hvOuRoot001").await;
-    let told = client.post("/api/metadata", metadata()).await;
-    assert_eq!(told.status, 200, "{}", told.text);
-    for n in [1, 3, 5, 9] {
-        client.put(family(n, "hvOuFacil01")).await;
-    }
-    client.put(family(2, "hvOuFacil02")).await;
-    client
-        .put(enrollment(
-            4,
-            1,
-            "hvPrgOnce01",
-            json!({"status": "COMPLETED"}),
-        ))
-        .await;
-    let code = json!([{"attribute": "hvAttrCode1", "value": "A-17"}, {"attribute": "hvAttrName1", "value": "N"}]);
-    client
-        .put(enrollment(6, 5, "hvPrgClose1", json!({"attributes": code})))
-        .await;
-    client
-        .put(event(4, json!({"programStage": "hvStgOne001"})))
-        .await;
-    client.put(tie(1, "hvRelType01", side(1), side(3))).await;
-    client.put(tie(9, "hvRelType01", side(1), side(9))).await;
-    client
-        .put(late(
-            json!({"occurredAt": "2026-11-15", "status": "COMPLETED", "completedAt": "2026-11-15"}),
-        ))
-        .await;
-    let taken = file(&client).await;
-    let scan = json!({"dataValues": [{"dataElement": "hvDeFile001", "value": taken}]});
-    client
-        .put(event(
-            4,
-            with(scan, &json!({"programStage": "hvStgOne001"})),
-        ))
-        .await;
-    let gone = json!({"trackedEntities": [{"trackedEntity": "hvTe0000009"}]});
-    client.import("importStrategy=DELETE", gone).await;
-    (client, taken)
-}
 
 const UPDATE: &str = "importStrategy=UPDATE";
 const CREATE: &str = "importStrategy=CREATE";
@@ -268,6 +109,7 @@ fn of_entities(taken: &str) -> Vec<Case> {
             "",
             entity(1, json!({"trackedEntityType": "hvTypeOther"})),
         ),
+        ("E1324", "cat", "", entity(2, json!({}))),
     ]
 }
 
@@ -342,7 +184,14 @@ fn of_enrollments() -> Vec<Case> {
             "",
             enrollment(6, 5, "hvPrgClose1", json!({})),
         ),
+        ("E1102", "cat", DELETE, uid("hvEn0000011")),
         ("E1103", "ada", DELETE, uid("hvEn0000001")),
+        (
+            "E1104",
+            "root",
+            "",
+            enrollment(7, 3, "hvPrgHide01", json!({})),
+        ),
         ("E1113", "root", "", enrollment(9, 9, own, json!({}))),
         ("E1113", "root", DELETE, uid("hvEn0000009")),
         ("E1122", "root", "", more(json!({"trackedEntity": null}))),
@@ -446,6 +295,25 @@ fn of_events(taken: &str) -> Vec<Case> {
             "root",
             "",
             event(7, json!({"programStage": "hvStgRead01"})),
+        ),
+        (
+            "E1104",
+            "root",
+            "",
+            event(
+                7,
+                json!({"program": "hvPrgHide01", "programStage": "hvStgHide01"}),
+            ),
+        ),
+        ("E1102", "cat", DELETE, uid("hvEv0000011")),
+        (
+            "E1119",
+            "root",
+            "reportMode=WARNINGS",
+            event(
+                4,
+                json!({"programStage": "hvStgOne001", "notes": note("not seen")}),
+            ),
         ),
         ("E1123", "root", "", event(7, json!({"orgUnit": null}))),
         (

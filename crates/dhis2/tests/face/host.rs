@@ -145,7 +145,7 @@ impl Host for TestHost {
     fn access(&self, principal: &Principal, _service: &str) -> Access {
         let rights = match principal.name.as_str() {
             "root" => vec![Right::Read, Right::Edit, Right::Sync, Right::Publish],
-            "ada" | "bob" => vec![Right::Read, Right::Edit, Right::Sync],
+            "ada" | "bob" | "cat" => vec![Right::Read, Right::Edit, Right::Sync],
             "eve" => vec![Right::Read],
             _ => Vec::new(),
         };
@@ -162,7 +162,7 @@ impl Host for TestHost {
         _address: &str,
     ) -> std::result::Result<Option<Principal>, LoginError> {
         let known =
-            ["root", "ada", "eve", "bob", "mallory"].contains(&user) && password == PASSWORD;
+            ["root", "ada", "eve", "bob", "cat", "mallory"].contains(&user) && password == PASSWORD;
         Ok(known.then(|| Principal {
             name: user.to_owned(),
             is_admin: user == "root",

@@ -490,3 +490,36 @@ async fn a_body_that_cannot_be_read_is_a_bad_request_and_changes_nothing() {
         401
     );
 }
+
+#[tokio::test]
+async fn a_note_is_warned_of_if_its_uid_has_another_text_and_not_when_it_is_sent_again() {
+    let client = Client::new().await;
+    client.put(family(1, "hvOuFacil01")).await;
+    let noted = |text: &str| {
+        let notes = json!([{"note": "hvNote00001", "value": text}]);
+        json!({"events": [{"event": "hvEv0000001", "enrollment": "hvEn0000001", "programStage": "hvStage0001", "program": "hvProgram01",
+            "orgUnit": "hvOuFacil01", "occurredAt": "2026-10-02", "notes": notes}]})
+    };
+    for (parameters, text, status, warned) in [
+        ("reportMode=WARNINGS", "seen", "OK", 0),
+        ("reportMode=WARNINGS", "seen", "OK", 0),
+        ("reportMode=WARNINGS", "not seen", "WARNING", 1),
+        ("", "not seen", "OK", 0),
+    ] {
+        let told = client.import(parameters, noted(text)).await;
+        assert_eq!(told.status, 200, "{}", told.text);
+        let report = told.json();
+        let warnings = report["validationReport"]["warningReports"].as_array();
+        assert_eq!(
+            (&report["status"], warnings.map_or(0, Vec::len)),
+            (&json!(status), warned),
+            "{report}"
+        );
+        assert_eq!(report["stats"]["ignored"], 0, "{report}");
+        let event = client
+            .json("/api/tracker/events/hvEv0000001?fields=notes")
+            .await;
+        assert_eq!(event["notes"].as_array().unwrap().len(), 1, "{event}");
+        assert_eq!(event["notes"][0]["value"], "seen", "{event}");
+    }
+}

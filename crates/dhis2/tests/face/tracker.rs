@@ -48,13 +48,16 @@ impl Client {
         let told = self.import("", body).await;
         assert_eq!(told.status, 200, "{}", told.text);
     }
-    /// Codes of refusals by uid.
+    /// Codes of refusals, and of warnings where they are asked for, by uid.
     pub(crate) async fn codes(&self, parameters: &str, body: Value) -> Vec<(String, String)> {
         let told = self.import(parameters, body).await.json();
-        let errors = told["validationReport"]["errorReports"].as_array().unwrap();
+        let said = &told["validationReport"];
+        let errors = said["errorReports"].as_array().unwrap();
+        let warnings = said["warningReports"].as_array().into_iter().flatten();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         errors
             .iter()
+            .chain(warnings)
             .map(|error| (text(&error["uid"]), text(&error["errorCode"])))
             .collect()
     }

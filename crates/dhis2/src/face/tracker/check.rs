@@ -157,7 +157,13 @@ pub(crate) fn entity(
         }
         // Whoever cannot see it cannot take it over by naming a unit of theirs.
         if !import.scope.sees(known) {
-            refusals.push(no_capture(&known.org_unit));
+            refusals.push(Refusal::new(
+                "E1324",
+                format!(
+                    "User has no access to TrackedEntity: `{}` in any program of its type.",
+                    sent.tracked_entity
+                ),
+            ));
         }
     }
     attributes(
@@ -379,8 +385,26 @@ fn of_program(
     }
 }
 
-/// The program's owner of an entity is a unit in reach.
-fn owned(import: &Import<'_>, entity: &TrackedEntity, program: &str, refusals: &mut Vec<Refusal>) {
+/// Why somebody may not enter or delete what an entity has in a program: its owner there is a unit out of reach, or the program is about
+/// a type that may not be read, against which broken glass helps nobody.
+pub(crate) fn not_owned(
+    import: &Import<'_>,
+    entity: &TrackedEntity,
+    program: &str,
+) -> Option<Refusal> {
+    let of = import.scope.catalog.programs.get(program);
+    let of = of.and_then(|program| program.tracked_entity_type.as_ref());
+    let is_hidden = |id: &str| {
+        let of = import.scope.catalog.types.get(id);
+        of.is_some_and(|of| !of.access.data.read)
+    };
+    if let Some(of) = of.filter(|of| is_hidden(&of.id)) {
+        let text = format!(
+            "User has no data read access to Program: `{program}`, TrackedEntityType: `{}`.",
+            of.id
+        );
+        return Some(Refusal::new("E1104", text));
+    }
     let has_owner = entity
         .program_owners
         .iter()
@@ -390,10 +414,11 @@ fn owned(import: &Import<'_>, entity: &TrackedEntity, program: &str, refusals: &
     } else {
         import.scope.sees(entity)
     };
-    if !in_reach {
-        refusals.push(Refusal::new(
-            "E1102",
-            format!("User does not have access to the TrackedEntity: `{}`, Program: `{program}`, combination.", entity.tracked_entity),
-        ));
-    }
+    let text = || {
+        let entity = &entity.tracked_entity;
+        format!(
+            "User does not have access to the TrackedEntity: `{entity}`, Program: `{program}`, combination."
+        )
+    };
+    (!in_reach).then(|| Refusal::new("E1102", text()))
 }

@@ -95,6 +95,10 @@ pub(crate) fn event(import: &mut Import<'_>, uid: &str) -> Result<Option<Refusal
     if !import.scope.captures(&row.object.org_unit) {
         return Ok(Some(outside(&row.object.org_unit)));
     }
+    let (entity, program) = (&row.object.tracked_entity, &row.object.program);
+    if let Some(refusal) = not_owned(import, entity, program)? {
+        return Ok(Some(refusal));
+    }
     let (enrollment, entity) = (
         row.object.enrollment.clone(),
         row.object.tracked_entity.clone(),
@@ -103,6 +107,15 @@ pub(crate) fn event(import: &mut Import<'_>, uid: &str) -> Result<Option<Refusal
     rows::touch(import.instance, import.tx, Kind::Enrollment, &enrollment)?;
     rows::touch(import.instance, import.tx, Kind::TrackedEntity, &entity)?;
     Ok(None)
+}
+
+/// Why what an entity has in a program may not be deleted, although its unit is one's own. What a program left behind that is gone may be.
+fn not_owned(import: &Import<'_>, entity: &str, program: &str) -> Result<Option<Refusal>> {
+    if !import.scope.catalog.programs.contains_key(program) {
+        return Ok(None);
+    }
+    let entity: Option<Row<TrackedEntity>> = rows::load(import.instance, import.tx, entity)?;
+    Ok(entity.and_then(|entity| super::check::not_owned(import, &entity.object, program)))
 }
 
 fn live_children<T: Object>(import: &Import<'_>, uids: &[String]) -> Result<Vec<Row<T>>> {
@@ -124,6 +137,10 @@ pub(crate) fn enrollment(import: &mut Import<'_>, uid: &str) -> Result<Option<Re
     };
     if !import.scope.captures(&row.object.org_unit) {
         return Ok(Some(outside(&row.object.org_unit)));
+    }
+    let (entity, program) = (&row.object.tracked_entity, &row.object.program);
+    if let Some(refusal) = not_owned(import, entity, program)? {
+        return Ok(Some(refusal));
     }
     let events: Vec<Row<Event>> = live_children(import, &row.children)?;
     if !events.is_empty() && !import.scope.user.may("F_ENROLLMENT_CASCADE_DELETE") {

@@ -22,7 +22,7 @@ use crate::face::problem::Result;
 use crate::face::system::User;
 use crate::wire::report::{Outcome, Problem, Report, Stats, Verdict};
 use crate::wire::tracker::{
-    AssignedUser, Enrollment, Event, Kind, Note, Payload, ProgramOwner, Relationship, TrackedEntity,
+    AssignedUser, Enrollment, Event, Kind, Payload, ProgramOwner, Relationship, TrackedEntity,
 };
 use crate::wire::{date, uid};
 
@@ -60,6 +60,8 @@ pub(crate) struct Import<'a> {
     pub(crate) fresh: &'a dyn Fn() -> Uuid,
     pub(crate) report: Report,
     pub(crate) by_kind: BTreeMap<Kind, Stats>,
+    /// What is said of the object at hand, which is stored all the same.
+    pub(super) warnings: Vec<Refusal>,
     rejected: BTreeSet<(Kind, String)>,
     made: BTreeSet<(Kind, String)>,
 }
@@ -96,6 +98,7 @@ pub(crate) fn run(
         fresh,
         report: Report::default(),
         by_kind: BTreeMap::new(),
+        warnings: Vec::new(),
         rejected: BTreeSet::new(),
         made: BTreeSet::new(),
     };
@@ -252,13 +255,16 @@ impl Import<'_> {
         } else {
             Verdict::Error
         };
-        let problems = refusals
-            .into_iter()
-            .map(|refusal| Problem {
+        let warnings = std::mem::take(&mut self.warnings);
+        let said = refusals.into_iter().map(|refusal| (refusal, false));
+        let said = said.chain(warnings.into_iter().map(|warning| (warning, true)));
+        let problems = said
+            .map(|(refusal, is_warning)| Problem {
                 code: refusal.code.to_owned(),
                 message: refusal.message,
                 attribute: refusal.attribute,
                 data_element: refusal.data_element,
+                is_warning,
                 ..Problem::default()
             })
             .collect();
@@ -493,22 +499,6 @@ impl Import<'_> {
         }
         row.object = object;
         Ok(Ok(row))
-    }
-
-    /// The notes that were there and those that are new.
-    fn notes(&self, mut known: Vec<Note>, given: Vec<Note>) -> Vec<Note> {
-        for mut note in given {
-            let is_known = known.iter().any(|there| there.note == note.note);
-            if note.value.is_empty() || (is_known && !note.note.is_empty()) {
-                continue;
-            }
-            if note.note.is_empty() {
-                note.note = uid::from_random((self.fresh)().as_u128());
-            }
-            note.stored_at = date::format(self.now);
-            known.push(note);
-        }
-        known
     }
 
     fn relationship(

@@ -8,6 +8,7 @@ mod enrollments;
 mod import;
 pub(crate) mod jobs;
 mod list;
+mod notes;
 pub(crate) mod old;
 pub(crate) mod ownership;
 pub(crate) mod read;

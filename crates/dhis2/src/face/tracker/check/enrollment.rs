@@ -1,6 +1,6 @@
 //! Why an enrollment is not taken in.
 
-use super::{Refusal, attributes, depends, mandatory, missing, of_program, owned};
+use super::{Refusal, attributes, depends, mandatory, missing, not_owned, of_program};
 use crate::face::problem::Result;
 use crate::face::tracker::catalog::Program;
 use crate::face::tracker::import::Import;
@@ -90,7 +90,7 @@ pub(crate) fn enrollment(
         &mut refusals,
         "E1041",
     );
-    owned(import, &parent.object, &sent.program, &mut refusals);
+    refusals.extend(not_owned(import, &parent.object, &sent.program));
     if let Some(known) = known {
         for (member, now, then) in [
             ("program", &sent.program, &known.program),

@@ -1,7 +1,7 @@
 //! Why an event is not taken in.
 
 use super::{
-    Refusal, depends, misfit, missing, no_capture, no_file, of_program, other_file, owned,
+    Refusal, depends, misfit, missing, no_capture, no_file, not_owned, of_program, other_file,
 };
 use crate::face::files::{self, Wrong};
 use crate::face::problem::Result;
@@ -90,7 +90,7 @@ pub(crate) fn event(
         if parent.object.program != sent.program {
             refusals.push(Refusal::new("E1079", format!("Event: `{}`, Program: `{}` is different from Program defined in Enrollment `{}`.", sent.event, sent.program, sent.enrollment)));
         }
-        owned(import, entity, &sent.program, &mut refusals);
+        refusals.extend(not_owned(import, entity, &sent.program));
         if known.is_none() && !stage.repeatable && has_event(import, parent, &sent.program_stage)? {
             refusals.push(Refusal::new(
                 "E1039",
