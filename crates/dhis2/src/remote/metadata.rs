@@ -134,6 +134,8 @@ pub fn fetch(server: &Server, progress: &mut dyn FnMut(&str)) -> Result<Metadata
     };
     fetch.settings()?;
     fetch.optional("constants", &[])?;
+    // Whatever names no combination is of this one.
+    fetch.optional("categoryCombos", &[("filter", "name:eq:default")])?;
     fetch.found.user = user(server)?;
     fetch.optional("organisationUnitLevels", &[])?;
     fetch.units()?;
@@ -153,6 +155,9 @@ struct Fetch<'a> {
 impl Fetch<'_> {
     fn settings(&mut self) -> Result<()> {
         (self.progress)("settings");
+        if let Some(login) = server::document(&self.server.http, "loginConfig")? {
+            self.found.settings.insert("loginConfig".to_owned(), login);
+        }
         for name in [
             "info",
             "generalSettings",
@@ -170,9 +175,6 @@ impl Fetch<'_> {
                 continue;
             };
             self.found.settings.insert(name.to_owned(), document);
-        }
-        if let Some(login) = server::document(&self.server.http, "loginConfig")? {
-            self.found.settings.insert("loginConfig".to_owned(), login);
         }
         for (name, path, params) in [
             ("userSettings", "userSettings", vec![]),
@@ -331,9 +333,6 @@ impl Fetch<'_> {
             combos.extend(self.named(of, "/categoryCombo"));
         }
         self.by_uid("categoryCombos", &combos, COMBOS, &[])?;
-        if combos.is_empty() {
-            self.optional("categoryCombos", &[("filter", "name:eq:default")])?;
-        }
         let categories = self.named("categoryCombos", "/categories/*");
         let known = self.uids("categoryCombos");
         self.by(

@@ -9,6 +9,8 @@ mod fake;
 mod faults;
 mod glass;
 mod metadata;
+mod order;
 mod replayed;
 mod settings;
+mod stubs;
 mod words;
