@@ -114,6 +114,87 @@ def a_days_work_goes_up_and_what_is_refused_is_corrected_and_sent_again():
     equal("what was entered stays", one("SELECT weight FROM Follow_up_Visit WHERE uid = 'newEvent001'"), 7.5)
 
 
+OF_THE_YEAR = {"dataSet": "hvDataSet01", "orgUnit": "hvOuRoot001", "children": "true", "startDate": "2025-12-01", "endDate": "2026-12-31"}
+
+
+def reported():
+    """What the server has of the data set, by period."""
+    told = api().get("dataValueSets", params=OF_THE_YEAR).json()
+    return {value["period"]: value["value"] for value in told["dataValues"] if not value.get("deleted")}
+
+
+def completed():
+    told = api().get("completeDataSetRegistrations", params=OF_THE_YEAR).json()
+    return sorted(one["period"] for one in told["completeDataSetRegistrations"] if one.get("completed", True) is not False)
+
+
+@test
+def values_of_data_sets_and_completions_go_down_are_edited_and_go_up():
+    values = [{"dataElement": "hvDeCases01", "period": period, "orgUnit": "hvOuFacil01", "value": value} for period, value in (("202601", "5"), ("202602", "6"))]
+    told = api().post("dataValueSets", json={"dataSet": "hvDataSet01", "dataValues": values})
+    equal("the server takes two", told.json()["response"]["importCount"]["imported"], 2)
+    api().post("completeDataSetRegistrations", json={"completeDataSetRegistrations": [
+        {"dataSet": "hvDataSet01", "period": "202601", "organisationUnit": "hvOuFacil01", "completed": True}]})
+    fetch = ("download", COPY, "--only", "aggregate", "--periods", "202601,202602,202603")
+    told = tracker(*fetch)["aggregate"]
+    equal("they come", (told["dataValues"], told["completions"]), (2, 1))
+    equal("as rows", sql(COPY, "SELECT period, value FROM data_values ORDER BY period"), [("202601", "5"), ("202602", "6")])
+
+    edit("UPDATE data_values SET value = '50' WHERE period = '202601'")
+    edit("DELETE FROM data_values WHERE period = '202602'")
+    edit("INSERT INTO data_values (data_element, period, org_unit, value) VALUES ('hvDeCases01', '202603', 'hvOuFacil01', '7')")
+    edit("DELETE FROM data_set_completions WHERE period = '202601'")
+    edit("INSERT INTO data_set_completions (data_set, period, org_unit) VALUES ('hvDataSet01', '202603', 'hvOuFacil01')")
+    told = tracker("upload", COPY)
+    equal("all of it is stored", (told["stored"], told["waiting"], told["refused"]), (5, 0, []))
+    equal("an edit, a deletion and a new one are on the server", reported(), {"202601": "50", "202603": "7"})
+    equal("and the data sets that are complete", completed(), ["202603"])
+
+    edit("INSERT INTO data_values (data_element, period, org_unit, value) VALUES ('hvDeCases01', '202602', 'hvOuFacil01', 'many')")
+    told = tracker("upload", COPY, check_code=3)
+    equal("a word is no number", [(c["kind"], c["code"]) for c in told["conflicts"]], [("dataValue", "E7619")])
+    equal("it waits, refused", (told["waiting"], tracker("status", COPY, check_code=3)["objects"]["dataValues"]["ERROR"]), (1, 1))
+    equal("nothing arrived", reported(), {"202601": "50", "202603": "7"})
+    edit("UPDATE data_values SET value = '8' WHERE value = 'many'")
+    equal("corrected it goes", tracker("upload", COPY)["stored"], 1)
+    equal("it is there", reported(), {"202601": "50", "202602": "8", "202603": "7"})
+    tracker(*fetch)
+    equal("the copy is as the server", dict(sql(COPY, "SELECT period, value FROM data_values")), reported())
+    equal("in what is complete, too", sql(COPY, "SELECT period FROM data_set_completions"), [("202603",)])
+    equal("nothing waits", tracker("status", COPY)["pending"], 0)
+
+
+@test
+def a_picture_goes_up_before_the_value_that_names_it_and_comes_down_elsewhere():
+    stage = api().get("programStages/hvStage0001", params={"fields": "*"}).json()
+    stage["programStageDataElements"].append({"dataElement": {"id": "hvDePhoto01"}})
+    told = api().post("metadata", json={"dataElements": [{"id": "hvDePhoto01", "name": "Photo", "valueType": "IMAGE", "domainType": "TRACKER"}], "programStages": [stage]})
+    equal("visits have pictures from now on", told.json()["status"], "OK")
+    tracker("metadata", COPY)
+    picture = bytes(range(256)) * 40
+    edit("INSERT INTO files (uid, name, content_type, content) VALUES ('fileLocal01', 'wound.png', 'image/png', ?)", picture)
+    edit("UPDATE Follow_up_Visit SET photo = 'fileLocal01' WHERE uid = 'newEvent001'")
+    told = tracker("upload", COPY)
+    equal("the file and what names it", (told["files"]["sent"], told["stored"], told["waiting"]), (1, 1, 0))
+    uid = one("SELECT photo FROM Follow_up_Visit WHERE uid = 'newEvent001'")
+    check("the server gave it a uid of its own", uid != "fileLocal01" and len(uid) == 11, uid)
+    values = {value["dataElement"]: value["value"] for value in read("events/newEvent001")["dataValues"]}
+    equal("the value names it there as here", values["hvDePhoto01"], uid)
+    equal("the weight stays", values["hvDeWeight1"], "7.5")
+    equal("its name", api().get(f"fileResources/{uid}").json()["name"], "wound.png")
+
+    other = os.path.join(folder(), "other.gpkg")
+    tracker("login", server.http, "-o", other)
+    person = sql(COPY, "SELECT tracked_entity FROM Follow_up_enrollments WHERE uid = 'newEnroll01'")[0][0]
+    tracker("download", other, "--uid", person, "--program", "hvProgram01")
+    equal("files come only when they are asked for", sql(other, "SELECT count(*) FROM files"), [(0,)])
+    told = tracker("download", other, "--only", "aggregate", "--files", "--max-file-bytes", "100", check_code=3)
+    equal("a larger one than is asked for is named", (told["files"]["fetched"], told["files"]["tooLarge"]), (0, [uid]))
+    told = tracker("download", other, "--only", "aggregate", "--files")
+    equal("it comes", told["files"]["fetched"], 1)
+    equal("byte by byte", sql(other, "SELECT name, content FROM files WHERE uid = ?", uid), [("wound.png", picture)])
+
+
 @test
 def an_upload_that_is_killed_is_finished_by_the_same_command():
     """Killed earlier and later: before the request, while the server imports, and while the answer is written down."""
