@@ -73,6 +73,11 @@ fn keys(call: &Call, space: &str) -> Result<Answer> {
         ));
     }
     call.require_get()?;
+    if call.param("fields").is_some() || call.param("filter").is_some() {
+        return Err(Problem::bad(
+            "this server does not query a whole namespace: leave out fields and filter to get the keys, and ask for each of them",
+        ));
+    }
     let instance = Instance::open(call, Right::Read)?;
     instance.each_with(
         instance.store().read_documents()?.as_ref(),

@@ -5,7 +5,7 @@ use http::Method;
 use super::answer::Answer;
 use super::call::Call;
 use super::problem::{Problem, Result};
-use super::{aggregate, alias, data_store, files, metadata, reserve, system, tracker};
+use super::{absent, aggregate, alias, data_store, files, metadata, reserve, system, tracker};
 
 /// Runs the operation that a route names.
 pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
@@ -14,6 +14,9 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
     // Who is nobody learns not even which addresses there are.
     if !is_open {
         call.require_login()?;
+    }
+    if let Some(sentence) = absent::why(&words) {
+        return Err(Problem::absent(sentence));
     }
     match words.as_slice() {
         [
@@ -85,12 +88,6 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
         [collection, rest @ ..] if metadata::is_type(collection) => {
             metadata::single::dispatch(call, collection, rest)
         }
-        ["sharing", ..] => Err(Problem::absent(
-            "this server keeps no sharing of metadata: who may read and edit is granted to users as a whole, and by organisation units",
-        )),
-        ["analytics", ..] => Err(Problem::absent(
-            "this server has no analytics: ask for the values with dataValueSets, and for tracker data with tracker",
-        )),
         _ => Err(Problem::no_such_path()),
     }
 }

@@ -6,6 +6,7 @@
 //! All of it is one service, [`INSTANCE`]: each metadata type and each kind of tracker object is a document collection of it. It is made when an
 //! administrator first asks. Source: `spec/dhis2.md` 11.
 
+mod absent;
 pub(crate) mod aggregate;
 mod alias;
 mod answer;

@@ -84,7 +84,9 @@ impl Problem {
     }
     /// An address of nothing.
     pub(crate) fn no_such_path() -> Self {
-        Self::absent("there is nothing at this address")
+        Self::absent(
+            "this server has nothing at this address: ask for one of those that COMPAT.md lists under DHIS2",
+        )
     }
     /// Something that other servers of the dialect have.
     pub(crate) fn absent(why: &str) -> Self {

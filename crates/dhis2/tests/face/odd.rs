@@ -292,6 +292,33 @@ async fn what_other_servers_have_and_this_one_does_not_is_said_in_words() {
         ("sharing?type=program&id=hvProgram01", "no sharing"),
         ("analytics?dimension=dx:hvDeCases01", "no analytics"),
         ("analytics/events/query/hvEventPrg1", "no analytics"),
+        ("userDataStore/app/key", "keep them in dataStore"),
+        ("dataStore/app/key/metaData", "leave out metaData"),
+        ("me/authorization/F_USER_VIEW", "ask me/authorization"),
+        ("me/changePassword", "its administrator"),
+        ("me/password", "its administrator"),
+        ("userSettings/keyUiLocale", "ask userSettings"),
+        ("systemSettings/keyFlag", "systemSettings?key="),
+        ("dataApprovals?ds=a", "dataApprovals/multiple"),
+        ("dataApprovals/approvals", "no approvals"),
+        ("tracker/events/hvEv0000001/changeLogs", "updatedAt"),
+        ("tracker/enrollments/hvEn0000001/note", "in notes"),
+        ("enrollments/hvEn0000001/note", "in notes"),
+        ("events/hvEv0000001/note", "in notes"),
+        ("enrollments/hvEn0000001/completed", "new status"),
+        ("enrollments/hvEn0000001/cancelled", "new status"),
+        ("trackedEntityInstances/query", "ask trackedEntityInstances"),
+        ("events/query.json", "ask events itself"),
+        ("tracker/events.csv", "ask tracker/events"),
+        (
+            "41/tracker/trackedEntities.csv",
+            "ask tracker/trackedEntities",
+        ),
+        ("messageConversations", "COMPAT.md"),
+        ("tracker/nothing", "COMPAT.md"),
+        ("tracker/jobs/a/b/c", "COMPAT.md"),
+        ("fileResources/a/b/c", "COMPAT.md"),
+        ("programs/a/b/c/d", "COMPAT.md"),
     ] {
         let told = root.get(&format!("/api/{path}")).await;
         assert_eq!(told.status, 404, "{path}");
@@ -300,5 +327,13 @@ async fn what_other_servers_have_and_this_one_does_not_is_said_in_words() {
             message.as_str().unwrap().contains(word),
             "{path}: {message}"
         );
+        // Who is nobody learns no addresses.
+        let nobody = root.user("").get(&format!("/api/{path}")).await;
+        assert_eq!(nobody.status, 401, "{path}");
+    }
+    for query in ["fields=.", "filter=a:eq:1"] {
+        let told = root.get(&format!("/api/dataStore/app?{query}")).await;
+        assert_eq!(told.status, 400, "{query}");
+        assert!(told.text.contains("ask for each"), "{}", told.text);
     }
 }
