@@ -131,12 +131,13 @@ fn a_primary_that_is_silent_at_any_point_of_a_prepared_file_is_given_up_in_time(
             _ => Fault::HalfOpen,
         });
         let still = Proxy::start(pair.primary.address, rule);
-        let way = if silent == "within a range" {
-            still.address
+        // A busy machine may take a while to prepare the file of which a part is to arrive.
+        let (way, wait) = if silent == "within a range" {
+            (still.address, 5.0)
         } else {
-            gate.address
+            (gate.address, 0.5)
         };
-        let order = order(way, json!({"initialSyncMaxWaitTime": 0.5}));
+        let order = order(way, json!({"initialSyncMaxWaitTime": wait}));
         let (status, told) = ask(&pair.secondary, "PUT", "/_api/replication/sync", order);
         assert_eq!(
             (status, &told["errorNum"]),
