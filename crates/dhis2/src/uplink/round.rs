@@ -75,8 +75,10 @@ pub struct Done {
 pub fn local(house: &House, copy: &mut dyn LocalReplica, now: Timestamp) -> Result<Done> {
     let mut done = Done::default();
     {
-        let read = house.instance.store().read_documents()?;
+        // The face is read as it is while nobody else works on the copy: another round may have brought something into both meanwhile,
+        // and older documents would then look like edits of devices.
         let mut tx = copy.begin()?;
+        let read = house.instance.store().read_documents()?;
         if tx.note(CAME, KEEP)?.is_none() {
             copy::keep_names(&mut *tx)?;
         }
