@@ -214,6 +214,25 @@ pub trait DocumentRead: ReadTx {
     fn pins(&self) -> Result<Vec<Pin>>;
     /// How many changes wait in a collection's stage.
     fn staged(&self, collection: CollectionId) -> Result<u64>;
+    /// What the stages are of that were named and not emptied since, by collection.
+    fn named_stages(&self) -> Result<Vec<NamedStage>>;
+    /// Keys and revisions of the documents that [`DocumentWrite::merge_stage`] would leave, with `after < key <= upto`, in the
+    /// order of the keys' bytes. Reads no content; only of document collections.
+    fn merged_keys(
+        &self,
+        collection: CollectionId,
+        whole: bool,
+        bounds: (Option<&str>, Option<&str>),
+        visit: &mut dyn FnMut(&str, Revision) -> Result<Flow>,
+    ) -> Result<()>;
+    /// The same with `from <= revision <= upto`, in the order of the revisions.
+    fn merged_revisions(
+        &self,
+        collection: CollectionId,
+        whole: bool,
+        bounds: (Revision, Revision),
+        visit: &mut dyn FnMut(&str, Revision) -> Result<Flow>,
+    ) -> Result<()>;
     /// What [`DocumentWrite::merge_stage`] would change, by key, at most so many. Equal content is no difference.
     fn differences(
         &self,
@@ -246,6 +265,8 @@ pub trait DocumentWrite: WriteTx + DocumentRead {
     /// Removes a pin; `false` if there is none of this id.
     fn unpin(&mut self, id: Uuid) -> Result<bool>;
 
+    /// Says what the stage of a collection is of, until it is emptied; replaces what was said before.
+    fn name_stage(&mut self, stage: &NamedStage) -> Result<()>;
     /// Empties the stage of a collection.
     fn clear_stage(&mut self, collection: CollectionId) -> Result<()>;
     /// Puts a change beside the collection, where nobody sees it before [`Self::merge_stage`]; replaces the one of the same key.
@@ -277,6 +298,17 @@ pub struct Staged {
     pub key: String,
     /// Its revision and JSON text; `None` to remove it.
     pub document: Option<(Revision, String)>,
+}
+
+/// What a stage is of: whoever fills it says so, and finds it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedStage {
+    /// Whose stage.
+    pub collection: CollectionId,
+    /// What it is of, in the words of whoever fills it.
+    pub origin: String,
+    /// When that was said.
+    pub at: Timestamp,
 }
 
 /// What a merge did.

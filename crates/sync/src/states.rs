@@ -90,7 +90,7 @@ pub const TABLE: &[(Event, &[SyncState], Step)] = &[
     (Event::Thaw, &[Uploading, ToPost, ToUpdate], Step::Pending),
     (Event::Untold, &[Uploading, ToPost, ToUpdate], Step::Pending),
     (Event::ParentRejected, &[ToPost, ToUpdate], Step::To(Error)),
-    (Event::Retry, &[Error], Step::Pending),
+    (Event::Retry, &[Warning, Error], Step::Pending),
     // What was warned of stays, too: the server may have stored it without the value that it warned of.
     (Event::Downloaded, &[Synced, Relationship], Step::To(Synced)),
     (

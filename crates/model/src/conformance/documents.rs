@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::fixture::{PLACES, id, place, service};
 use crate::documents::{
-    DocumentStore, DocumentWrite, Index, Merged, Pin, Properties, Staged, body_of, document, key_of,
+    DocumentStore, DocumentWrite, Index, Merged, NamedStage, Pin, Properties, Staged, body_of,
+    document, key_of,
 };
 use crate::store::{ChangeQuery, Flow};
 use crate::{
@@ -352,6 +353,87 @@ pub fn a_stage_is_merged_by_key(store: &dyn DocumentStore) {
     let (_, merged) = write(store, 5, |tx| tx.merge_stage(NOTES, true)).unwrap();
     assert_eq!((merged.removed, merged.equal), (3, 1));
     assert_eq!(all(store, NOTES), pairs(&[("b", "{\"n\":1}")]));
+}
+
+/// Keys and revisions of a collection after a merge of its stage, as they are told before it: by key, then by revision.
+fn merged(store: &dyn DocumentStore, whole: bool) -> [Vec<(String, u64)>; 2] {
+    let tx = store.read_documents().unwrap();
+    let (mut by_key, mut by_revision) = (Vec::new(), Vec::new());
+    tx.merged_keys(NOTES, whole, (None, None), &mut |key, revision| {
+        by_key.push((key.to_owned(), revision.0));
+        Ok(ControlFlow::Continue(()))
+    })
+    .unwrap();
+    let all = (Revision(0), Revision(u64::MAX));
+    tx.merged_revisions(NOTES, whole, all, &mut |key, revision| {
+        by_revision.push((key.to_owned(), revision.0));
+        Ok(ControlFlow::Continue(()))
+    })
+    .unwrap();
+    assert!(by_revision.is_sorted_by_key(|(_, revision)| *revision));
+    by_revision.sort();
+    [by_key, by_revision]
+}
+
+pub fn what_a_merge_would_leave_is_known_before(store: &dyn DocumentStore) {
+    put(store, NOTES, &[("a", "{}"), ("b", "{}"), ("c", "{}")]).unwrap();
+    let live = merged(store, false);
+    assert_eq!(live[0], live[1]);
+    assert_eq!(live[0].len(), 3);
+    assert_eq!(merged(store, true), [[], []]);
+    write(store, 5, |tx| {
+        tx.stage(NOTES, &staged("b", Some((9, "{\"n\":1}"))))?;
+        tx.stage(NOTES, &staged("c", None))?;
+        tx.stage(NOTES, &staged("d", Some((7, "{}"))))
+    })
+    .unwrap();
+    let told = merged(store, false);
+    let expected = vec![live[0][0].clone(), ("b".to_owned(), 9), ("d".to_owned(), 7)];
+    assert_eq!(told, [expected.clone(), expected.clone()]);
+    let whole = vec![("b".to_owned(), 9), ("d".to_owned(), 7)];
+    assert_eq!(merged(store, true), [whole.clone(), whole.clone()]);
+    let tx = store.read_documents().unwrap();
+    let mut within = Vec::new();
+    tx.merged_keys(NOTES, false, (Some("a"), Some("b")), &mut |key, _| {
+        within.push(key.to_owned());
+        Ok(ControlFlow::Continue(()))
+    })
+    .unwrap();
+    assert_eq!(within, ["b"], "above the one, up to the other");
+    let bounds = (Revision(7), Revision(8));
+    within.clear();
+    tx.merged_revisions(NOTES, false, bounds, &mut |key, _| {
+        within.push(key.to_owned());
+        Ok(ControlFlow::Continue(()))
+    })
+    .unwrap();
+    assert_eq!(within, ["d"]);
+    drop(tx);
+    write(store, 5, |tx| tx.merge_stage(NOTES, false)).unwrap();
+    assert_eq!(merged(store, false), [expected.clone(), expected]);
+}
+
+pub fn a_stage_is_named_until_it_is_emptied(store: &dyn DocumentStore) {
+    let named = || store.read_documents().unwrap().named_stages().unwrap();
+    let of = |origin: &str| NamedStage {
+        collection: NOTES,
+        origin: origin.to_owned(),
+        at: Timestamp(5),
+    };
+    assert_eq!(named(), []);
+    for origin in ["one", "two"] {
+        write(store, 5, |tx| tx.name_stage(&of(origin))).unwrap();
+        assert_eq!(named(), [of(origin)]);
+    }
+    write(store, 5, |tx| tx.clear_stage(NOTES)).unwrap();
+    assert_eq!(named(), []);
+    write(store, 5, |tx| {
+        tx.name_stage(&of("three"))?;
+        tx.stage(NOTES, &staged("a", Some((7, "{}"))))?;
+        tx.merge_stage(NOTES, true)
+    })
+    .unwrap();
+    assert_eq!(named(), []);
 }
 
 pub fn a_merge_may_exchange_unique_values_but_not_repeat_them(store: &dyn DocumentStore) {

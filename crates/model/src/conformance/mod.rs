@@ -103,6 +103,7 @@ macro_rules! document_conformance {
                 an_index_is_built_and_dropped_with_the_definition,
                 a_collection_is_renamed_dropped_and_made_again,
                 a_truncated_collection_leaves_tombstones, a_stage_is_merged_by_key,
+                what_a_merge_would_leave_is_known_before, a_stage_is_named_until_it_is_emptied,
                 a_merge_may_exchange_unique_values_but_not_repeat_them,
                 a_layer_is_read_as_documents
             );

@@ -126,9 +126,14 @@ impl Line {
         .flatten()
     }
 
-    /// Whether nobody but this file knows of the edit and nothing newer has come.
+    /// Whether nobody but this file knows of the edit and nothing newer has come. Where the base is doubted the server may have
+    /// something else than what is here, whatever the base says.
     pub(crate) fn is_plain_update(&self) -> bool {
-        self.state == "TO_UPDATE" && !self.deleted && self.batch.is_none() && self.base.is_some()
+        let is_known = |(_, version)| version != RowVersion::UNKNOWN;
+        self.state == "TO_UPDATE"
+            && !self.deleted
+            && self.batch.is_none()
+            && self.base.is_some_and(is_known)
     }
 
     /// The whole entry, kept rows included.

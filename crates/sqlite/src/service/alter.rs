@@ -160,9 +160,10 @@ fn drop_collection(connection: &Connection, collection: &Collection) -> Result<(
 }
 
 /// Tables with rows of a collection.
-const BOOKS: [&str; 6] = [
+const BOOKS: [&str; 7] = [
     "haversack_track",
     "haversack_stage",
+    "haversack_stages",
     "haversack_summaries",
     "haversack_sums",
     "haversack_unfolded",

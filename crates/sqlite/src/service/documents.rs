@@ -1,6 +1,8 @@
 //! Reads and writes of document collections beyond those of every collection.
 
-use haversack_model::documents::{Difference, DocumentRead, DocumentWrite, Merged, Pin, Staged};
+use haversack_model::documents::{
+    Difference, DocumentRead, DocumentWrite, Merged, NamedStage, Pin, Staged,
+};
 use haversack_model::store::Flow;
 use haversack_model::{
     CollectionId, Generation, GlobalId, ObjectId, Record, ReplicaId, Result, Revision, Versioned,
@@ -202,7 +204,7 @@ fn as_of_sql(layer: &Layer) -> String {
 }
 
 /// A revision as it is stored.
-fn bound(revision: Revision) -> i64 {
+pub(super) fn bound(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
 }
 
@@ -252,6 +254,28 @@ macro_rules! documents_through_view {
             }
             fn staged(&self, collection: CollectionId) -> Result<u64> {
                 self.view().staged(collection)
+            }
+            fn named_stages(&self) -> Result<Vec<NamedStage>> {
+                self.view().named_stages()
+            }
+            fn merged_keys(
+                &self,
+                collection: CollectionId,
+                whole: bool,
+                bounds: (Option<&str>, Option<&str>),
+                visit: &mut dyn FnMut(&str, Revision) -> Result<Flow>,
+            ) -> Result<()> {
+                self.view().merged_keys(collection, whole, bounds, visit)
+            }
+            fn merged_revisions(
+                &self,
+                collection: CollectionId,
+                whole: bool,
+                bounds: (Revision, Revision),
+                visit: &mut dyn FnMut(&str, Revision) -> Result<Flow>,
+            ) -> Result<()> {
+                self.view()
+                    .merged_revisions(collection, whole, bounds, visit)
             }
             fn differences(
                 &self,
@@ -330,6 +354,9 @@ impl DocumentWrite for SqliteWrite<'_> {
             .map_err(while_doing(doing))
     }
 
+    fn name_stage(&mut self, stage: &NamedStage) -> Result<()> {
+        self.name_stage_of(stage)
+    }
     fn clear_stage(&mut self, collection: CollectionId) -> Result<()> {
         self.empty_stage(collection)?;
         // What a walk of the other protocol had staged is gone, so that it cannot go on.

@@ -11,6 +11,7 @@ const MIGRATIONS: &[(u32, &str)] = &[
     (1, include_str!("migrations/0001_books.sql")),
     (2, include_str!("migrations/0002_collections.sql")),
     (3, include_str!("migrations/0003_stage.sql")),
+    (4, include_str!("migrations/0004_stages.sql")),
 ];
 
 /// The version that this program writes.

@@ -1,15 +1,15 @@
 //! The stage of a collection: changes that wait in the file until all of them can be merged in one transaction.
 
-use haversack_model::documents::{Merged, Staged, document};
+use haversack_model::documents::{Merged, NamedStage, Staged, document};
 use haversack_model::store::Flow;
-use haversack_model::{CollectionId, Error, GlobalId, Result, Revision, Value};
+use haversack_model::{CollectionId, Error, GlobalId, Result, Revision, Timestamp, Value};
 use rusqlite::params;
 
-use super::documents::PAGE;
+use super::documents::{PAGE, bound};
 use super::schema::Layer;
-use super::view::each_row;
+use super::view::{View, each_row};
 use super::write::SqliteWrite;
-use crate::error::while_doing;
+use crate::error::{corrupt, while_doing};
 
 /// What a staged row is.
 pub(super) mod kind {
@@ -38,12 +38,134 @@ pub(super) enum Became {
     Equal,
 }
 
+/// Above every key: none has this character.
+const ABOVE_ALL: &str = "\u{10ffff}";
+
+impl View<'_> {
+    pub(super) fn named_stages(&self) -> Result<Vec<NamedStage>> {
+        let doing = "reading what stages are of";
+        let mut statement = self.prepare(
+            "SELECT collection, origin, named_at FROM haversack_stages ORDER BY collection",
+            doing,
+        )?;
+        let rows = statement
+            .query_map([], |row| {
+                Ok(NamedStage {
+                    collection: CollectionId(row.get(0)?),
+                    origin: row.get(1)?,
+                    at: Timestamp(row.get(2)?),
+                })
+            })
+            .map_err(while_doing(doing))?;
+        rows.collect::<rusqlite::Result<_>>()
+            .map_err(while_doing(doing))
+    }
+
+    pub(super) fn merged_keys(
+        &self,
+        id: CollectionId,
+        whole: bool,
+        (after, upto): (Option<&str>, Option<&str>),
+        visit: &mut dyn FnMut(&str, Revision) -> Result<Flow>,
+    ) -> Result<()> {
+        let layer = self.layer(id)?;
+        let staged = "global_id > ?1 AND global_id <= ?2";
+        let kept = format!(
+            "SELECT t.{key} AS key, k.revision AS revision FROM {table} t CROSS JOIN haversack_track k \
+             ON k.collection = {id} AND k.object_id = t.{oid} \
+             WHERE t.{key} > ?1 AND t.{key} <= ?2 AND {unstaged}",
+            key = layer.key_column,
+            table = layer.table,
+            oid = layer.object_id,
+            id = id.0,
+            unstaged = unstaged(id, &format!("t.{}", layer.key_column)),
+        );
+        let sql = merged_sql(id, staged, (!whole).then_some(&kept), "key");
+        let bounds = params![after.unwrap_or_default(), upto.unwrap_or(ABOVE_ALL)];
+        self.each_merged(&sql, bounds, visit)
+    }
+
+    pub(super) fn merged_revisions(
+        &self,
+        id: CollectionId,
+        whole: bool,
+        (from, upto): (Revision, Revision),
+        visit: &mut dyn FnMut(&str, Revision) -> Result<Flow>,
+    ) -> Result<()> {
+        let staged = "revision BETWEEN ?1 AND ?2";
+        // The number of the collection is in the text: the index of its revisions is made for it alone.
+        let kept = format!(
+            "SELECT k.global_id AS key, k.revision AS revision FROM haversack_track k \
+             WHERE k.collection = {} AND k.deleted = 0 AND k.revision BETWEEN ?1 AND ?2 AND {}",
+            id.0,
+            unstaged(id, "k.global_id"),
+        );
+        let sql = merged_sql(id, staged, (!whole).then_some(&kept), "revision");
+        self.each_merged(&sql, params![bound(from), bound(upto)], visit)
+    }
+
+    fn each_merged(
+        &self,
+        sql: &str,
+        bounds: impl rusqlite::Params,
+        visit: &mut dyn FnMut(&str, Revision) -> Result<Flow>,
+    ) -> Result<()> {
+        let doing = "reading what a merge would leave";
+        let mut statement = self.prepare(sql, doing)?;
+        let rows = statement.query(bounds).map_err(while_doing(doing))?;
+        each_row(rows, doing, |row| {
+            let revision: i64 = row.get(1).map_err(while_doing(doing))?;
+            let key = row.get_ref(0).map_err(while_doing(doing))?;
+            let key = key
+                .as_str()
+                .map_err(|_not_a_text| corrupt("a key that is no text"))?;
+            visit(key, Revision(revision as u64))
+        })
+    }
+}
+
+/// The condition that nothing is staged of a key.
+fn unstaged(id: CollectionId, key: &str) -> String {
+    format!(
+        "NOT EXISTS (SELECT 1 FROM haversack_stage s WHERE s.collection = {} AND s.global_id = {key})",
+        id.0
+    )
+}
+
+/// Keys and revisions of what is staged, and of what stays beside it.
+fn merged_sql(id: CollectionId, within: &str, kept: Option<&String>, order: &str) -> String {
+    let kept = kept.map_or_else(String::new, |kept| format!("UNION ALL {kept}"));
+    format!(
+        "SELECT global_id AS key, revision AS revision FROM haversack_stage \
+         WHERE collection = {} AND kind = {} AND {within} {kept} ORDER BY {order}",
+        id.0,
+        kind::PUT
+    )
+}
+
 impl SqliteWrite<'_> {
     pub(super) fn empty_stage(&self, id: CollectionId) -> Result<()> {
         let doing = "emptying a stage";
+        for sql in [
+            "DELETE FROM haversack_stage WHERE collection = ?1",
+            "DELETE FROM haversack_stages WHERE collection = ?1",
+        ] {
+            self.view()
+                .prepare(sql, doing)?
+                .execute([id.0])
+                .map_err(while_doing(doing))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn name_stage_of(&self, stage: &NamedStage) -> Result<()> {
+        let doing = "naming a stage";
         self.view()
-            .prepare("DELETE FROM haversack_stage WHERE collection = ?1", doing)?
-            .execute([id.0])
+            .prepare(
+                "INSERT OR REPLACE INTO haversack_stages VALUES (?1, ?2, ?3)",
+                doing,
+            )?
+            .execute(params![stage.collection.0, stage.origin, stage.at.0])
             .map(|_| ())
             .map_err(while_doing(doing))
     }

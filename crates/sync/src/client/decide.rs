@@ -177,17 +177,23 @@ pub fn discard(tx: &mut dyn ReplicaTx, collection: CollectionId, id: &GlobalId) 
     install_theirs(tx, &entry)
 }
 
-/// Makes refused edits pending again; gives how many.
+/// Makes refused edits, and those that were accepted with a warning, pending again; gives how many. What was warned of the server may
+/// not have stored: its base is doubted, and all of it is told again, whatever came from the server since.
 pub fn retry(tx: &mut dyn ReplicaTx) -> Result<usize> {
     let mut count = 0;
     for mut entry in tx.entries()? {
-        if entry.state == SyncState::Error
-            && states::step(Event::Retry, Some(entry.state)) == Step::Pending
+        if !matches!(entry.state, SyncState::Error | SyncState::Warning)
+            || states::step(Event::Retry, Some(entry.state)) != Step::Pending
         {
-            entry.state = states::pending(entry.base.is_some());
-            tx.store_entry(&entry)?;
-            count += 1;
+            continue;
         }
+        if let (SyncState::Warning, Some((record, version))) = (entry.state, &mut entry.base) {
+            entry.sent = Some(Some(record.clone()));
+            *version = RowVersion::UNKNOWN;
+        }
+        entry.state = states::pending(entry.base.is_some());
+        tx.store_entry(&entry)?;
+        count += 1;
     }
     Ok(count)
 }
