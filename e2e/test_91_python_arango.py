@@ -136,13 +136,21 @@ def queries_of_the_driver_are_answered():
     equal("ids", len(list(points.ids())), 3000)
     rows = database(primary).aql.execute("FOR p IN points FILTER p.n IN [1, 2] SORT p.n DESC RETURN {k: p._key}", count=True)
     equal("a query of one's own", list(rows), [{"k": "k00002"}, {"k": "k00001"}])
+    equal("changed where an attribute is", points.update_match({"odd": True}, {"at": {"y": 1}}, limit=4), 4)
+    equal("what they are now", [d["at"] for d in points.find({"at.y": 1}, limit=1)], [{"x": 1, "y": 1}])
+    equal("replaced", points.replace_match({"n": 8}, {"n": 8, "new": True}), 1)
+    equal("removed", (points.delete_match({"new": True}), points.count()), (1, 2999))
+    points.insert({"_key": "k00008", "n": 8})
+    equal("graphs", database(primary).graphs(), [])
     equal("what is not understood is refused", error_of(lambda: database(primary).aql.execute("FOR p IN points COLLECT x = p.n RETURN x")), (400, 1501))
 
 
 @test
 def a_collection_is_copied_whole_and_kept_up():
     one, two = database(primary), database(secondary)
-    source = one.create_collection("test")
+    source = one.collection("test")
+    check("the sample has some hundred documents there", 200 <= source.count() < 1000)
+    source.truncate()
     source.insert_many([{"_key": f"k{n}", "n": n, "text": "x" * 50} for n in range(1000)])
     source.insert({"_key": "testi$!%20%44+abc=", "_from": "no edge"})
     source.add_index({"type": "persistent", "fields": ["n"], "unique": True, "sparse": True, "name": "by_n"})

@@ -88,10 +88,10 @@ def checksum(server):
     return told["checksum"] if status == 200 else None
 
 
-def order(server, port, incremental):
+def order(server, port, incremental, patience=8):
     return ask(server, "PUT", "/_api/replication/sync", {
         "endpoint": f"tcp://127.0.0.1:{port}", "username": Server.USER, "password": Server.PASSWORD, "restrictType": "include",
-        "restrictCollections": ["c"], "incremental": incremental, "initialSyncMaxWaitTime": 8})
+        "restrictCollections": ["c"], "incremental": incremental, "initialSyncMaxWaitTime": patience})
 
 
 def killed_at_every_step(natively):
@@ -119,7 +119,9 @@ def killed_at_every_step(natively):
                 proxy.held.clear()
                 proxy.hold_down = max(1, whole * point // POINTS)
                 answered = []
-                ordering = threading.Thread(target=lambda: answered.append(order_or_cut(secondary, proxy.port, incremental)), daemon=True)
+                # A primary that stays dead is not asked again: that wait would show nothing.
+                asked = (secondary, proxy.port, incremental, 1.9 if victim == "primary" and not natively else 8)
+                ordering = threading.Thread(target=lambda: answered.append(order_or_cut(*asked)), daemon=True)
                 ordering.start()
                 wait_until(proxy.held.is_set, 60, "the way standing still")
                 if victim == "secondary":
@@ -150,9 +152,9 @@ def killed_at_every_step(natively):
     check("no more batches than a kill can leave behind", len(pins) <= 2 * POINTS * 2, pins)
 
 
-def order_or_cut(server, port, incremental):
+def order_or_cut(server, port, incremental, patience=8):
     try:
-        return order(server, port, incremental)
+        return order(server, port, incremental, patience)
     except (OSError, http.client.HTTPException):
         return None
 

@@ -80,6 +80,12 @@ pub(crate) fn guid(service: &Service, collection: &Collection) -> String {
     )
 }
 
+/// Gives a collection that is made an identity of its own; `number` is given once on a server.
+pub fn identify(collection: &mut Collection, server: Uuid, number: u64) {
+    let guid = Value::from(fresh_guid(server, number));
+    collection.properties.insert(GUID.to_owned(), guid);
+}
+
 /// A new identity.
 pub(crate) fn fresh_guid(server: Uuid, id: u64) -> String {
     format!("h{:X}/{id}", server_number(server))

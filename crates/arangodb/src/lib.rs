@@ -6,3 +6,5 @@ pub mod face;
 mod known;
 pub mod remote;
 pub mod wire;
+
+pub use known::identify;

@@ -93,6 +93,7 @@ settings! {
     upstream_interval_s: u64 = 300, "Seconds from one synchronisation with it to the next.";
     upstream_metadata_s: u64 = 3600, "Seconds after which its metadata is fetched again.";
     upstream_reserved_values: u64 = 500, "Values of each generated attribute, and organisation unit where its pattern holds one, that are kept ready from there.";
+    upstream_ignore_settings: bool = false, "Whether all is fetched from there, whatever its administrators chose for apps.";
     upstream_user: String = String::new(), "User name there.";
     upstream_password_file: String = String::new(), "File that holds the password there, readable by its owner alone; relative to the data directory.";
 }

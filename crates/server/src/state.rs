@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
+use haversack_arangodb::aside::is_unfinished;
 use haversack_model::copies::Copies;
 use haversack_model::documents::DocumentStore;
 use haversack_model::host::{
@@ -60,6 +61,21 @@ pub struct Server {
     operator_token: String,
 }
 
+/// A crash may have come between the end of a collection and that of its grants: the next one of that number must not have them.
+/// Only at the start: later, one that is just being made may have its grants before it is there.
+fn forget_dropped(services: &Services, grants: &Grants) -> Result<()> {
+    for (service, id) in grants.named_collections()? {
+        let Some(store) = services.store(&service) else {
+            continue;
+        };
+        let definition = store.begin_read()?.service()?;
+        if definition.collection(id).is_none_or(is_unfinished) {
+            grants.forget_collection(&service, id)?;
+        }
+    }
+    Ok(())
+}
+
 impl Server {
     /// Opens a data directory with the settings of its own file.
     pub fn open(root: &Path) -> Result<Arc<Self>> {
@@ -77,6 +93,8 @@ impl Server {
         let services = Services::open(dir.services())?;
         let marks = Marks::new(db.clone());
         marks.check(&services)?;
+        let grants = Grants::new(db.clone());
+        forget_dropped(&services, &grants)?;
         Ok(Arc::new(Self {
             id: Uuid::from_bytes(db.value_or("server id", || *secret::random_uuid().as_bytes())?),
             operator_token: secret::random_token(),
@@ -86,7 +104,7 @@ impl Server {
             cursors: Cursors::new(&db)?,
             pulls: crate::native::pull::Pulls::default(),
             upstream: OnceLock::new(),
-            grants: Grants::new(db.clone()),
+            grants,
             jobs: Arc::new(Jobs::new(db.clone(), &config)),
             files: Files::new(db, dir.files(), &config),
             services,

@@ -8,7 +8,8 @@ use super::answer::Answer;
 use super::call::Call;
 use super::problem::{Problem, Result};
 use super::{
-    collections, cursors, databases, document, import, indexes, jobs, login, replication, users,
+    absent, collections, cursors, databases, document, import, indexes, jobs, login, replication,
+    simple, users,
 };
 use crate::wire::errors::ErrorNum;
 
@@ -35,6 +36,10 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
         ["_admin", "server", "role"] => {
             told(call, json!({"role": "SINGLE", "error": false, "code": 200}))
         }
+        ["_admin", "server", "mode"] => told(
+            call,
+            json!({"mode": "default", "readOnly": false, "error": false, "code": 200}),
+        ),
         ["_admin", "server", "availability"] => told(
             call,
             json!({"mode": "default", "error": false, "code": 200}),
@@ -55,6 +60,7 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
         ["_api", "import"] => import::import(call),
         ["_api", "index", rest @ ..] => indexes::dispatch(call, rest),
         ["_api", "cursor", rest @ ..] => cursors::dispatch(call, rest),
+        ["_api", "simple", rest @ ..] => simple::dispatch(call, rest),
         ["_api", "view" | "analyzer", ..] => {
             call.open(Right::Read)?;
             match call.method {
@@ -63,10 +69,7 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
             }
         }
         ["_api", "replication" | "wal", ..] => replication::dispatch(call, &words[1..]),
-        _ => {
-            call.require_login()?;
-            Err(Problem::told(ErrorNum::HttpNotFound, "unknown path"))
-        }
+        _ => absent::answer(call, &words),
     }
 }
 

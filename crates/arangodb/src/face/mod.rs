@@ -8,6 +8,7 @@
 //! thread for blocking work, and `problem` turns what went wrong into the dialect's error. With `x-arango-async` the client gets the
 //! id of a job instead, and the operation goes on without it. Source: `spec/arangodb.md`.
 
+mod absent;
 mod answer;
 mod body;
 mod call;
@@ -24,8 +25,10 @@ mod jobs;
 mod jwt;
 mod login;
 mod problem;
+mod query;
 mod replication;
 mod route;
+mod simple;
 mod users;
 
 use std::sync::Arc;

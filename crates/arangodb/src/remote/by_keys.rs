@@ -1,10 +1,8 @@
 //! Fetches what differs by sorted keys, chunk by chunk. Source: `spec/arangodb.md` 7.
 
 use haversack_model::CollectionId;
-use haversack_model::documents::key_of;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use super::primary::{Found, ON, Primary};
 use super::stage::Stage;
@@ -17,21 +15,31 @@ use crate::wire::revision;
 /// Keys in a chunk.
 const CHUNK: u64 = 5000;
 
-/// Makes one collection equal to the primary's.
+/// Makes one collection equal to the primary's. What is staged already counts as if it were here; with `whole` nothing else does.
 pub(super) fn fetch(
     order: &Order<'_>,
     primary: &Primary<'_>,
     found: &Found,
     target: &Target,
+    whole: bool,
 ) -> Result<Done> {
     let name = &found.parameters.name;
     (order.progress)(&format!("comparing collection '{name}' by keys"));
     let (id, count) = primary.keys(name)?;
-    let staged = stage_differences(order, primary, name, target.id, &id, count);
+    let mut stage = Stage::new(order, target.id);
+    let staged = stage_differences(
+        order,
+        primary,
+        name,
+        (target.id, whole),
+        (&id, count),
+        &mut stage,
+    );
+    stage.flush()?;
     primary.forget_keys(&id);
     staged?;
     (order.progress)(&format!("updating collection '{name}'"));
-    let done = target.merge(order, found, false, |tx| {
+    let done = target.merge(order, found, whole, |tx| {
         let ours = tx.count(target.id)?;
         if ours == count {
             return Ok(true);
@@ -50,11 +58,10 @@ fn stage_differences(
     order: &Order<'_>,
     primary: &Primary<'_>,
     name: &str,
-    collection: CollectionId,
-    id: &str,
-    count: u64,
+    of: (CollectionId, bool),
+    (id, count): (&str, u64),
+    stage: &mut Stage<'_, '_>,
 ) -> Result<()> {
-    let mut stage = Stage::new(order, collection);
     let chunks = if count == 0 {
         Vec::new()
     } else {
@@ -72,13 +79,13 @@ fn stage_differences(
                 "chunks of keys are not in the order of their keys",
             ));
         }
-        let mut local = local(order, collection, before.as_deref(), Some(high))?;
+        let mut local = local(order, of, before.as_deref(), Some(high))?;
         let within = local.split_off(low);
         for (key, _) in local {
             stage.remove(key)?;
         }
         if !is_equal(&within, low, high, hash) {
-            chunk_differences(primary, name, id, at, low, within, &mut stage)?;
+            chunk_differences(primary, name, id, at, low, within, stage)?;
         }
         (order.progress)(&format!(
             "comparing collection '{name}' by keys: {} of {} chunks",
@@ -87,27 +94,23 @@ fn stage_differences(
         ));
         before = Some(high.to_owned());
     }
-    for (key, _) in local(order, collection, before.as_deref(), None)? {
+    for (key, _) in local(order, of, before.as_deref(), None)? {
         stage.remove(key)?;
     }
-    stage.flush()
+    Ok(())
 }
 
 /// What is here above one key, up to another.
 fn local(
     order: &Order<'_>,
-    collection: CollectionId,
+    (collection, whole): (CollectionId, bool),
     after: Option<&str>,
     upto: Option<&str>,
 ) -> Result<Local> {
     let mut found = Local::new();
     let tx = order.store.read_documents()?;
-    tx.by_key(collection, after, &mut |document| {
-        let key = key_of(&document.record.global_id);
-        if upto.is_some_and(|upto| key.as_str() > upto) {
-            return Ok(ControlFlow::Break(()));
-        }
-        found.insert(key, revision::encode(document.track.revision.0));
+    tx.merged_keys(collection, whole, (after, upto), &mut |key, revision| {
+        found.insert(key.to_owned(), revision::encode(revision.0));
         ON
     })?;
     Ok(found)

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use haversack_model::documents::{DocumentRead, key_of};
+use haversack_model::documents::DocumentRead;
 use haversack_model::{CollectionId, Revision};
 use serde_json::json;
 
@@ -21,7 +21,7 @@ const PART: usize = 5000;
 /// How often it is begun anew when the collection is changed here meanwhile.
 const ROUNDS: u32 = 3;
 
-/// Makes one collection equal to the primary's.
+/// Makes one collection equal to the primary's. What is staged already counts as if it were here; with `whole` nothing else does.
 ///
 /// Where that does not come out, as documents here and there were given the same revisions, all of it is copied.
 pub(super) fn fetch(
@@ -29,23 +29,25 @@ pub(super) fn fetch(
     primary: &Primary<'_>,
     found: &Found,
     target: &Target,
+    whole: bool,
 ) -> Result<Done> {
     let name = &found.parameters.name;
     (order.progress)(&format!("comparing collection '{name}' by revisions"));
     let (theirs, digest) = primary.tree(name)?;
     for _ in 0..ROUNDS {
-        let Some((ours, _)) = local_tree(order.store.read_documents()?.as_ref(), target.id)? else {
-            return super::by_keys::fetch(order, primary, found, target);
+        let Some((ours, _)) = tree(order.store.read_documents()?.as_ref(), target.id, whole)?
+        else {
+            return super::by_keys::fetch(order, primary, found, target, whole);
         };
         let Ok(ranges) = ours.differences(&theirs) else {
-            return super::by_keys::fetch(order, primary, found, target);
+            return super::by_keys::fetch(order, primary, found, target, whole);
         };
         if !ranges.is_empty() {
-            stage_differences(order, primary, found, target, &ranges)?;
+            stage_differences(order, primary, found, (target.id, whole), &ranges)?;
         }
         (order.progress)(&format!("updating collection '{name}'"));
-        let done = target.merge(order, found, false, |tx| {
-            let Some((merged, merged_digest)) = local_tree(tx, target.id)? else {
+        let done = target.merge(order, found, whole, |tx| {
+            let Some((merged, merged_digest)) = tree(tx, target.id, false)? else {
                 return Ok(false);
             };
             let is_equal = merged
@@ -59,21 +61,24 @@ pub(super) fn fetch(
         if let Some(done) = done {
             return Ok(done);
         }
-        target.clear(order)?;
     }
     copy::full(order, primary, found, target)
 }
 
-/// The tree of what is here; `None` if it has none, as revisions repeat or are too far apart.
-fn local_tree(tx: &dyn DocumentRead, collection: CollectionId) -> Result<Option<(Tree, Digest)>> {
+/// The tree of what a merge would leave; `None` if it has none, as revisions repeat or are too far apart.
+fn tree(
+    tx: &dyn DocumentRead,
+    collection: CollectionId,
+    whole: bool,
+) -> Result<Option<(Tree, Digest)>> {
     let (mut tree, mut digest) = (Tree::default(), Digest::default());
     let (mut last, mut is_fit) = (None, true);
-    tx.revisions(
+    tx.merged_revisions(
         collection,
-        Revision(0),
-        Revision(i64::MAX as u64),
-        &mut |revision, id| {
-            digest.add(&key_of(&id), revision.0);
+        whole,
+        (Revision(0), Revision(i64::MAX as u64)),
+        &mut |key, revision| {
+            digest.add(key, revision.0);
             is_fit &= last != Some(revision) && tree.add(revision.0).is_ok();
             last = Some(revision);
             ON
@@ -86,14 +91,33 @@ fn stage_differences(
     order: &Order<'_>,
     primary: &Primary<'_>,
     found: &Found,
-    target: &Target,
+    (collection, whole): (CollectionId, bool),
     ranges: &[(u64, u64)],
 ) -> Result<()> {
     let name = &found.parameters.name;
-    let mut stage = Stage::new(order, target.id);
-    let wanted = compare(order, primary, name, target.id, ranges, &mut stage)?;
+    let mut stage = Stage::new(order, collection);
+    let wanted = compare(
+        order,
+        primary,
+        name,
+        (collection, whole),
+        ranges,
+        &mut stage,
+    )?;
     stage.flush()?;
-    let mut left: &[u64] = &wanted;
+    let fetched = stage_wanted(order, primary, name, &wanted, &mut stage);
+    stage.flush()?;
+    fetched
+}
+
+fn stage_wanted(
+    order: &Order<'_>,
+    primary: &Primary<'_>,
+    name: &str,
+    wanted: &[u64],
+    stage: &mut Stage<'_, '_>,
+) -> Result<()> {
+    let mut left: &[u64] = wanted;
     while !left.is_empty() {
         let part: Vec<String> = left
             .iter()
@@ -122,7 +146,7 @@ fn stage_differences(
             wanted.len()
         ));
     }
-    stage.flush()
+    Ok(())
 }
 
 /// Stages removals; gives the revisions that must be fetched, in ascending order.
@@ -130,7 +154,7 @@ fn compare(
     order: &Order<'_>,
     primary: &Primary<'_>,
     name: &str,
-    collection: CollectionId,
+    (collection, whole): (CollectionId, bool),
     ranges: &[(u64, u64)],
     stage: &mut Stage<'_, '_>,
 ) -> Result<Vec<u64>> {
@@ -160,37 +184,54 @@ fn compare(
                 "another number of ranges than was asked for",
             ));
         }
-        for (revisions, (low, high)) in told.iter().zip(open) {
-            let low = low.max(resume);
-            let high = next.map_or(high, |next| high.min(next - 1));
-            let theirs = decode(revisions, low, high)?;
-            let mut ours: BTreeMap<u64, String> = BTreeMap::new();
-            if low <= high {
-                let tx = order.store.read_documents()?;
-                tx.revisions(
-                    collection,
-                    Revision(low),
-                    Revision(high),
-                    &mut |revision, id| {
-                        ours.insert(revision.0, key_of(&id));
-                        ON
-                    },
-                )?;
-            }
-            for revision in theirs {
+        let last = next.map_or(u64::MAX, |next| next - 1);
+        let told_of: Vec<(u64, u64)> = open
+            .into_iter()
+            .take(told.len())
+            .map(|(low, high)| (low.max(resume), high.min(last)))
+            .collect();
+        let mut ours = within(order, (collection, whole), &told_of)?;
+        for (revisions, (low, high)) in told.iter().zip(told_of) {
+            for revision in decode(revisions, low, high)? {
                 if ours.remove(&revision).is_none() {
                     wanted.push(revision);
                 }
             }
-            for (_, key) in ours {
-                stage.remove(key)?;
-            }
+        }
+        for (_, key) in ours {
+            stage.remove(key)?;
         }
         match next {
             None => return Ok(wanted),
             Some(next) => resume = next,
         }
     }
+}
+
+/// Revisions and keys of ours within ranges, which are in their order. They are read in one go: the stage has no index of them.
+fn within(
+    order: &Order<'_>,
+    (collection, whole): (CollectionId, bool),
+    ranges: &[(u64, u64)],
+) -> Result<BTreeMap<u64, String>> {
+    let mut found = BTreeMap::new();
+    let (Some((first, _)), Some((_, last))) = (ranges.first(), ranges.last()) else {
+        return Ok(found);
+    };
+    let mut left = ranges.iter().peekable();
+    order.store.read_documents()?.merged_revisions(
+        collection,
+        whole,
+        (Revision(*first), Revision(*last)),
+        &mut |key, revision| {
+            while left.next_if(|(_, high)| *high < revision.0).is_some() {}
+            if left.peek().is_some_and(|(low, _)| *low <= revision.0) {
+                found.insert(revision.0, key.to_owned());
+            }
+            ON
+        },
+    )?;
+    Ok(found)
 }
 
 fn decode(revisions: &[String], low: u64, high: u64) -> Result<Vec<u64>> {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::primary::{Found, Primary};
-use super::stage::Stage;
+use super::stage::{Origin, Stage};
 use super::target::Target;
 use super::{Done, Error, Order, Result};
 use crate::wire::dump::Line;
@@ -22,12 +22,13 @@ pub(super) fn full(
     target: &Target,
 ) -> Result<Done> {
     let name = &found.parameters.name;
+    target.begin(order, &Origin::of(primary, found, true))?;
     let mut stage = Stage::new(order, target.id);
     let mut tree = Some(Tree::default());
     let (mut documents, mut shown) = (0_u64, Instant::now());
     let count = std::cell::Cell::new(0);
     (order.progress)(&format!("fetching collection '{name}'"));
-    primary.dump(
+    let dumped = primary.dump(
         name,
         |line| {
             match line {
@@ -60,8 +61,9 @@ pub(super) fn full(
                 shown = Instant::now();
             }
         },
-    )?;
+    );
     stage.flush()?;
+    dumped?;
     (order.progress)(&format!("checking collection '{name}'"));
     let expected = expected_count(primary, found, tree.as_ref())?;
     if expected.is_some_and(|expected| expected != documents) {

@@ -34,6 +34,9 @@ pub enum Error {
     /// The primary's answer is not understood, incomplete or contradicts itself.
     #[error("invalid response from leader: {0}")]
     InvalidResponse(String),
+    /// An answer of the primary ended before its end.
+    #[error("invalid response from leader: {0}")]
+    Cut(String),
     /// The primary answered with an error.
     #[error("leader answered {what} with HTTP {status}: {body}")]
     Leader {
@@ -78,7 +81,7 @@ impl Error {
             Self::Busy(_) => ErrorNum::ApplierRunning,
             Self::NotAllowed | Self::NotGranted(_) => ErrorNum::Forbidden,
             Self::NoResponse(_) => ErrorNum::NoResponse,
-            Self::InvalidResponse(_) => ErrorNum::InvalidResponse,
+            Self::InvalidResponse(_) | Self::Cut(_) => ErrorNum::InvalidResponse,
             Self::Leader { .. } => ErrorNum::LeaderError,
             Self::Incompatible(_) => ErrorNum::LeaderIncompatible,
             Self::Loop => ErrorNum::ReplicationLoop,
@@ -89,6 +92,13 @@ impl Error {
             Self::Model(model::Error::DiskFull) => ErrorNum::ResourceLimit,
             Self::Model(_) | Self::Certificates(_) => ErrorNum::Internal,
         }
+    }
+    /// Whether it went well until it was cut off: what arrived is as good as what did not.
+    pub(super) fn is_a_cut(&self) -> bool {
+        matches!(
+            self,
+            Self::NoResponse(_) | Self::Cut(_) | Self::Leader { .. } | Self::Stopped
+        )
     }
     /// Whether the primary said that it does not do this.
     pub(super) fn is_unsupported(&self) -> bool {

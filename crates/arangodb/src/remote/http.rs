@@ -242,7 +242,7 @@ impl<'a> Http<'a> {
             match tokio::time::timeout_at(until, response.chunk()).await {
                 Err(_late) => return Err(Failure::Final(silence("was not answered whole"))),
                 Ok(Err(error)) => {
-                    let error = Error::invalid(format!(
+                    let error = Error::Cut(format!(
                         "the answer to {} was cut: {}",
                         asked.what,
                         reason(&error)

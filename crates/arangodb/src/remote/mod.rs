@@ -35,6 +35,7 @@ pub use target::remove_left;
 use crate::wire::config::Config;
 use crate::wire::endpoint::Endpoint;
 use primary::Primary;
+use stage::Origin;
 use target::{Target, Way};
 
 /// What a synchronisation needs of the server that does it.
@@ -184,18 +185,13 @@ pub fn synchronise(order: &Order<'_>) -> Result<Copied> {
         let done = match fetch(order, &primary, found, &target) {
             Ok(done) => done,
             Err(error) => {
-                let goes_on = order.copies.is_some()
-                    && primary.is_haversack
-                    && matches!(error, Error::NoResponse(_) | Error::Stopped);
-                if !goes_on {
+                let is_native = order.copies.is_some() && primary.is_haversack;
+                if !error.is_a_cut() || !(is_native || target.has_staged(order)) {
                     target.give_up(order);
                 }
                 return Err(error);
             }
         };
-        if order.dry_run.is_some() {
-            target.give_up(order);
-        }
         tick = Some(tick.unwrap_or(done.generation).min(done.generation));
         collections.push(CopiedOne {
             id: found.parameters.id.clone(),
@@ -231,24 +227,36 @@ fn fetch(
             ..Done::default()
         });
     }
-    target.clear(order)?;
-    match target.way {
-        Way::Incremental => incremental(order, primary, found, target),
-        Way::Full => copy::full(order, primary, found, target),
+    let whole = target.way == Way::Full;
+    let origin = Origin::of(primary, found, whole);
+    if !target.goes_on(order, &origin)? {
+        if whole {
+            return copy::full(order, primary, found, target);
+        }
+        target.begin(order, &origin)?;
+    }
+    match differences(order, primary, found, target, whole) {
+        // It can dump, and nothing else.
+        Err(Error::Leader {
+            status: 405 | 501, ..
+        }) if whole => copy::full(order, primary, found, target),
+        done => done,
     }
 }
 
-fn incremental(
+/// Fetches what neither is here nor was staged by an order that was cut; with `whole` what is here does not count.
+fn differences(
     order: &Order<'_>,
     primary: &Primary<'_>,
     found: &primary::Found,
     target: &Target,
+    whole: bool,
 ) -> Result<Done> {
     if found.parameters.sync_by_revision && primary.has_trees {
-        match by_tree::fetch(order, primary, found, target) {
+        match by_tree::fetch(order, primary, found, target, whole) {
             Err(error) if error.is_unsupported() => {}
             done => return done,
         }
     }
-    by_keys::fetch(order, primary, found, target)
+    by_keys::fetch(order, primary, found, target, whole)
 }

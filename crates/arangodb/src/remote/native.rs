@@ -11,6 +11,7 @@ use haversack_model::documents::{DocumentWrite, Index};
 use haversack_model::{CollectionId, Generation};
 
 use super::primary::{Found, Primary};
+use super::stage::Origin;
 use super::target::Target;
 use super::{Error, Order, Result};
 
@@ -87,8 +88,8 @@ pub(super) fn fetch(
     }
     if fetched.matched {
         // Documents that were found equal by content may have other revisions, which this protocol promises to copy.
-        target.clear(order)?;
-        super::by_tree::fetch(order, primary, found, target)?;
+        target.begin(order, &Origin::of(primary, found, false))?;
+        super::by_tree::fetch(order, primary, found, target, false)?;
         return Ok(Some(primary.generation()));
     }
     Ok(Some(fetched.generation))

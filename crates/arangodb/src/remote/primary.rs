@@ -47,6 +47,8 @@ pub(super) struct Primary<'a> {
     http: Http<'a>,
     batch: String,
     server: u64,
+    /// Its own number.
+    pub(super) leader: u64,
     /// The tick of its snapshot.
     pub(super) tick: String,
     /// Whether it may be asked for revision trees.
@@ -84,6 +86,7 @@ impl<'a> Primary<'a> {
             http,
             batch,
             server: order.server,
+            leader: 0,
             tick: text("lastTick").unwrap_or_default().to_owned(),
             has_trees: false,
             is_haversack: false,
@@ -149,7 +152,7 @@ impl<'a> Primary<'a> {
         match server {
             None | Some(0) => return Err(Error::invalid("the server has no serverId")),
             Some(id) if id == self.server => return Err(Error::Loop),
-            Some(_) => {}
+            Some(id) => self.leader = id,
         }
         self.is_haversack = member("server", "haversack").is_some();
         self.has_trees = minor.is_some_and(|minor| minor >= 8);

@@ -1,17 +1,65 @@
 //! Puts documents beside the collection, some thousands to a transaction.
 
-use haversack_model::Revision;
 use haversack_model::documents::Staged;
+use haversack_model::{CollectionId, Revision};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::primary::{Found, Primary};
 use super::{Error, Order, Result};
 use crate::wire::document;
-use haversack_model::CollectionId;
 
 /// Changes in one transaction.
 const PART: usize = 20_000;
 /// Bytes in one transaction.
 const PART_BYTES: usize = 8 << 20;
+
+/// What a stage is of. It is kept with the stage, so that the next order knows whether it may go on with what a cut one left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Origin {
+    /// The number of the primary.
+    leader: u64,
+    /// The identity of the collection there.
+    guid: String,
+    /// Whether all documents were to be staged, or those that differ.
+    whole: bool,
+    /// The tick of its last snapshot.
+    tick: u64,
+}
+
+impl Origin {
+    pub(super) fn of(primary: &Primary<'_>, found: &Found, whole: bool) -> Self {
+        Self {
+            leader: primary.leader,
+            guid: found.parameters.guid.clone(),
+            whole,
+            tick: primary.generation().0,
+        }
+    }
+    /// Whether what was staged of this one helps with that one: it is the same collection of the same primary, which was not set
+    /// back since; and there is more of it than what had differed.
+    pub(super) fn leads_to(&self, next: &Self) -> bool {
+        self.leader == next.leader
+            && self.guid == next.guid
+            && !next.guid.is_empty()
+            && self.tick <= next.tick
+            && (self.whole || !next.whole)
+    }
+    /// The same once an order goes on with it.
+    pub(super) fn taken_up_by(self, next: &Self) -> Self {
+        Self {
+            tick: next.tick,
+            ..self
+        }
+    }
+    /// As it is kept.
+    pub(super) fn to_text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
 
 /// Collects changes and stages them part by part.
 pub(super) struct Stage<'a, 'o> {

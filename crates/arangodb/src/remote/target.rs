@@ -4,12 +4,14 @@
 //! with its content. Source: `spec/arangodb.md` 5, steps 4 and 6.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 
-use haversack_model::documents::{DocumentRead, DocumentStore, DocumentWrite, Index};
-use haversack_model::{Collection, CollectionId, CollectionKind, Service, Timestamp};
+use haversack_model::documents::{DocumentRead, DocumentStore, DocumentWrite, Index, NamedStage};
+use haversack_model::{Collection, CollectionId, CollectionKind, Timestamp};
 use serde_json::Value;
 
 use super::primary::Found;
+use super::stage::Origin;
 use super::{Done, Error, Order, Result};
 use crate::aside::{self, is_unfinished};
 use crate::definition;
@@ -43,10 +45,14 @@ impl Target {
         let now = (order.now)();
         let mut tx = order.store.write_documents(now)?;
         let mut service = tx.service()?;
+        // One that was never given an identity is told as its place in its service: a collection of another server has that, too.
+        let is_kept = |c: &Collection| {
+            c.properties.get(GUID).and_then(Value::as_str) == Some(&parameters.guid)
+        };
         let by_guid = service
             .collections
             .iter()
-            .find(|c| !parameters.guid.is_empty() && known::guid(&service, c) == parameters.guid)
+            .find(|c| !parameters.guid.is_empty() && is_kept(c))
             .filter(|_| order.local.is_none());
         let by_name = service
             .collections
@@ -110,12 +116,47 @@ impl Target {
         })
     }
 
-    /// Empties the stage.
-    pub(super) fn clear(&self, order: &Order<'_>) -> Result<()> {
+    /// Whether a cut order staged something that is of use; then it is this order's.
+    pub(super) fn goes_on(&self, order: &Order<'_>, origin: &Origin) -> Result<bool> {
+        let tx = order.store.read_documents()?;
+        let before = tx.named_stages()?;
+        let before = before.iter().find(|stage| stage.collection == self.id);
+        let before = before.and_then(|before| Origin::from_text(&before.origin));
+        let before = before.filter(|before| before.leads_to(origin));
+        let Some(before) = before.filter(|_| tx.staged(self.id).is_ok_and(|count| count > 0))
+        else {
+            return Ok(false);
+        };
+        drop(tx);
+        let mut tx = order.store.write_documents((order.now)())?;
+        tx.name_stage(&self.named(order, &before.taken_up_by(origin)))?;
+        tx.commit()?;
+        Ok(true)
+    }
+
+    /// Empties the stage, and notes what comes into it.
+    pub(super) fn begin(&self, order: &Order<'_>, origin: &Origin) -> Result<()> {
         let mut tx = order.store.write_documents((order.now)())?;
         tx.clear_stage(self.id)?;
+        tx.name_stage(&self.named(order, origin))?;
         tx.commit()?;
         Ok(())
+    }
+
+    fn named(&self, order: &Order<'_>, origin: &Origin) -> NamedStage {
+        NamedStage {
+            collection: self.id,
+            origin: origin.to_text(),
+            at: (order.now)(),
+        }
+    }
+
+    /// Whether anything arrived.
+    pub(super) fn has_staged(&self, order: &Order<'_>) -> bool {
+        let staged = order.store.read_documents();
+        staged
+            .and_then(|tx| tx.staged(self.id))
+            .is_ok_and(|count| count > 0)
     }
 
     /// Removes what was made for a copy that failed; what was there before stays as it was.
@@ -288,29 +329,40 @@ pub fn remove_left(
         let worked_on = collection.properties.get(WORKED_ON).and_then(Value::as_i64);
         is_unfinished(collection) && worked_on.is_none_or(|worked_on| worked_on < since.0)
     };
-    let is_any = |service: Service| service.collections.iter().any(is_left);
-    if !is_any(store.read_documents()?.service()?) {
+    let (service, stages) = {
+        let tx = store.read_documents()?;
+        (tx.service()?, tx.named_stages()?)
+    };
+    let is_old = |stage: &NamedStage| stage.at < since;
+    if !service.collections.iter().any(is_left) && !stages.iter().any(is_old) {
         return Ok(0);
     }
     let mut tx = store.write_documents(now)?;
     let mut service = tx.service()?;
-    let mut left = Vec::new();
-    for collection in service.collections.iter().filter(|one| is_left(one)) {
-        if let Some(kept) = hold(collection.id) {
-            tx.clear_stage(collection.id)?;
-            left.push((collection.id, kept));
+    let begun: Vec<_> = service.collections.iter().filter(|c| is_left(c)).collect();
+    let mut left: BTreeSet<_> = begun.iter().map(|collection| collection.id).collect();
+    let old = tx.named_stages()?.into_iter().filter(is_old);
+    left.extend(old.map(|stage| stage.collection));
+    let mut kept = Vec::new();
+    for id in left {
+        if let Some(held) = hold(id) {
+            tx.clear_stage(id)?;
+            kept.push((id, held));
         }
     }
-    if left.is_empty() {
+    if kept.is_empty() {
         return Ok(0);
     }
+    let before = service.collections.len();
     service
         .collections
-        .retain(|collection| left.iter().all(|(id, _)| *id != collection.id));
-    service.schema_version += 1;
-    tx.store_service(&service)?;
+        .retain(|one| !is_left(one) || kept.iter().all(|(id, _)| *id != one.id));
+    if service.collections.len() < before {
+        service.schema_version += 1;
+        tx.store_service(&service)?;
+    }
     tx.commit()?;
-    Ok(left.len())
+    Ok(kept.len())
 }
 
 fn is_equal(a: &Index, b: &Index) -> bool {

@@ -1,6 +1,7 @@
 //! The part of the query language that drivers generate: one loop over one collection.
 //!
-//! `FOR d IN collection`, then any of `FILTER`, `SORT`, `LIMIT` in any order, then `RETURN`. Expressions are attribute access,
+//! `FOR d IN collection`, then any of `FILTER`, `SORT`, `LIMIT` in any order, then `RETURN`, or `UPDATE`, `REPLACE` or `REMOVE` of
+//! the documents that are left, with `OPTIONS`. Expressions are attribute access,
 //! comparisons, `AND`/`OR`/`NOT`, `IN`, `a ? b : c`, literals, arrays, objects, `HAS`, `RAND`, and bind parameters. Everything
 //! else is refused by name. Parsing puts the bind parameters in place, so that no text of a client is read twice.
 //! Source: `spec/arangodb.md` 10 and 17; python-arango 8.3.7 `collection.py`, arangojs 10 `aql`.
@@ -20,10 +21,46 @@ pub struct Query {
     pub collection: String,
     /// What is done with its documents, in order.
     pub steps: Vec<Step>,
-    /// What is given for each that is left.
-    pub result: Expr,
-    /// Whether equal results are given once.
-    pub distinct: bool,
+    /// What becomes of each that is left.
+    pub end: End,
+}
+
+/// What ends a query.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// Something is given for each document.
+    Return {
+        /// What is given.
+        result: Expr,
+        /// Whether equal results are given once.
+        distinct: bool,
+    },
+    /// Each document is changed.
+    Write(Write),
+}
+
+/// How documents are changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Write {
+    /// What is done.
+    pub change: Change,
+    /// Whether an update keeps attributes that it sets to null.
+    pub keep_null: bool,
+    /// Whether an update puts objects together with those that are there.
+    pub merge_objects: bool,
+    /// Whether documents that cannot be changed are left as they are, instead of failing the whole query.
+    pub ignore_errors: bool,
+}
+
+/// What is done with each document.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Attributes are changed.
+    Update(Expr),
+    /// All attributes are given anew.
+    Replace(Expr),
+    /// The document is removed.
+    Remove,
 }
 
 /// One step between the loop and its result.
@@ -119,7 +156,11 @@ impl Query {
 
     /// Whether all documents are given as they are stored.
     pub fn is_whole(&self) -> bool {
-        self.steps.is_empty() && !self.distinct && self.result == Expr::Document
+        let whole = End::Return {
+            result: Expr::Document,
+            distinct: false,
+        };
+        self.steps.is_empty() && self.end == whole
     }
 }
 

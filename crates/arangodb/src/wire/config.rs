@@ -85,7 +85,7 @@ impl Default for Config {
         let other = json!({
             "verbose": false, "skipCreateDrop": false, "autoStart": false, "autoResync": false, "autoResyncRetries": 2,
             "adaptivePolling": true, "requireFromPresent": true, "ignoreErrors": 0, "lockTimeoutRetries": 0,
-            "sslProtocol": 0, "idleMinWaitTime": 1.0, "idleMaxWaitTime": 2.5, "connectionRetryWaitTime": 15.0,
+            "sslProtocol": 0, "idleMinWaitTime": 1, "idleMaxWaitTime": 2.5, "connectionRetryWaitTime": 15,
         });
         Self {
             endpoint: String::new(),
@@ -195,7 +195,11 @@ impl Config {
 
     /// What may be told of it: everything but the secrets.
     pub fn to_json(&self) -> Value {
-        let seconds = |wait: Duration| Value::from(wait.as_secs_f64());
+        // Whole ones without a fraction: clients read them into integers.
+        let seconds = |wait: Duration| match wait.subsec_nanos() {
+            0 => Value::from(wait.as_secs()),
+            _ => Value::from(wait.as_secs_f64()),
+        };
         let mut members = json!({
             "endpoint": self.endpoint,
             "database": self.database,
@@ -234,7 +238,7 @@ mod tests {
         let told = json!({
             "endpoint": "tcp://a:1", "database": "d", "username": "u", "incremental": true, "includeSystem": false,
             "restrictType": "include", "restrictCollections": ["a", "b"], "includeFoxxQueues": true,
-            "initialSyncMaxWaitTime": 0.5, "requestTimeout": 7.0, "connectTimeout": 1.5, "maxConnectRetries": 3,
+            "initialSyncMaxWaitTime": 0.5, "requestTimeout": 7, "connectTimeout": 1.5, "maxConnectRetries": 3,
             "chunkSize": 4096, "verbose": true, "autoResync": true, "idleMinWaitTime": 3.5,
         });
         let config = config(&told).to_json();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::faults::{instead, must_fail, pair, with};
 
 /// An answer with its JSON altered.
-fn altered(response: Response, alter: impl FnOnce(&mut Value)) -> Response {
+pub(crate) fn altered(response: Response, alter: impl FnOnce(&mut Value)) -> Response {
     let (parts, body) = response.into_parts();
     let body = tokio::task::block_in_place(|| {
         tokio::runtime::Handle::current()

@@ -12,5 +12,7 @@ mod grants;
 mod host;
 mod lies;
 mod protocol;
+mod queries;
+mod resumed;
 mod sync;
 mod web;

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use haversack_model::Host as _;
+
 use crate::host::TestHost;
 use crate::web::Client;
 
@@ -315,4 +317,32 @@ async fn servers_that_gave_the_same_revisions_to_different_documents_become_equa
         .await;
     assert_eq!(told.status, 200, "{}", told.text);
     assert_eq!(there.all("c").await, here.all("c").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn collections_that_are_only_in_the_same_place_of_their_services_are_not_taken_for_the_same()
+{
+    let (here, there) = (Client::new(), Client::new());
+    // Made by none of the dialect's ways: they have no identity of their own.
+    for (client, name) in [(&here, "theirs"), (&there, "ours")] {
+        client.get("/_api/collection").await;
+        let store = client.host.documents("_system").unwrap();
+        let mut tx = store.write_documents(client.host.now()).unwrap();
+        let mut service = tx.service().unwrap();
+        let made = service.new_documents(name, false).unwrap();
+        service.collections.push(made);
+        tx.store_service(&service).unwrap();
+        tx.commit().unwrap();
+        let path = format!("/_api/document/{name}");
+        let told = client.post(&path, json!({"_key": name})).await;
+        assert_eq!(told.status, 202, "{}", told.text);
+    }
+    let primary = here.listen().await;
+    for incremental in [false, true] {
+        let more = json!({"incremental": incremental});
+        let told = there.sync(&primary, &["theirs"], more).await;
+        assert_eq!(told.status, 200, "{}", told.text);
+        assert_eq!(there.all("ours").await[0]["_key"], "ours");
+        assert_eq!(there.all("theirs").await[0]["_key"], "theirs");
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use haversack_model::host::{Binding, Job, JobRunner, JobStatus};
 use haversack_model::{Host, Principal};
@@ -141,8 +141,8 @@ fn describe(job: &Job) -> Value {
 
 /// Runs the jobs of this face.
 pub(crate) struct Runner {
-    /// The server.
-    pub(crate) host: Arc<dyn Host>,
+    /// The server, which holds its runners.
+    pub(crate) host: Weak<dyn Host>,
 }
 
 impl fmt::Debug for Runner {
@@ -169,7 +169,9 @@ impl Runner {
     fn work(&self, job: &Job, progress: &mut dyn FnMut(&str, u64, Option<u64>)) -> Result<String> {
         let request: Request = serde_json::from_str(&job.request)
             .map_err(|error| Problem::Internal(format!("a job's request: {error}")))?;
-        let call = self.call(&job.owner, &request)?;
+        let host = self.host.upgrade();
+        let host = host.ok_or_else(|| Problem::Internal("the server is stopping".to_owned()))?;
+        let call = call(host, &job.owner, &request)?;
         let service = &job.service;
         let (answer, phase) = match request.operation {
             Operation::CreateReplica => {
@@ -207,34 +209,33 @@ impl Runner {
         // Its files stay until they expire: a server that dies now runs the job once more.
         result(&call, answer)
     }
+}
 
-    /// The call as it was made.
-    fn call(&self, owner: &Principal, request: &Request) -> Result<Call> {
-        let mut params = Params::new();
-        for (name, value) in &request.params {
-            params.add(name, value)?;
-        }
-        for (name, id) in &request.large {
-            let file = self
-                .host
-                .file(*id, owner)
-                .ok_or_else(|| Problem::NotFound(format!("the stored parameter '{name}'")))?;
-            let text = std::fs::read_to_string(&file.path)
-                .map_err(|error| Problem::io("reading a parameter of a job", &error))?;
-            params.add(name, text)?;
-        }
-        Ok(Call {
-            host: Arc::clone(&self.host),
-            principal: owner.clone(),
-            params,
-            files: Vec::new(),
-            method: Method::POST,
-            base: request.base.clone(),
-            address: String::new(),
-            binding: Binding::None,
-            job: Some(request.fixed),
-        })
+/// The call as it was made.
+fn call(host: Arc<dyn Host>, owner: &Principal, request: &Request) -> Result<Call> {
+    let mut params = Params::new();
+    for (name, value) in &request.params {
+        params.add(name, value)?;
     }
+    for (name, id) in &request.large {
+        let file = host
+            .file(*id, owner)
+            .ok_or_else(|| Problem::NotFound(format!("the stored parameter '{name}'")))?;
+        let text = std::fs::read_to_string(&file.path)
+            .map_err(|error| Problem::io("reading a parameter of a job", &error))?;
+        params.add(name, text)?;
+    }
+    Ok(Call {
+        host,
+        principal: owner.clone(),
+        params,
+        files: Vec::new(),
+        method: Method::POST,
+        base: request.base.clone(),
+        address: String::new(),
+        binding: Binding::None,
+        job: Some(request.fixed),
+    })
 }
 
 /// The answer of the operation as the job's result; whatever is not a short answer goes to a file.

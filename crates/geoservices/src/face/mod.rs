@@ -52,7 +52,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Registers the runner of its jobs, so that jobs of an earlier run continue.
 pub fn router(host: Arc<dyn Host>) -> Router {
     let runner = jobs::Runner {
-        host: Arc::clone(&host),
+        host: Arc::downgrade(&host),
     };
     host.register_job_runner(jobs::KIND, Arc::new(runner));
     Router::new().fallback(move |request: Request| handle(Arc::clone(&host), request))

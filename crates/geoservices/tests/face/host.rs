@@ -93,11 +93,6 @@ impl TestHost {
         self.state.lock().unwrap().largest_copy = Some((rows, bytes));
     }
 
-    /// Lets go of one of the runners, which hold this host; else the folder would stay for ever.
-    pub(crate) fn drop_runner(&self) {
-        self.state.lock().unwrap().runners.pop();
-    }
-
     /// Runs all jobs that wait, as a server does; `false` if none waited.
     pub(crate) fn run_jobs(&self) -> bool {
         let (jobs, runner) = {

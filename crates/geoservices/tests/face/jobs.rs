@@ -145,3 +145,13 @@ async fn what_is_wrong_is_told_at_once_and_starts_no_job() {
     }
     assert!(!ada.host.run_jobs());
 }
+
+/// What a host holds (stores, folders, locks) ends with it, whatever was mounted on it.
+#[test]
+fn a_host_that_is_let_go_is_not_held_by_the_face() {
+    let client = Client::new();
+    let host = std::sync::Arc::downgrade(&client.host);
+    assert!(host.upgrade().is_some());
+    drop(client);
+    assert!(host.upgrade().is_none());
+}

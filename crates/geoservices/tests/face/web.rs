@@ -23,17 +23,6 @@ pub(crate) struct Client {
     pub(crate) host: Arc<TestHost>,
     router: Router,
     token: Option<String>,
-    _mounted: Arc<Mounted>,
-}
-
-/// That a router is mounted in a host: undone with its last client.
-#[derive(Debug)]
-struct Mounted(Arc<TestHost>);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        self.0.drop_runner();
-    }
 }
 
 impl Client {
@@ -48,7 +37,6 @@ impl Client {
             host: Arc::clone(host),
             router,
             token: None,
-            _mounted: Arc::new(Mounted(Arc::clone(host))),
         }
     }
     /// The same host as this user.

@@ -84,6 +84,21 @@ impl Grants {
             .map_err(while_doing("removing the grants of a collection"))
     }
 
+    /// Collections of which somebody was granted something.
+    pub(crate) fn named_collections(&self) -> Result<Vec<(String, CollectionId)>> {
+        let doing = "reading which collections are granted";
+        let connection = self.db.lock();
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT DISTINCT service, collection FROM collection_access WHERE collection >= 0",
+            )
+            .map_err(while_doing(doing))?;
+        let rows = statement
+            .query_map([], |row| Ok((row.get(0)?, CollectionId(row.get(1)?))))
+            .map_err(while_doing(doing))?;
+        rows.collect::<Result<_, _>>().map_err(while_doing(doing))
+    }
+
     /// What an account was granted of collections of this very service (`*`: of all).
     pub fn levels(&self, account: &str, service: &str) -> Result<Vec<OfOne>> {
         let doing = "reading the grants of collections";

@@ -42,6 +42,7 @@ pub(super) async fn wait(
     known: Known,
     incoming: Incoming,
 ) -> Response {
+    let _counted = server.pulls.wait();
     let upto = Instant::now() + Duration::from_secs(known.wait_s).min(LONGEST);
     loop {
         let is_over = Instant::now() >= upto || server.pulls.stopping().load(Ordering::Relaxed);
@@ -64,6 +65,13 @@ fn look(call: &Call, (service, collection): &(String, String), known: Known) -> 
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     json(&serde_json::json!({ "history": head.history, "generation": head.generation }))
+}
+
+impl Server {
+    /// How many requests wait for a change.
+    pub fn waiting(&self) -> usize {
+        self.pulls.waiting()
+    }
 }
 
 impl Client {

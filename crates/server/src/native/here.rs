@@ -7,6 +7,7 @@ use haversack_sqlite::SqliteStore;
 
 use super::making::Making;
 use super::pull::missing;
+use super::visits::Visit;
 use crate::error::Result;
 use crate::{Server, clock};
 
@@ -18,8 +19,6 @@ pub(super) struct Here {
     pub(super) id: CollectionId,
     /// If it is made for this.
     pub(super) making: Option<Making>,
-    /// Whether its service was.
-    pub(super) made_service: bool,
 }
 
 /// A collection here that was a copy of another server's before.
@@ -41,55 +40,44 @@ pub(super) fn known(server: &Server, service: &str, name: &str) -> Result<Option
         store,
         id,
         making: None,
-        made_service: false,
     }))
 }
 
 /// The collection here; one that is not there is begun.
 pub(super) fn here(
     server: &Server,
-    service: &str,
-    name: &str,
+    visit: &Visit<'_>,
+    (service, name): (&str, &str),
     dry_run: bool,
     there: &Collection,
 ) -> Result<Here> {
-    let known = server.services.store(service);
-    let made_service = known.is_none();
-    let store = match known {
+    let store = match server.services.store(service) {
         Some(store) => store,
         None if dry_run => return Err(missing("service", service)),
-        None => server
-            .services
-            .create(&Service::of_documents(service), |_store| Ok(()))?,
+        None => made(server, visit, service)?,
     };
-    let begun = begun(&store, name, dry_run, there);
-    let (id, making) = match begun {
-        Ok(found) => found,
-        Err(error) => {
-            if made_service {
-                remove_empty(server, service)?;
-            }
-            return Err(error);
-        }
-    };
+    let (id, making) = begun(&store, name, dry_run, there)?;
     Ok(Here {
         service: service.to_owned(),
         name: name.to_owned(),
         store,
         id,
         making,
-        made_service,
     })
 }
 
-/// Removes a service that was made for a copy that failed, unless somebody has put something into it.
-pub(super) fn remove_empty(server: &Server, service: &str) -> Result<()> {
-    if let Some(store) = server.services.store(service)
-        && store.begin_read()?.service()?.collections.is_empty()
-    {
-        server.services.remove(service)?;
+/// Makes a service for a copy; another pull may be quicker.
+pub(super) fn made(server: &Server, visit: &Visit<'_>, service: &str) -> Result<Arc<SqliteStore>> {
+    let created = server
+        .services
+        .create(&Service::of_documents(service), |_store| Ok(()));
+    match created {
+        Ok(store) => {
+            visit.made();
+            Ok(store)
+        }
+        Err(error) => server.services.store(service).ok_or(error),
     }
-    Ok(())
 }
 
 fn begun(

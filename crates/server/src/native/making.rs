@@ -76,16 +76,15 @@ impl Making {
         Ok(())
     }
 
-    /// After a failure: removes it, unless something arrived with which the next pull goes on. Whether it was removed.
-    pub(super) fn give_up(&self, store: &SqliteStore, goes_on: bool) -> Result<bool> {
+    /// After a failure: removes it, unless something arrived with which the next pull goes on.
+    pub(super) fn give_up(&self, store: &SqliteStore, goes_on: bool) -> Result<()> {
         let arrived =
             store.read_documents()?.staged(self.id)? > 0 || first_copy::is_begun(store, self.id);
         if goes_on && arrived {
-            return Ok(false);
+            return Ok(());
         }
         first_copy::forget(store, self.id);
-        aside::remove(store, self.id, clock::now())?;
-        Ok(true)
+        aside::remove(store, self.id, clock::now())
     }
 }
 

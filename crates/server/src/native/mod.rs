@@ -32,6 +32,7 @@ mod replica_remote;
 mod replicas;
 mod services;
 mod sync;
+mod visits;
 mod waiting;
 
 pub use download::Compression;

@@ -24,12 +24,13 @@ use super::admin::job_info;
 use super::answer::{json, parse, unpack};
 use super::call::Call;
 use super::first_copy;
-use super::here::{Here, here, known, remove_empty};
+use super::here::{Here, here, known};
 use super::making::Making;
 use super::problem::{Problem, Result as Answer};
 use super::pull_arangodb;
 use super::reconcile_client::Fetching;
 use super::remote::{Client, Credentials, Trust};
+use super::visits::{Visit, Visits};
 use crate::accounts::OPERATOR;
 use crate::error::{Error, Result};
 use crate::{Server, clock};
@@ -147,6 +148,10 @@ pub(crate) struct Pulls {
     stopping: Arc<AtomicBool>,
     /// Flags of others that are set together with it.
     watched: Mutex<Vec<Weak<AtomicBool>>>,
+    /// Services that something is copied into.
+    pub(super) visits: Visits,
+    /// Each request that waits for a change holds it, too.
+    waiters: Arc<()>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -187,6 +192,14 @@ impl Pulls {
     /// Set when what is under way must end.
     pub(super) fn stopping(&self) -> &Arc<AtomicBool> {
         &self.stopping
+    }
+    /// Counts a request that waits for a change for as long as what it gets is held.
+    pub(super) fn wait(&self) -> Arc<()> {
+        Arc::clone(&self.waiters)
+    }
+    /// How many of them there are.
+    pub(crate) fn waiting(&self) -> usize {
+        Arc::strong_count(&self.waiters) - 1
     }
     pub(super) fn begin(&self, service: &str, id: CollectionId) -> Result<Running> {
         let of = (service.to_lowercase(), id);
@@ -327,6 +340,22 @@ pub fn run(
     login: &Login,
     progress: &mut dyn FnMut(&str, u64, Option<u64>),
 ) -> Result<Report> {
+    let visit = Visit::begin(server, service);
+    let done = in_service(server, &visit, (service, name), request, login, progress);
+    if done.is_ok() {
+        visit.keep();
+    }
+    done
+}
+
+fn in_service(
+    server: &Server,
+    visit: &Visit<'_>,
+    (service, name): (&str, &str),
+    request: &Request,
+    login: &Login,
+    progress: &mut Progress<'_>,
+) -> Result<Report> {
     progress("asking the other server", 0, None);
     if let Some(here) = known(server, service, name)? {
         let there = There::new(server, service, name, request, login)?;
@@ -341,7 +370,7 @@ pub fn run(
     }
     let there = There::new(server, service, name, request, login)?;
     let Some((id, definition)) = there.find(&request.from)? else {
-        return pull_arangodb::run(server, service, name, request, login, progress);
+        return pull_arangodb::run(server, visit, (service, name), request, login, progress);
     };
     let is_same = there.service.eq_ignore_ascii_case(service) && definition.name == name;
     if id == Some(server.server_id()) && is_same {
@@ -350,7 +379,7 @@ pub fn run(
             format!("it is this server: {name:?} cannot be a copy of itself"),
         ));
     }
-    let here = here(server, service, name, request.dry_run, &definition)?;
+    let here = here(server, visit, (service, name), request.dry_run, &definition)?;
     fetch(server, &there, here, request, progress)
 }
 
@@ -374,11 +403,8 @@ fn fetch(
         Err(error) => {
             use haversack_model::Error as E;
             let goes_on = matches!(error, Error::Model(E::Network(_) | E::DiskFull));
-            let is_gone = making.give_up(&here.store, goes_on);
-            match is_gone {
-                Ok(true) if here.made_service => remove_empty(server, &here.service)?,
-                Ok(_) => {}
-                Err(left) => tracing::warn!(%left, "what was begun stays until it expires"),
+            if let Err(left) = making.give_up(&here.store, goes_on) {
+                tracing::warn!(%left, "what was begun stays until it expires");
             }
             Err(error)
         }

@@ -7,13 +7,14 @@ use std::time::Duration;
 use haversack_arangodb::remote::{self, Copied, CopiedOne, Order};
 use haversack_arangodb::wire::config::Config;
 use haversack_arangodb::wire::endpoint::Endpoint;
+use haversack_model::Host as _;
 use haversack_model::documents::DocumentStore;
-use haversack_model::{Host as _, Service};
 use haversack_sync::reconcile::{self, Method};
 use serde_json::json;
 
-use super::here::remove_empty;
+use super::here::made;
 use super::pull::{LISTED, Login, Progress, Report, Request, missing};
+use super::visits::Visit;
 use crate::error::{Error, Result};
 use crate::{Server, clock, secret};
 
@@ -23,8 +24,8 @@ const BATCH_TTL: Duration = Duration::from_hours(2);
 /// Makes a collection of this server a copy of one of such a server.
 pub(super) fn run(
     server: &Server,
-    service: &str,
-    name: &str,
+    visit: &Visit<'_>,
+    (service, name): (&str, &str),
     request: &Request,
     login: &Login,
     progress: &mut Progress<'_>,
@@ -38,11 +39,10 @@ pub(super) fn run(
     }
     let endpoint =
         Endpoint::parse(from).map_err(|error| Error::invalid(from, error.to_string()))?;
-    let is_new = server.documents(service).is_none();
-    let (store, created) = here(server, service, name, request.dry_run)?;
+    let (store, created) = here(server, visit, (service, name), request.dry_run)?;
     let config = config(service, name, request, login);
     let progress = RefCell::new(progress);
-    let done = remote::synchronise(&Order {
+    remote::synchronise(&Order {
         store: store.as_ref(),
         database: service,
         config: &config,
@@ -63,11 +63,7 @@ pub(super) fn run(
         dry_run: request.dry_run.then(|| request.list.unwrap_or(LISTED)),
     })
     .map_err(|error| Error::invalid(from, error.to_string()))
-    .and_then(|copied| report(service, name, request, created, &copied));
-    if done.is_err() && is_new {
-        remove_empty(server, service)?;
-    }
-    done
+    .and_then(|copied| report(service, name, request, created, &copied))
 }
 
 fn report(
@@ -145,16 +141,14 @@ fn config(service: &str, name: &str, request: &Request, login: &Login) -> Config
 /// The database here, made if need be, and whether the collection is still to be made.
 fn here(
     server: &Server,
-    service: &str,
-    name: &str,
+    visit: &Visit<'_>,
+    (service, name): (&str, &str),
     dry_run: bool,
 ) -> Result<(Arc<dyn DocumentStore>, bool)> {
     let store = match server.documents(service) {
         Some(store) => store,
         None if dry_run => return Err(missing("service", service)),
-        None => server
-            .services
-            .create(&Service::of_documents(service), |_store| Ok(()))?,
+        None => made(server, visit, service)?,
     };
     let is_there = store
         .read_documents()?

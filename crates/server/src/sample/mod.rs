@@ -1,7 +1,7 @@
 //! The sample that `--sample` publishes: the same content on every machine, made from a fixed seed; ids are random.
 //!
 //! `WildfireSync` is public as a sample server's is: anonymous may query, edit and synchronise. `Ports` may be read by all.
-//! The DHIS2 instance is for who is granted it.
+//! The DHIS2 instance and the documents of `_system` are for who is granted them.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::{Server, clock};
 
 mod chance;
 mod clinic;
+mod documents;
 mod picture;
 mod ports;
 mod shapes;
@@ -27,6 +28,7 @@ const MAX_RECORD_COUNT: u32 = 2000;
 /// Publishes what of the sample is not there yet.
 pub(crate) fn publish(server: &Arc<Server>) -> Result<()> {
     clinic::publish(server)?;
+    documents::publish(server)?;
     for (service, fill, rights) in [
         (
             wildfire::service(),

@@ -175,3 +175,41 @@ fn the_clinics_have_people_once_and_an_instance_of_ones_own_is_left_alone() {
     assert_eq!(count(&server, "organisationUnits").0, 1);
     assert_eq!(count(&server, "trackedEntities").0, 0);
 }
+
+#[test]
+fn some_hundred_documents_are_in_the_database_where_clients_look_and_are_not_made_twice() {
+    use haversack_model::documents::DocumentStore as _;
+    let texts = |server: &Server| {
+        let store = server.services.store("_system").unwrap();
+        let tx = store.read_documents().unwrap();
+        let service = tx.service().unwrap();
+        let test = service.collection_named("test").unwrap().id;
+        let mut texts = Vec::new();
+        tx.by_key(test, None, &mut |found| {
+            texts.push((found.record.global_id, found.record.values));
+            Ok(Flow::Continue(()))
+        })
+        .unwrap();
+        texts
+    };
+    let (_one, first) = sample();
+    let (_two, second) = sample();
+    let told = texts(&first);
+    assert!((200..1000).contains(&told.len()), "{}", told.len());
+    assert_eq!(told, texts(&second));
+    publish(&first).unwrap();
+    assert_eq!(told, texts(&first));
+}
+
+#[test]
+fn an_empty_database_that_is_there_gets_the_documents_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path()).unwrap();
+    server
+        .create_service(&Service::of_documents("_system"), |_empty| Ok(()))
+        .unwrap();
+    publish(&server).unwrap();
+    let service = server.services.store("_system").unwrap();
+    let service = service.begin_read().unwrap().service().unwrap();
+    assert!(service.collection_named("test").is_some());
+}

@@ -1,12 +1,12 @@
 //! Grants of single collections, given by ArangoDB's protocol and held by every face of the server.
 
-use haversack_model::Host as _;
-use haversack_server::Handle;
+use haversack_model::{Host as _, Store as _};
 use haversack_server::native::Client;
 use haversack_server::native::remote::{Credentials, Trust};
+use haversack_server::{Handle, clock};
 use serde_json::{Value, json};
 
-use crate::{ask, ask_as, start};
+use crate::{ask, ask_as, order, start};
 
 /// A server with the user `ada`, who may read and write the database `shop` with its collections `open` and `closed`.
 fn shop(folder: &tempfile::TempDir) -> Handle {
@@ -301,5 +301,48 @@ fn the_other_faces_hold_what_was_granted_of_a_collection() {
         access.of_all_collections().rights,
         [],
         "of what has no collections for its users"
+    );
+}
+
+#[test]
+fn a_crash_between_a_collection_and_its_grants_leaves_none_to_the_next_one() {
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (primary, mut server) = (start(&folders[0]), shop(&folders[1]));
+    ask(
+        &primary,
+        "POST",
+        "/_api/collection",
+        json!({"name": "closed"}),
+    );
+    ask(
+        &primary,
+        "POST",
+        "/_api/document/closed",
+        json!({"_key": "k"}),
+    );
+    grant(&server, "shop", "ro");
+    grant(&server, "shop/open", "none");
+    grant(&server, "shop/closed", "rw");
+    // Dropped, and no more than that: as it is when it dies right then.
+    let store = server.server.services.store("shop").unwrap();
+    let mut tx = store.begin_write(clock::now()).unwrap();
+    let mut service = tx.service().unwrap();
+    assert_eq!(service.collections.pop().unwrap().name, "closed");
+    service.schema_version += 1;
+    tx.store_service(&service).unwrap();
+    tx.commit().unwrap();
+    drop(store);
+    server.stop();
+    server = start(&folders[1]);
+    let mut order = order(primary.address, json!({"database": "_system"}));
+    order["restrictCollections"] = json!(["closed"]);
+    let (status, told) = ask(&server, "PUT", "/_db/shop/_api/replication/sync", order);
+    assert_eq!(status, 200, "{told}");
+    assert_eq!(level(&server, "shop/closed"), "ro");
+    assert_eq!(may(&server, "closed"), (true, false));
+    assert_eq!(
+        may(&server, "open"),
+        (false, false),
+        "what is there keeps its own"
     );
 }

@@ -9,7 +9,7 @@ use haversack_server::native::pull as pull_job;
 use haversack_server::{Handle, clock};
 use haversack_sync::reconcile::Method;
 
-use crate::support::gate::Gate;
+use crate::support::gate::{Gate, hidden};
 use crate::support::proxy::{Fault, Proxy, Rule};
 use crate::{Pair, client, contents, edit, pair, pull, request, run, start};
 
@@ -225,4 +225,90 @@ fn a_prepared_file_that_was_taken_over_is_a_complete_copy_although_the_primary_i
         refused.is_err(),
         "nothing is known of what came since: {refused:?}"
     );
+}
+
+#[test]
+fn a_pull_that_fails_takes_no_service_away_in_which_another_one_works() {
+    for first_ends_well in [false, true] {
+        let pair = pair(10);
+        let server = &pair.secondary.server;
+        // Only ArangoDB's protocols: between the making of the service and that of a collection a batch is asked for.
+        let held = |collection: &str| {
+            let gate = Gate::hiding(pair.primary.address);
+            let is_held = Arc::new(AtomicBool::new(true));
+            let holding = Arc::clone(&is_held);
+            gate.alter(move |method, path, status, body| {
+                while method == "POST" && path.contains("/batch?") && holding.load(Ordering::SeqCst)
+                {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                Some(hidden(path, status, body))
+            });
+            let asked = pull_job::Request {
+                database: "_system".to_owned(),
+                collection: collection.to_owned(),
+                ..request(gate.address)
+            };
+            (gate, is_held, asked)
+        };
+        let (fails, works) = (held("nothing of the kind"), held("notes"));
+        let (first, second) = if first_ends_well {
+            (&works, &fails)
+        } else {
+            (&fails, &works)
+        };
+        std::thread::scope(|scope| {
+            let mut pulls = Vec::new();
+            for (gate, _, asked) in [first, second] {
+                pulls.push(scope.spawn(move || {
+                    let name = if asked.collection == "notes" {
+                        "b"
+                    } else {
+                        "a"
+                    };
+                    let login = crate::login();
+                    pull_job::run(server, "new", name, asked, &login, &mut |_, _, _| {})
+                }));
+                while !gate.seen().iter().any(|one| one.contains("/batch?")) {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+            }
+            assert_eq!(stored(&pair.secondary, "new"), Some(0));
+            for (at, (_, is_held, _)) in [first, second].into_iter().enumerate() {
+                is_held.store(false, Ordering::SeqCst);
+                let done = pulls.remove(0).join().unwrap();
+                assert_eq!(done.is_ok(), (at == 0) == first_ends_well, "{done:?}");
+            }
+        });
+        let names = vec!["b".to_owned()];
+        assert!(seen(&pair.secondary).contains(&("new".to_owned(), names)));
+        // It is in the file as well.
+        let Pair {
+            secondary, folders, ..
+        } = pair;
+        secondary.stop();
+        let secondary = start(&folders[1], &[]);
+        assert_eq!(stored(&secondary, "new"), Some(1));
+    }
+}
+
+#[test]
+fn the_last_of_several_pulls_that_fail_takes_the_new_service_away() {
+    let pair = pair(10);
+    let gate = Gate::hiding(pair.primary.address);
+    let server = &pair.secondary.server;
+    std::thread::scope(|scope| {
+        for name in ["a", "b", "c"] {
+            let asked = pull_job::Request {
+                database: "_system".to_owned(),
+                ..request(gate.address)
+            };
+            scope.spawn(move || {
+                let login = crate::login();
+                let failed = pull_job::run(server, "new", name, &asked, &login, &mut |_, _, _| {});
+                assert!(failed.is_err(), "{failed:?}");
+            });
+        }
+    });
+    assert_eq!(stored(&pair.secondary, "new"), None);
 }

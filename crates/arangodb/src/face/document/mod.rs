@@ -13,7 +13,7 @@ use super::problem::{Problem, Result};
 use crate::wire::document::{self as wire, Parsed};
 use crate::wire::errors::ErrorNum;
 
-pub(crate) use read::global_id;
+pub(crate) use read::{global_id, key_of_handle, load};
 pub(crate) use render::render_versioned;
 pub(crate) use write::{Duplicate, Options, Target, Verb, finish, is_of_one_document, write};
 

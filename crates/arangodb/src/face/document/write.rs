@@ -91,6 +91,18 @@ impl Written {
     }
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            duplicate: Duplicate::Conflict,
+            keep_null: true,
+            merge_objects: true,
+            ignore_revs: true,
+            is_restore: false,
+        }
+    }
+}
+
 impl Options {
     fn of(call: &Call) -> Result<Self> {
         let duplicate = match call.param("overwriteMode") {

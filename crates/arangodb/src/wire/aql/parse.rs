@@ -3,7 +3,7 @@
 use serde_json::{Map, Number, Value};
 
 use super::lex::{self, Token};
-use super::{BadQuery, Comparison, Expr, Query, Step};
+use super::{BadQuery, Change, Comparison, End, Expr, Query, Step, Write};
 
 /// Deepest nesting of an expression.
 const MAX_DEPTH: u32 = 64;
@@ -38,7 +38,7 @@ impl Parser<'_> {
         self.expect("IN")?;
         let collection = self.collection()?;
         let mut steps = Vec::new();
-        loop {
+        let end = loop {
             if self.keyword("FILTER") {
                 steps.push(Step::Filter(self.expression()?));
             } else if self.keyword("SORT") {
@@ -46,22 +46,99 @@ impl Parser<'_> {
             } else if self.keyword("LIMIT") {
                 steps.push(self.limit()?);
             } else if self.keyword("RETURN") {
-                break;
+                let distinct = self.keyword("DISTINCT");
+                let result = self.expression()?;
+                break End::Return { result, distinct };
+            } else if let Some(change) = self.change()? {
+                break End::Write(self.write(change, &collection)?);
             } else {
-                return Err(self.problem("only FILTER, SORT, LIMIT and RETURN are understood here"));
+                return Err(self.problem(
+                    "only FILTER, SORT, LIMIT, RETURN, UPDATE, REPLACE and REMOVE are understood here",
+                ));
             }
-        }
-        let distinct = self.keyword("DISTINCT");
-        let result = self.expression()?;
+        };
         if self.at < self.tokens.len() {
-            return Err(self.problem("nothing more is understood after RETURN"));
+            return Err(self.problem(match end {
+                End::Return { .. } => "nothing more is understood after RETURN",
+                End::Write(_) => "nothing more is understood after a change",
+            }));
         }
         Ok(Query {
             collection,
             steps,
-            result,
-            distinct,
+            end,
         })
+    }
+
+    /// `UPDATE d WITH e`, `REPLACE d WITH e` or `REMOVE d`, of the document of the loop.
+    fn change(&mut self) -> Parsed<Option<Change>> {
+        let make = if self.keyword("UPDATE") {
+            Some(Change::Update as fn(Expr) -> Change)
+        } else if self.keyword("REPLACE") {
+            Some(Change::Replace as fn(Expr) -> Change)
+        } else if self.keyword("REMOVE") {
+            None
+        } else {
+            return Ok(None);
+        };
+        let place = self.at;
+        let key = Expr::Member(
+            Box::new(Expr::Document),
+            Box::new(Expr::Value(Value::from("_key"))),
+        );
+        let which = self.postfix()?;
+        if which != Expr::Document && which != key {
+            self.at = place;
+            return Err(self.problem("only the document of the loop is changed here"));
+        }
+        let Some(make) = make else {
+            return Ok(Some(Change::Remove));
+        };
+        self.expect("WITH")?;
+        // No comparison: `IN` names the collection.
+        Ok(Some(make(self.unary()?)))
+    }
+
+    /// `IN collection OPTIONS {..}`.
+    fn write(&mut self, change: Change, read: &str) -> Parsed<Write> {
+        if !self.keyword("INTO") {
+            self.expect("IN")?;
+        }
+        let place = self.at;
+        if self.collection()? != read {
+            self.at = place;
+            return Err(
+                self.problem("only documents of the collection of the loop are changed here")
+            );
+        }
+        let mut write = Write {
+            change,
+            keep_null: true,
+            merge_objects: true,
+            ignore_errors: false,
+        };
+        if self.keyword("OPTIONS") {
+            self.expect_sign("{")?;
+            let Expr::Object(options) = self.object()? else {
+                return Err(self.problem("OPTIONS needs an object"));
+            };
+            for (name, value) in options {
+                let option = match name.as_str() {
+                    "keepNull" => &mut write.keep_null,
+                    "mergeObjects" => &mut write.merge_objects,
+                    "ignoreErrors" => &mut write.ignore_errors,
+                    // Every change is durable, and one lock is for all: what else there is to choose says nothing here.
+                    _ => continue,
+                };
+                match value {
+                    Expr::Value(Value::Bool(chosen)) => *option = chosen,
+                    // Drivers send null for what their caller did not choose.
+                    Expr::Value(Value::Null) => {}
+                    _ => return Err(self.problem("an option is true or false")),
+                }
+            }
+        }
+        Ok(write)
     }
 
     fn collection(&mut self) -> Parsed<String> {
@@ -328,6 +405,7 @@ impl Parser<'_> {
         }
         Err(self.problem(match word {
             "FOR" => "only queries that begin with FOR are understood here",
+            "WITH" => "WITH is needed",
             _ => "IN is needed",
         }))
     }

@@ -36,10 +36,10 @@ fn run(text: &str, bind: &Value) -> Result<Vec<Value>, BadQuery> {
             }
         }
     }
-    Ok(rows
-        .iter()
-        .map(|row| query.result.value(row, random))
-        .collect())
+    let End::Return { result, .. } = &query.end else {
+        panic!("{text} gives nothing");
+    };
+    Ok(rows.iter().map(|row| result.value(row, random)).collect())
 }
 
 fn keys(text: &str, bind: &Value) -> String {
@@ -145,7 +145,16 @@ fn what_is_not_understood_is_named() {
     for (text, word) in [
         ("RETURN 1", "FOR"),
         ("FOR d IN c FOR e IN c RETURN e", "only FILTER"),
-        ("FOR d IN c REMOVE d IN c", "REMOVE"),
+        ("FOR d IN c INSERT d IN c", "INSERT"),
+        ("FOR d IN c REMOVE d IN e", "collection of the loop"),
+        ("FOR d IN c REMOVE 'k' IN c", "document of the loop"),
+        ("FOR d IN c REMOVE d", "IN is needed"),
+        ("FOR d IN c UPDATE d IN c", "WITH is needed"),
+        (
+            "FOR d IN c REMOVE d IN c OPTIONS {ignoreErrors: 1}",
+            "true or false",
+        ),
+        ("FOR d IN c REMOVE d IN c RETURN OLD", "after a change"),
         ("FOR d IN NEAR(c, 1, 2) RETURN d", "functions"),
         ("FOR d IN c RETURN LENGTH(d)", "LENGTH"),
         ("FOR d IN c RETURN x", "'x'"),
@@ -170,4 +179,37 @@ fn what_is_not_understood_is_named() {
         "]".repeat(9000)
     );
     assert!(run(&deep, &json!({})).is_err());
+}
+
+#[test]
+fn changes_of_drivers_are_understood() {
+    let write = |text: &str, bind: Value| match Query::parse(text, bind.as_object().unwrap()) {
+        Ok(Query {
+            end: End::Write(write),
+            ..
+        }) => write,
+        other => panic!("{text}: {other:?}"),
+    };
+    let update = "
+            FOR doc IN @@collection
+                FILTER doc[@f] == @v
+                LIMIT 3
+                UPDATE doc WITH @body IN @@collection
+                OPTIONS { keepNull: @keep_none, mergeObjects: @merge , waitForSync: True }
+        ";
+    let bind = json!({"@collection": "c", "f": "n", "v": 1, "body": {"a": 1}, "keep_none": false, "merge": null});
+    let told = write(update, bind);
+    assert_eq!(
+        told.change,
+        Change::Update(Expr::Value(json!({"a": 1}))),
+        "{told:?}"
+    );
+    assert!(!told.keep_null && told.merge_objects && !told.ignore_errors);
+    let told = write(
+        "for d in c replace d with {n: d.n} into c options {ignoreErrors: true}",
+        json!({}),
+    );
+    assert!(matches!(told.change, Change::Replace(Expr::Object(_))) && told.ignore_errors);
+    let told = write("FOR d IN @@c REMOVE d._key IN @@c", json!({"@c": "c"}));
+    assert_eq!(told.change, Change::Remove);
 }
