@@ -1,4 +1,5 @@
-//! What an app does: log in, make a copy, send what was edited in it, download what changed, with data sets and files, and read.
+//! What an app does: log in, make a copy, send what was edited in it, download what changed, with data sets and files, tell of refusals
+//! and conflicts, and read.
 //!
 //! `haversack serve data --sample --user ada --password secret`, then
 //! `cargo run -p haversack-dhis2 --example copy -- http://127.0.0.1:8080 ada secret clinic.gpkg`
@@ -23,21 +24,41 @@ fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
 }
 
-#[expect(clippy::print_stdout, reason = "an example shows what it does")]
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [url, user, password, path] = args.as_slice() else {
         return Err("usage: copy URL USER PASSWORD FILE".into());
     };
+    synchronise(url, (user, password), Path::new(path)).map(drop)
+}
+
+/// What is left for people to look at.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// Records that the server refused, and its reasons.
+    pub(crate) refused: Vec<(String, String)>,
+    /// Records that were changed on both sides, and what became of them.
+    pub(crate) conflicts: Vec<(String, String)>,
+}
+
+/// Makes the copy if there is none, and brings both sides together.
+///
+/// # Errors
+/// Whatever the server, the network and the file say.
+#[expect(clippy::print_stdout, reason = "an example shows what it does")]
+pub(crate) fn synchronise(
+    url: &str,
+    (user, password): (&str, &str),
+    path: &Path,
+) -> Result<Left, Box<dyn Error>> {
     let login = Credentials::Basic {
-        user: user.clone(),
-        password: password.clone(),
+        user: user.to_owned(),
+        password: password.to_owned(),
     };
     let server = Server::connect(url, login, &Options::default())?;
     println!("{} runs {}", server.http.url(), server.version);
 
     // A copy is an ordinary replica file: any program may edit it.
-    let path = Path::new(path);
     let mut file = if path.exists() {
         ReplicaFile::open(path)?
     } else {
@@ -97,7 +118,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(entity) = first {
         println!("one of them: {}", serde_json::to_string_pretty(&entity)?);
     }
-    Ok(())
+    left(&mut file)
+}
+
+/// What the importer said is kept in the copy, and so is each conflict, with both versions, until somebody decides
+/// (`haversack_sync::client::resolve`).
+#[expect(clippy::print_stdout, reason = "an example shows what it does")]
+fn left(file: &mut ReplicaFile) -> Result<Left, Box<dyn Error>> {
+    let tx = file.begin()?;
+    let mut left = Left::default();
+    for said in push::stored_conflicts(&*tx)? {
+        let of = said.conflict;
+        println!("{} is refused: {} {}", of.object, of.message, of.hint);
+        left.refused.push((of.object, of.message));
+    }
+    for conflict in tx.conflicts(true)? {
+        println!("{}: {}", conflict.global_id, conflict.reason);
+        let id = conflict.global_id.to_string();
+        left.conflicts.push((id, conflict.reason));
+    }
+    Ok(left)
 }
 
 /// Sends what was edited since the last time: files first, then what names them.
@@ -115,8 +155,5 @@ fn upload(server: &Server, path: &Path, file: &mut ReplicaFile) -> Result<(), Bo
     let mut uploader = Uploader::new(&server.http, importer, again, Box::new(Clock));
     let done = client::upload(file, &mut uploader, client::MAX_BATCH, &mut |_| {})?;
     println!("sent {} files and {} records", sent.sent, done.applied);
-    for (_, id, reason) in &done.rejected {
-        println!("{id} is refused: {reason}");
-    }
     Ok(())
 }

@@ -2,5 +2,6 @@
 
 pub mod face;
 pub mod remote;
+mod rules;
 pub mod uplink;
 pub mod wire;

@@ -86,20 +86,14 @@ fn split(text: &str) -> Vec<&str> {
     parts
 }
 
-/// Headings of the sections that have a measurement of their own.
-const KEPT: [&str; 2] = ["## Collections kept equal", "## Tracker data offline"];
-
-/// Replaces `docs/benchmarks.md` but for the sections that other measurements wrote.
+/// Replaces what stands before the sections of `docs/benchmarks.md`, which other measurements and people wrote.
 pub(crate) fn write(table: &str, notes: &str) -> Result<()> {
     let path = path();
     let old = std::fs::read_to_string(&path).unwrap_or_default();
     let sections = split(&old);
-    let kept = sections
-        .iter()
-        .filter(|part| KEPT.iter().any(|heading| part.starts_with(heading)))
-        .fold(String::new(), |all, part| {
-            all + "\n" + part.trim_end() + "\n"
-        });
+    let kept = sections.iter().skip(1).fold(String::new(), |all, part| {
+        all + "\n" + part.trim_end() + "\n"
+    });
     let text = format!(
         "# Benchmarks\n\n\
          Written by `cargo xtask bench`; run it on your machine. Each figure is a ratio of two things measured in the same run on the\n\

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use haversack_model::Store as _;
 use haversack_server::upstream::{Login, Secret};
 use haversack_server::{Error as ServerError, Handle, Options};
 use serde_json::json;
@@ -105,6 +106,13 @@ pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Whether a service is one for maps; the others are databases of documents.
+fn has_layers(handle: &Handle, name: &str) -> bool {
+    let store = handle.server.services.store(name);
+    let service = store.and_then(|store| store.begin_read().ok()?.service().ok());
+    service.is_some_and(|service| service.layers_and_tables().next().is_some())
+}
+
 fn announce(handle: &Handle, out: Output) {
     let names = handle.server.services.names();
     let url = handle.http_url();
@@ -123,7 +131,11 @@ fn announce(handle: &Handle, out: Output) {
         handle.server.dir.root().display()
     ));
     out.line(format_args!("  {url}   and   {}", handle.url()));
-    for service in &names {
+    let with_layers: Vec<&String> = names
+        .iter()
+        .filter(|name| has_layers(handle, name))
+        .collect();
+    for service in &with_layers {
         out.line(format_args!(
             "  {url}/arcgis/rest/services/{service}/FeatureServer"
         ));
@@ -133,7 +145,7 @@ fn announce(handle: &Handle, out: Output) {
             "{YELLOW}The administrator is {user:?}, the password {password:?}.{YELLOW:#} It is shown this once; `haversack user passwd` changes it."
         ));
     }
-    let next = match names.first() {
+    let next = match with_layers.first() {
         Some(service) => format!(
             "`haversack checkout {url}/arcgis/rest/services/{service}/FeatureServer -o FILE.gpkg` takes one offline."
         ),

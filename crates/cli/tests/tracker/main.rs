@@ -5,6 +5,8 @@
     reason = "a panic with its line is what a test wants"
 )]
 
+mod example;
+mod json;
 mod login;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -62,6 +64,15 @@ impl Server {
     }
     /// As [`Self::run`], with more of the environment; gives what was said as well.
     fn run_with(&self, args: &[&str], more: &[(&str, &str)]) -> (i32, Json, String) {
+        let (code, out, said) = self.output_with(args, more);
+        let told = serde_json::from_str(&out).unwrap_or(Json::Null);
+        (code, told, said)
+    }
+    /// The code, and what was printed and said, as it is.
+    fn output(&self, args: &[&str]) -> (i32, String, String) {
+        self.output_with(args, &[])
+    }
+    fn output_with(&self, args: &[&str], more: &[(&str, &str)]) -> (i32, String, String) {
         let out = Command::new(env!("CARGO_BIN_EXE_haversack"))
             .args(["--json", "tracker"])
             .args(args)
@@ -73,9 +84,9 @@ impl Server {
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        let told = serde_json::from_slice(&out.stdout).unwrap_or(Json::Null);
         let said = String::from_utf8_lossy(&out.stderr);
         assert!(!said.contains("panicked"), "{said}");
+        let told = String::from_utf8(out.stdout).unwrap();
         (out.status.code().unwrap(), told, said.into_owned())
     }
     fn stop(&mut self) {

@@ -4,7 +4,7 @@
 const TABLE: &[(&[&str], &str)] = &[
     (
         &["sharing", ".."],
-        "this server keeps no sharing of metadata: who may read and edit is granted to users as a whole, and by organisation units",
+        "this server tells and takes sharing with its object: read and change the member sharing of it",
     ),
     (
         &["analytics", ".."],

@@ -80,6 +80,8 @@ pub(crate) fn dispatch(call: &Call) -> Result<Answer> {
         ["query", "alias", rest @ ..] => alias::dispatch(call, rest),
         ["tracker", rest @ ..] => tracker::dispatch(call, rest),
         ["categoryOptions", "orgUnits"] => metadata::special::units_of_options(call),
+        ["filledOrganisationUnitLevels"] => metadata::special::filled_levels(call),
+        ["identifiableObjects", id] => metadata::special::of_any_type(call, id),
         ["dataApprovals", "multiple"] => metadata::special::approvals(call),
         ["organisationUnits.geojson"] => metadata::special::outlines(call, None),
         ["organisationUnits", id] if id.ends_with(".geojson") => {

@@ -14,6 +14,7 @@ use super::problem::Result;
 use super::system::People;
 use super::tracker::catalog::Catalog;
 use super::tracker::chain::Chains;
+use super::tracker::rules::Rules;
 
 /// Everything that is remembered.
 #[derive(Debug, Default)]
@@ -21,6 +22,7 @@ pub(crate) struct Memory {
     pub(crate) catalog: Kept<Catalog>,
     pub(crate) people: Kept<People>,
     pub(crate) sets: Kept<Sets>,
+    pub(crate) rules: Kept<Rules>,
     pub(crate) chains: Mutex<Chains>,
     pub(crate) aliases: Mutex<Aliases>,
 }

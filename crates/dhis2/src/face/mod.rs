@@ -21,6 +21,7 @@ pub(crate) mod metadata;
 pub(crate) mod problem;
 pub(crate) mod reserve;
 mod route;
+pub(crate) mod sharing;
 pub(crate) mod system;
 pub(crate) mod tracker;
 
@@ -48,7 +49,7 @@ pub use instance::INSTANCE;
 pub fn router(host: Arc<dyn Host>) -> Router {
     let memory = Arc::new(Memory::default());
     let runner = tracker::jobs::Runner {
-        host: Arc::clone(&host),
+        host: Arc::downgrade(&host),
         memory: Arc::clone(&memory),
     };
     host.register_job_runner(tracker::jobs::KIND, Arc::new(runner));

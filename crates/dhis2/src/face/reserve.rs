@@ -15,6 +15,8 @@ use super::answer::Answer;
 use super::call::Call;
 use super::instance::{Instance, Stored, key};
 use super::problem::{Problem, Result};
+use super::sharing::Access;
+use super::system::User;
 use crate::wire::date;
 use crate::wire::pattern::{BadPattern, Given, Segment, TextPattern};
 
@@ -39,11 +41,11 @@ pub(crate) fn dispatch(call: &Call, id: &str, operation: &str) -> Result<Answer>
         Right::Edit
     };
     let instance = Instance::open(call, right)?;
-    let attribute = instance.object(
-        instance.store().read_documents()?.as_ref(),
-        "trackedEntityAttributes",
-        id,
-    )?;
+    let tx = instance.store().read_documents()?;
+    let user = User::find(&call.principal, &instance, tx.as_ref(), call.host.now())?;
+    let attribute = instance.object(tx.as_ref(), "trackedEntityAttributes", id)?;
+    drop(tx);
+    let attribute = attribute.filter(|known| Access::of(&known.members).shows(&user));
     let attribute = attribute.ok_or_else(|| Problem::missing("TrackedEntityAttribute", id))?;
     let text = attribute.text("pattern");
     if text.is_empty() {

@@ -101,8 +101,11 @@ fn answer(call: &Call, told: Value) -> Result<Answer> {
 /// one has every authority, and capture and search scope on every topmost organisation unit that is here.
 #[derive(Debug)]
 pub(crate) struct User {
+    id: String,
     told: Map<String, Value>,
     authorities: Vec<String>,
+    /// Uids of the user groups.
+    groups: BTreeSet<String>,
     /// Paths of the units below which data may be entered.
     pub(crate) capture: Vec<String>,
     /// Paths of the units below which data may be searched.
@@ -112,6 +115,20 @@ pub(crate) struct User {
 }
 
 impl User {
+    /// The uid.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+    /// Uids of the roles.
+    pub(crate) fn roles(&self) -> BTreeSet<String> {
+        let roles = list_of(&self.told, "userRoles");
+        let ids = roles.filter_map(|role| role.get("id").and_then(Value::as_str));
+        ids.map(str::to_owned).collect()
+    }
+    /// The groups that the user is in.
+    pub(crate) fn groups(&self) -> &BTreeSet<String> {
+        &self.groups
+    }
     /// Name for the login.
     pub(crate) fn name(&self) -> &str {
         self.told
@@ -210,9 +227,16 @@ impl User {
             "userCredentials".to_owned(),
             json!({"id": id, "username": principal.name, "userRoles": told.get("userRoles")}),
         );
+        // A group knows its users, and a user their groups; either is enough.
+        let own = list_of(&told, "userGroups");
+        let own = own.filter_map(|group| group.get("id").and_then(Value::as_str));
+        let mut groups: BTreeSet<String> = own.map(str::to_owned).collect();
+        groups.extend(people.groups.get(&id).into_iter().flatten().cloned());
         Ok(Self {
+            id,
             told,
             authorities,
+            groups,
             capture,
             search,
             broken,
@@ -242,18 +266,26 @@ struct Broken {
     until: Option<Timestamp>,
 }
 
-/// What is stored of users: the objects of `users` by their names, what roles grant, roots of organisation units, and broken glass.
+/// What is stored of users: the objects of `users` by their names, what roles grant, who is in which group, roots of organisation units, and broken glass.
 #[derive(Debug, Default)]
 pub(crate) struct People {
     users: BTreeMap<String, Stored>,
     roles: BTreeMap<String, Vec<String>>,
+    /// The groups that name a user, by the user's uid.
+    groups: BTreeMap<String, BTreeSet<String>>,
     roots: Vec<Value>,
     broken: Vec<Broken>,
 }
 
 impl People {
     fn load(instance: &Instance, tx: &dyn DocumentRead) -> Result<Arc<Self>> {
-        let of = ["users", "userRoles", "organisationUnits", ownership::BROKEN];
+        let of = [
+            "users",
+            "userRoles",
+            "userGroups",
+            "organisationUnits",
+            ownership::BROKEN,
+        ];
         let kept = &instance.memory().people;
         kept.get(instance, tx, &of, || Self::read(instance, tx))
     }
@@ -270,6 +302,14 @@ impl People {
             let granted = granted.filter_map(Value::as_str).map(str::to_owned);
             let granted = granted.collect();
             people.roles.insert(role.id, granted);
+            Ok(())
+        })?;
+        instance.each(tx, "userGroups", |group| {
+            for user in list_of(&group.members, "users") {
+                let user = user.get("id").and_then(Value::as_str).unwrap_or_default();
+                let of = people.groups.entry(user.to_owned()).or_default();
+                of.insert(group.id.clone());
+            }
             Ok(())
         })?;
         let mut paths = BTreeSet::new();

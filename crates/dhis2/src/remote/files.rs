@@ -33,7 +33,8 @@ pub struct SentFiles {
     pub refused: Vec<(String, String)>,
 }
 
-/// Sends the files that were added, before what names them is frozen.
+/// Sends the files that were added, before what names them is frozen. One that was refused is not sent again before it is made
+/// pending, by an edit or by whoever retries.
 ///
 /// # Errors
 /// The network's and the copy's. A file that the server does not take is in the result.
@@ -42,7 +43,9 @@ pub fn send(http: &Http, local: &mut dyn LocalReplica) -> Result<SentFiles> {
     let waiting: Vec<OutboxEntry> = {
         let tx = local.begin()?;
         let all = tx.entries()?.into_iter();
-        all.filter(|entry| entry.collection == FILES).collect()
+        let is_due = |entry: &OutboxEntry| entry.deleted || entry.state != SyncState::Error;
+        all.filter(|entry| entry.collection == FILES && is_due(entry))
+            .collect()
     };
     for entry in waiting {
         let id = entry.global_id.to_string();
@@ -115,6 +118,10 @@ fn one(http: &Http, local: &mut dyn LocalReplica, entry: &OutboxEntry) -> Result
             let error = super::http::refusal("fileResources", &answer);
             return refuse(local.begin()?, id, error.to_string());
         }
+        // Its turn comes with the next upload.
+        Err(error @ Error::Refused { .. }) if error.is_passing() => {
+            return Ok(Step::Refused(error.to_string()));
+        }
         Err(error @ Error::Refused { .. }) => {
             return refuse(local.begin()?, id, error.to_string());
         }
@@ -137,7 +144,14 @@ fn one(http: &Http, local: &mut dyn LocalReplica, entry: &OutboxEntry) -> Result
             ..row
         },
     )?;
-    tx.store_note(SENT, &id.to_string(), Some(given))?;
+    // One that the server had and lost has a name from before.
+    let id = id.to_string();
+    for (name, known) in tx.notes(SENT)? {
+        if known == id {
+            tx.store_note(SENT, &name, Some(given))?;
+        }
+    }
+    tx.store_note(SENT, &id, Some(given))?;
     tx.commit()?;
     Ok(Step::Sent)
 }

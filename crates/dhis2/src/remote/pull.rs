@@ -28,7 +28,10 @@ use apply::{Changes, Rest};
 use bundle::{Bundle, Known, Mark};
 use request::Part;
 
-pub use aggregate::{AggregateDownloaded, AggregateRequest, FailedDataSet, aggregate};
+pub(crate) use aggregate::data_sets;
+pub use aggregate::{
+    AggregateDownloaded, AggregateRequest, FailedDataSet, aggregate, value_changed_at,
+};
 pub use glass::{Denied, break_glass, by_uid};
 
 /// Objects on a page.
@@ -44,9 +47,11 @@ const STUBS: usize = 50;
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Request {
-    /// At most so many tracked entities, and so many single events, in each bundle; as is chosen for apps, else 500. A limit that is
-    /// chosen for one program goes before it, unless [`Self::program`] names that one.
+    /// At most so many tracked entities, and so many single events, in each bundle; as is chosen for apps, else [`Self::usual`]. A limit
+    /// that is chosen for one program goes before it, unless [`Self::program`] names that one.
     pub limit: Option<usize>,
+    /// The limit where none is asked for or chosen.
+    pub usual: usize,
     /// The limit holds for each program by itself, whatever is chosen.
     pub by_program: bool,
     /// The limit holds for each organisation unit by itself, whatever is chosen.
@@ -65,6 +70,7 @@ impl Default for Request {
     fn default() -> Self {
         Self {
             limit: None,
+            usual: bundle::LIMIT,
             by_program: false,
             by_unit: false,
             program: None,

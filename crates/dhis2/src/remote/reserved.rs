@@ -1,7 +1,8 @@
 //! Values that the server reserved for this copy, so that a person registered offline gets a number that nobody else has.
 //!
 //! Owns: the pool of each attribute, and of each unit where the pattern holds its code: when it is filled, what of it may be given
-//! out, that no value is given out twice. Does not own: the numbers themselves (the server).
+//! out, that no value is given out twice, although the server may forget what it reserved (it was put back to a backup) and reserve it
+//! once more. Does not own: the numbers themselves (the server).
 //!
 //! **Time.** What may be given out is decided by the later of this computer's clock and the newest time that the server told, and by
 //! the date in the pattern as well as by the reservation, more strictly than the SDK. Rows are dropped by the server's time alone: a clock that
@@ -26,6 +27,10 @@ use crate::wire::{date, uid};
 pub const FULL: u64 = 100;
 /// Most values that one request may ask for.
 const MOST: u64 = 1000;
+/// How often more values are asked for where some were given out before.
+const MAX_AGAIN: usize = 20;
+/// Topic of the values that were given out, by their ids: until when they are somebody's.
+const GIVEN: &str = "dhis2 given values";
 /// Topic of the sizes that were asked for, by attribute.
 const SIZES: &str = "dhis2 pool sizes";
 
@@ -156,21 +161,32 @@ pub fn fill(
         return Ok(pool.state(0, None));
     }
     let missing = pool.full.saturating_sub(left).clamp(1, MOST);
-    match ask(courier, wanted, missing) {
-        Ok(told) => {
-            let mut tx = file.begin()?;
-            let fetched = store(&mut *tx, wanted, &told)?;
-            let pool = load(&*tx, wanted, size, now)?;
-            tx.commit()?;
-            let problem = (fetched < missing).then(|| "the server has no more values".to_owned());
-            Ok(pool.state(fetched, problem))
-        }
-        Err(Error::Model(error)) => Err(error.into()),
-        Err(error) => {
-            warn!(attribute = wanted.attribute, %error, "no values could be reserved");
-            Ok(pool.state(0, Some(error.to_string())))
+    let mut fetched = 0;
+    let mut problem = None;
+    for _ in 0..MAX_AGAIN {
+        let told = match ask(courier, wanted, missing - fetched) {
+            Ok(told) => told,
+            Err(Error::Model(error)) => return Err(error.into()),
+            Err(error) => {
+                warn!(attribute = wanted.attribute, %error, "no values could be reserved");
+                problem = Some(error.to_string());
+                break;
+            }
+        };
+        let mut tx = file.begin()?;
+        let came = store(&mut *tx, wanted, &told)?;
+        tx.commit()?;
+        fetched += came;
+        // Fewer than were asked for are the last ones, but for those that were left aside.
+        if fetched >= missing || came == told.len() as u64 {
+            break;
         }
     }
+    if problem.is_none() && fetched < missing {
+        problem = Some("the server has no more values".to_owned());
+    }
+    let pool = load(&*file.begin()?, wanted, size, now)?;
+    Ok(pool.state(fetched, problem))
 }
 
 /// Takes a value out of the pool, which is filled first if it is low and the server can be reached.
@@ -194,7 +210,7 @@ pub fn take(
         });
     }
     let row = pool.rows.remove(0);
-    remove(&mut *tx, &row.id)?;
+    give_out(&mut *tx, &row)?;
     tx.commit()?;
     Ok(Taken {
         value: row.value,
@@ -234,7 +250,7 @@ pub fn take_all(
     pool.rows
         .truncate(usize::try_from(count).unwrap_or(usize::MAX));
     for row in &pool.rows {
-        remove(&mut *tx, &row.id)?;
+        give_out(&mut *tx, row)?;
     }
     tx.commit()?;
     let rows = pool.rows.into_iter();
@@ -376,6 +392,14 @@ fn store(tx: &mut dyn ReplicaTx, wanted: &Wanted, told: &[Value]) -> Result<u64>
         let until = pattern.as_ref().zip(created);
         let until = until.and_then(|(pattern, created)| pattern.changes_at(created));
         let id = row_id(&wanted.attribute, text("value"));
+        if tx.note(GIVEN, &id.to_string())?.is_some() {
+            warn!(
+                attribute = wanted.attribute,
+                value = text("value"),
+                "the server reserved a value once more that was given out here: it is left aside"
+            );
+            continue;
+        }
         let record = table.record(
             &id.to_string(),
             &[
@@ -396,6 +420,12 @@ fn store(tx: &mut dyn ReplicaTx, wanted: &Wanted, told: &[Value]) -> Result<u64>
         };
         tx.store_version(RESERVED_VALUES, &id, Some(version))?;
         fetched += 1;
+    }
+    for (name, until) in tx.notes(GIVEN)? {
+        let has_ended = date::parse(&until).zip(newest);
+        if has_ended.is_some_and(|(end, now)| end <= now) {
+            tx.store_note(GIVEN, &name, None)?;
+        }
     }
     for (id, record) in all(tx)? {
         let text = |column: &str| table.text(&record, column);
@@ -468,6 +498,22 @@ fn ends_at(table: &Table, record: &haversack_model::Record) -> Option<Timestamp>
     let of = |column: &str| date::parse(&table.text(record, column));
     let ends = [of("expires_at"), of("valid_until")];
     ends.into_iter().flatten().min()
+}
+
+/// Gives up all pools: the server may not know any more what it reserved.
+pub(crate) fn give_up(tx: &mut dyn ReplicaTx) -> haversack_model::Result<()> {
+    for id in tx.confirmed(RESERVED_VALUES)? {
+        tx.remove_row(RESERVED_VALUES, &id)?;
+        tx.store_version(RESERVED_VALUES, &id, None)?;
+    }
+    Ok(())
+}
+
+/// Takes a value out of the pool for good.
+fn give_out(tx: &mut dyn ReplicaTx, row: &Row) -> Result<()> {
+    let until = row.ends_at.map(date::format).unwrap_or_default();
+    tx.store_note(GIVEN, &row.id.to_string(), Some(&until))?;
+    remove(tx, &row.id)
 }
 
 fn remove(tx: &mut dyn ReplicaTx, id: &GlobalId) -> Result<()> {

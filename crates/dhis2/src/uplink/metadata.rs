@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::Result;
 use crate::face::instance::{Instance, key};
 use crate::face::metadata::TYPES;
+use crate::face::sharing;
 use crate::remote::layout::{Layout, METADATA};
 
 /// Makes the face's metadata that of the copy; gives how many objects changed. Types of which the copy has nothing stay as they are.
@@ -47,6 +48,10 @@ pub(super) fn install(
             // The user's of the copy, and told from the commit.
             object.shift_remove("haversackScope");
             object.shift_remove("lastUpdated");
+            // It names users and groups of the country; what the login of this server may do stays, as `access`.
+            for member in sharing::MEMBERS {
+                object.shift_remove(member);
+            }
             let known = instance.object(&*face, of.of, &id.to_string())?;
             if known.is_none_or(|known| known.members != object) {
                 changed += 1;

@@ -8,7 +8,7 @@ use haversack_model::{
 };
 use haversack_sync::states;
 
-use super::edit::{Clash, columns};
+use super::edit::{Clash, columns, is_same};
 use super::{Result, WHO, name_of};
 use crate::remote::layout::{Layout, Table};
 
@@ -55,7 +55,8 @@ fn one(
         let (mine, fields) = merged(table, &base, &row, &theirs);
         (Some(mine), fields)
     };
-    let is_clash = entry.deleted || !fields.is_empty();
+    // What the server notes itself is no change.
+    let is_clash = !fields.is_empty() || (entry.deleted && !is_same(table, &base, &theirs));
     if is_clash {
         let kind = match (&known, entry.deleted) {
             (_, true) => ConflictKind::DeleteUpdate,

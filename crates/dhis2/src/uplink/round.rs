@@ -3,13 +3,16 @@
 //! Each step is one transaction, or several small ones; none is open while the network is waited for. A round that ends anywhere is continued by
 //! the next one.
 
+use std::collections::BTreeSet;
+
 use haversack_model::documents::Pin;
 use haversack_model::local::LocalReplica;
 use haversack_model::{ReplicaTx, Timestamp};
 use haversack_sync::client::{self, Step};
 
 use super::install::{Installer, rank};
-use super::{Error, House, Mark, OWN, Result, WHO, name_of, named};
+use super::rewind::CameWhole;
+use super::{Error, House, Mark, OWN, Result, WHO, aggregate, name_of, named};
 use crate::remote::copy::{self, CAME, KEEP};
 use crate::remote::error::Error as RemoteError;
 use crate::remote::files;
@@ -17,6 +20,7 @@ use crate::remote::layout::Layout;
 use crate::remote::pull::{self, AggregateRequest, Downloaded, Request};
 use crate::remote::push::{self, Importer, Pace, Uploader};
 use crate::remote::server::Server;
+use crate::remote::settings::Settings;
 
 /// Documents that are written in one transaction of the face: devices wait for it.
 const AT_ONCE: usize = 500;
@@ -33,6 +37,8 @@ pub struct Round<'a> {
     pub server: &'a Server,
     /// Whether its metadata is fetched, too.
     pub with_metadata: bool,
+    /// Whether what its administrators chose for apps is heeded.
+    pub as_chosen: bool,
     /// The wall clock.
     pub now: &'a dyn Fn() -> Timestamp,
 }
@@ -66,6 +72,8 @@ pub struct Done {
     pub failed_pages: usize,
     /// Whether objects came whose metadata is not here yet.
     pub lacks_metadata: bool,
+    /// Whether the upper server was found put back to a backup.
+    pub was_put_back: bool,
 }
 
 /// What can be done without the network: what devices did goes into the copy's outbox, what had come goes into the face.
@@ -150,18 +158,32 @@ impl Round<'_> {
             done.metadata = self.metadata(copy)?;
         }
         let is_earlier = self.is_earlier(copy)?;
+        done.was_put_back = is_earlier;
         let down = self.download(copy, is_earlier)?;
         note(&mut done, &down);
+        let (mut came, mut failed_sets) = self.aggregate(copy, is_earlier, &[], &mut done)?;
+        came += down.put;
         if is_earlier {
+            let older = super::rewind::untold_periods(&*copy.begin()?)?;
+            if !older.is_empty() {
+                failed_sets.extend(self.aggregate(copy, true, &older, &mut done)?.1);
+            }
+            let came_whole = CameWhole {
+                tracker: down.failed.is_empty() && !down.no_units,
+                failed_sets,
+            };
             let mut tx = copy.begin()?;
-            let is_whole = down.failed.is_empty() && !down.no_units;
-            done.clashes = super::rewind::settle(&mut *tx, is_whole, (self.now)())?;
+            done.clashes = super::rewind::settle(&mut *tx, &came_whole, (self.now)())?;
             tx.commit()?;
         }
-        let came = self.aggregate(copy, is_earlier, &mut done)? + down.put;
         let mut tx = copy.begin()?;
         done.clashes += super::rebase::rebase(&mut *tx, (self.now)())?;
         push::prepare(&mut *tx)?;
+        let is_report = |of| aggregate::BOTH.iter().any(|(_, id)| *id == of);
+        let has_reports = tx
+            .entries()?
+            .iter()
+            .any(|entry| is_report(entry.collection));
         tx.commit()?;
         self.send_files(copy, &mut done)?;
         let importer = Importer {
@@ -175,13 +197,16 @@ impl Round<'_> {
         if done.sent > 0 {
             let down = self.download(copy, false)?;
             note(&mut done, &down);
+            if has_reports {
+                self.aggregate(copy, false, &[], &mut done)?;
+            }
         }
         self.tell_of_glass(copy, &mut done)?;
         if came > 0 || self.with_metadata {
             self.fetch_files(copy, &mut done)?;
         }
         let mut tx = copy.begin()?;
-        super::rewind::find_witness(&mut *tx)?;
+        super::rewind::find_witnesses(&mut *tx)?;
         tx.commit()?;
         install(self.house, copy, (self.now)(), &mut done)?;
         let mut tx = copy.begin()?;
@@ -193,9 +218,10 @@ impl Round<'_> {
 
     fn download(&self, copy: &mut dyn LocalReplica, full: bool) -> Result<Downloaded> {
         let request = Request {
-            limit: Some(usize::MAX / 4),
-            // A clinic is not an app: it holds what its devices may ask for.
-            as_chosen: false,
+            // A clinic is not an app: where nothing is chosen it holds what its devices may ask for.
+            usual: usize::MAX / 4,
+            // What was left out before would look as if it were lost.
+            as_chosen: self.as_chosen && !full,
             full,
             ..Request::default()
         };
@@ -203,10 +229,19 @@ impl Round<'_> {
         Ok(done)
     }
 
-    /// Downloads data values and completions; gives how many came.
-    fn aggregate(&self, copy: &mut dyn LocalReplica, full: bool, done: &mut Done) -> Result<usize> {
+    /// Downloads data values and completions, of these periods or (none) the usual ones; gives how many came, and the data sets
+    /// that did not.
+    fn aggregate(
+        &self,
+        copy: &mut dyn LocalReplica,
+        full: bool,
+        periods: &[String],
+        done: &mut Done,
+    ) -> Result<(usize, BTreeSet<String>)> {
         let request = AggregateRequest {
             full,
+            as_chosen: self.as_chosen,
+            periods: periods.to_vec(),
             ..AggregateRequest::default()
         };
         let down = pull::aggregate(self.server, copy, &request, self.now, &mut |_| {})?;
@@ -218,13 +253,20 @@ impl Round<'_> {
                 "a data set did not come from the upper server; the next round asks again"
             );
         }
-        Ok(down.put)
+        let failed = down.failed.into_iter().map(|one| one.data_set);
+        Ok((down.put, failed.collect()))
     }
 
     /// Sends the files that edits name. One that cannot be sent holds up what names it, and nothing else.
     fn send_files(&self, copy: &mut dyn LocalReplica, done: &mut Done) -> Result<()> {
+        let mut tx = copy.begin()?;
+        super::files::offer_again(&mut *tx, (self.now)())?;
+        tx.commit()?;
         match files::send(&self.server.http, copy) {
             Ok(sent) => {
+                let mut tx = copy.begin()?;
+                super::files::note_refused(&mut *tx, &sent.refused, (self.now)())?;
+                tx.commit()?;
                 for (file, reason) in &sent.refused {
                     tracing::warn!(file, reason, "the upper server does not take a file");
                 }
@@ -240,7 +282,10 @@ impl Round<'_> {
 
     /// Fetches the files that values name: devices ask this server for them.
     fn fetch_files(&self, copy: &mut dyn LocalReplica, done: &mut Done) -> Result<()> {
-        let down = files::fetch(self.server, copy, files::MAX_BYTES, &mut |_| {})?;
+        let chosen = Settings::load(&*copy.begin()?)?.max_file_bytes;
+        let chosen = chosen.filter(|_| self.as_chosen);
+        let most = chosen.unwrap_or(files::MAX_BYTES);
+        let down = files::fetch(self.server, copy, most, &mut |_| {})?;
         let too_large = down.too_large.iter();
         let too_large = too_large.map(|file| (file.as_str(), "it is larger than files of devices"));
         let failed = down.failed.iter();

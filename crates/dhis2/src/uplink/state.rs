@@ -8,6 +8,7 @@ use haversack_model::{ConflictId, GlobalId, Record, ReplicaTx, SyncState, Timest
 use super::{Result, WHO, aggregate, named};
 use crate::remote::layout::{COMPLETIONS, DATA_VALUES, FILES, Layout, Table};
 use crate::remote::push::{ImportConflict, stored_conflicts};
+use crate::wire::date;
 
 /// How an uplink stands.
 #[derive(Clone, Debug, Default)]
@@ -139,6 +140,8 @@ pub fn state(copy: &mut dyn LocalReplica) -> Result<State> {
     let refused = entries.iter().filter(|entry| entry.collection == FILES);
     for file in refused.filter(|entry| entry.state == SyncState::Error) {
         let object = file.global_id.to_string();
+        let again = super::files::again_at(&*tx, &object)?;
+        let again = again.map(|at| format!("; it is offered again after {}", date::format(at)));
         state.said.push(Said {
             user: user(&object),
             about: match (layout.table(FILES), tx.row(FILES, &file.global_id)?) {
@@ -149,7 +152,10 @@ pub fn state(copy: &mut dyn LocalReplica) -> Result<State> {
                 kind: "file".to_owned(),
                 object,
                 message: file.reason.clone().unwrap_or_default(),
-                hint: "what names it waits; name another file there".to_owned(),
+                hint: format!(
+                    "what names it waits; name another file there{}",
+                    again.unwrap_or_default()
+                ),
                 ..ImportConflict::default()
             },
             at: String::new(),

@@ -297,6 +297,15 @@ fn of_events(taken: &str) -> Vec<Case> {
             event(7, json!({"programStage": "hvStgRead01"})),
         ),
         (
+            "E1096",
+            "root",
+            "",
+            event(
+                7,
+                json!({"program": "hvPrgDark01", "programStage": "hvStgDark01"}),
+            ),
+        ),
+        (
             "E1104",
             "root",
             "",
@@ -356,6 +365,7 @@ fn of_relationships() -> Vec<Case> {
         ("E4017", "root", "", tie(9, own, side(1), side(9))),
         ("E4017", "root", DELETE, uid("hvRe0000009")),
         ("E4018", "root", "", tie(7, own, side(1), side(3))),
+        ("E4020", "root", "", tie(7, "hvRelRead01", side(1), side(5))),
     ]
 }
 

@@ -33,7 +33,7 @@ struct State {
 }
 
 impl TestHost {
-    /// A server: `root` administers, `ada` may write, `eve` may only read, `mallory` may nothing.
+    /// A server: `root` administers, `ada` may write, `pat` may publish, `eve` may only read, `mallory` may nothing.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             folder: tempfile::tempdir().unwrap(),
@@ -88,6 +88,15 @@ impl TestHost {
             .unwrap()
             .stores
             .insert(name.to_owned(), Arc::new(store));
+    }
+    /// Forgets the history of a service that nobody pins by now.
+    #[allow(dead_code, reason = "the tests of the uplink use it")]
+    pub(crate) fn prune(&self, name: &str) {
+        let store = self.state.lock().unwrap().stores[name].clone();
+        let head = store.read_documents().unwrap().head().unwrap();
+        let mut tx = store.begin_write(self.now()).unwrap();
+        tx.prune_history(head.generation).unwrap();
+        tx.commit().unwrap();
     }
     /// Runs all jobs that were ever asked for, those that were done as well, as after a restart in the middle.
     pub(crate) fn run_jobs(&self) {
@@ -146,6 +155,7 @@ impl Host for TestHost {
         let rights = match principal.name.as_str() {
             "root" => vec![Right::Read, Right::Edit, Right::Sync, Right::Publish],
             "ada" | "bob" | "cat" => vec![Right::Read, Right::Edit, Right::Sync],
+            "pat" => vec![Right::Read, Right::Edit, Right::Publish],
             "eve" => vec![Right::Read],
             _ => Vec::new(),
         };
@@ -161,8 +171,8 @@ impl Host for TestHost {
         password: &str,
         _address: &str,
     ) -> std::result::Result<Option<Principal>, LoginError> {
-        let known =
-            ["root", "ada", "eve", "bob", "cat", "mallory"].contains(&user) && password == PASSWORD;
+        let known = ["root", "ada", "eve", "bob", "cat", "pat", "mallory"].contains(&user)
+            && password == PASSWORD;
         Ok(known.then(|| Principal {
             name: user.to_owned(),
             is_admin: user == "root",

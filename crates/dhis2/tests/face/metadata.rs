@@ -334,6 +334,57 @@ async fn metadata_that_is_kept_between_requests_is_never_older_than_what_is_stor
 }
 
 #[tokio::test]
+async fn objects_are_found_without_their_type_and_levels_are_those_that_units_have() {
+    let client = Client::new().await;
+    let found = client
+        .json("/api/identifiableObjects/hvDeCases01?fields=id,name")
+        .await;
+    assert_eq!(found, json!({"id": "hvDeCases01", "name": "Cases"}));
+    let none = client.get("/api/identifiableObjects/aBcDeFgHiJk").await;
+    assert_eq!(none.status, 404);
+    let levels = client.json("/api/filledOrganisationUnitLevels").await;
+    let numbers: Vec<&Value> = levels
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| &l["level"])
+        .collect();
+    assert_eq!(numbers, [1, 2]);
+    assert!(
+        levels
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|l| l["name"].is_string()),
+        "{levels}"
+    );
+    let boards = json!({"dashboards": [{"id": "hvDashbrd01", "name": "All"}]});
+    assert_eq!(client.post("/api/metadata", boards).await.status, 200);
+    let told = client.json("/api/dashboards?fields=id").await;
+    assert_eq!(told["dashboards"], json!([{"id": "hvDashbrd01"}]));
+}
+
+#[tokio::test]
+async fn fields_without_a_comma_after_a_bracket_are_read_as_with_it() {
+    let client = Client::new().await;
+    let told = client
+        .json("/api/dataSets/hvDataSet01?fields=organisationUnits[id]name")
+        .await;
+    assert_eq!(told["name"], "Monthly cases");
+    assert_eq!(told["organisationUnits"][0]["id"], "hvOuFacil01");
+    for wrong in [
+        "name]",
+        "organisationUnits[id]]",
+        "organisationUnits[id][id]",
+    ] {
+        let told = client
+            .get(&format!("/api/dataSets/hvDataSet01?fields={wrong}"))
+            .await;
+        assert_eq!(told.status, 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_sdk_asks_of_metadata_in_ways_of_its_own_is_answered() {
     let client = Client::new().await;
     let rule = |id: &str, left: &str, right: &str| json!({"id": id, "name": id, "operator": "equal_to", "leftSide": {"expression": left}, "rightSide": {"expression": right}});
@@ -420,4 +471,14 @@ async fn outlines_of_units_are_told_as_geojson() {
             .status,
         404
     );
+}
+
+/// What a host holds (stores, folders, locks) ends with it, whatever was mounted on it.
+#[tokio::test]
+async fn a_host_that_is_let_go_is_not_held_by_the_face() {
+    let client = Client::new().await;
+    let host = std::sync::Arc::downgrade(&client.host);
+    assert!(host.upgrade().is_some());
+    drop(client);
+    assert!(host.upgrade().is_none());
 }

@@ -289,7 +289,7 @@ async fn pages_of_any_size_and_number_are_given_or_refused() {
 async fn what_other_servers_have_and_this_one_does_not_is_said_in_words() {
     let root = Client::new().await;
     for (path, word) in [
-        ("sharing?type=program&id=hvProgram01", "no sharing"),
+        ("sharing?type=program&id=hvProgram01", "the member sharing"),
         ("analytics?dimension=dx:hvDeCases01", "no analytics"),
         ("analytics/events/query/hvEventPrg1", "no analytics"),
         ("userDataStore/app/key", "keep them in dataStore"),

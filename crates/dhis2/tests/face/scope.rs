@@ -6,7 +6,7 @@ use crate::tracker::family;
 use crate::web::Client;
 
 /// What bob may never see: texts that stand in ada's records alone.
-const SECRETS: [&str; 9] = [
+pub(crate) const SECRETS: [&str; 9] = [
     "hvTe0000001",
     "hvEn0000001",
     "hvEv0000001",
@@ -19,7 +19,7 @@ const SECRETS: [&str; 9] = [
 ];
 
 /// Addresses by which something of ada's would be told to who may see it.
-fn reads(file: &str, job: &str) -> Vec<String> {
+pub(crate) fn reads(file: &str, job: &str) -> Vec<String> {
     let value = "de=hvDeCases01&pe=202601&ou=hvOuFacil01&co=hvCatOptCb1";
     let set = "dataSet=hvDataSet01&period=202601&includeDeleted=true";
     let mut reads: Vec<String> = [
@@ -104,7 +104,7 @@ fn reads(file: &str, job: &str) -> Vec<String> {
 }
 
 /// Ada's records in the north and bob's in the south, of everything that there is; a file and a job of ada's.
-async fn country() -> (Client, String, String) {
+pub(crate) async fn country() -> (Client, String, String) {
     let client = Client::with_users("").await;
     let mut program = client.json("/api/programs/hvProgram01").await;
     let file = json!({"trackedEntityAttribute": {"id": "hvAttrFile1"}});

@@ -12,6 +12,7 @@ use haversack_dhis2::remote::pull::{Downloaded, Progress, Request};
 use haversack_dhis2::remote::server::Server;
 use haversack_dhis2::remote::{copy, pull};
 use haversack_model::Timestamp;
+use haversack_model::local::LocalReplica as _;
 use haversack_sqlite::replica::{Options as FileOptions, ReplicaFile};
 use serde_json::{Value as Json, json};
 
@@ -208,6 +209,12 @@ impl Copy {
     pub(crate) fn download_as(&mut self, fake: &Fake, request: &Request) -> Downloaded {
         let ignore = &mut |_: Progress<'_>| {};
         pull::download(&fake.server(), &mut self.file, request, &|| NOW, ignore).unwrap()
+    }
+    /// Makes what was refused pending again.
+    pub(crate) fn retry(&mut self) {
+        let mut tx = self.file.begin().unwrap();
+        haversack_sync::client::retry(&mut *tx).unwrap();
+        tx.commit().unwrap();
     }
     pub(crate) fn number(&self, sql: &str) -> i64 {
         let db = rusqlite::Connection::open(&self.path).unwrap();

@@ -11,6 +11,7 @@ mod glass;
 mod metadata;
 mod order;
 mod replayed;
+mod reports;
 mod settings;
 mod stubs;
 mod words;

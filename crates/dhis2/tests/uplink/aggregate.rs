@@ -16,7 +16,7 @@ const MONTHS: [(&str, &str); 6] = [
 ];
 
 impl Place {
-    fn enter(&self, values: &[(&str, &str)]) {
+    pub(crate) fn enter(&self, values: &[(&str, &str)]) {
         let values: Vec<Value> = values.iter().map(|(period, value)| {
             let mut one = json!({"dataElement": "hvDeCases01", "period": period, "orgUnit": "hvOuFacil01", "value": value});
             if value.is_empty() {
@@ -26,13 +26,13 @@ impl Place {
         }).collect();
         self.enter_all(&values);
     }
-    fn enter_all(&self, values: &[Value]) {
+    pub(crate) fn enter_all(&self, values: &[Value]) {
         let body = json!({"dataSet": "hvDataSet01", "dataValues": values});
         let told = self.http.post("dataValueSets", &[], Some(&body)).unwrap();
         assert_eq!(told.status, 200, "{}", told.body);
     }
     /// Period and value of all that is there.
-    fn values(&self) -> Vec<(String, String)> {
+    pub(crate) fn values(&self) -> Vec<(String, String)> {
         let told = self.http.get("dataValueSets", &MONTHS).unwrap();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let all = told["dataValues"].as_array().unwrap().iter();
@@ -42,7 +42,7 @@ impl Place {
         all.sort();
         all
     }
-    fn complete(&self, period: &str, is_completed: bool) {
+    pub(crate) fn complete(&self, period: &str, is_completed: bool) {
         let one = json!({"dataSet": "hvDataSet01", "period": period, "organisationUnit": "hvOuFacil01", "completed": is_completed});
         let path = "completeDataSetRegistrations";
         let told = self
@@ -51,7 +51,7 @@ impl Place {
             .unwrap();
         assert_eq!(told.status, 200, "{}", told.body);
     }
-    fn completed(&self) -> Vec<String> {
+    pub(crate) fn completed(&self) -> Vec<String> {
         let path = "completeDataSetRegistrations";
         let told = self.http.get(path, &MONTHS).unwrap();
         let all = told[path].as_array().unwrap().iter();
@@ -63,14 +63,14 @@ impl Place {
     }
 }
 
-fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(crate) fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
     let all = of.iter();
     all.map(|(period, value)| ((*period).to_owned(), (*value).to_owned()))
         .collect()
 }
 
 impl World {
-    fn assert_quiet(&self) {
+    pub(crate) fn assert_quiet(&self) {
         let again = self.round();
         assert_eq!(
             (again.collected, again.sent, again.installed, again.files),
@@ -162,6 +162,25 @@ fn a_value_that_both_sides_entered_is_a_conflict_that_keeps_both() {
 }
 
 #[test]
+fn what_is_taken_back_and_entered_anew_on_one_day_is_no_conflict() {
+    let world = World::new();
+    for turn in 0..3 {
+        world.clinic.enter(&[("202608", "8")]);
+        world.clinic.complete("202608", true);
+        world.round();
+        assert_eq!(world.country.values(), pairs(&[("202608", "8")]), "{turn}");
+        assert_eq!(world.country.completed(), ["202608"]);
+        world.clinic.enter(&[("202608", "")]);
+        world.clinic.complete("202608", false);
+        world.round();
+        assert_eq!(world.country.values(), []);
+        assert_eq!(world.country.completed(), [""; 0]);
+    }
+    assert!(world.conflicts().is_empty(), "{:?}", world.conflicts());
+    world.assert_quiet();
+}
+
+#[test]
 fn a_value_that_the_country_refuses_is_told_with_what_it_is_about() {
     let world = World::new();
     let strict = json!({"dataElements": [{"id": "hvDeCases01", "name": "Cases", "valueType": "INTEGER_POSITIVE", "domainType": "AGGREGATE", "categoryCombo": {"id": "hvCatCombo1"}}]});
@@ -195,7 +214,7 @@ fn a_value_that_the_country_refuses_is_told_with_what_it_is_about() {
 
 /// Files of people and of reports.
 impl World {
-    fn with_files() -> Self {
+    pub(crate) fn with_files() -> Self {
         let world = Self::new();
         let of = |path: &str| world.country.http.get(path, &[("fields", "*")]).unwrap();
         let grow = |path: &str, list: &str, member: Value| {
@@ -221,7 +240,7 @@ impl World {
 }
 
 impl Place {
-    fn add_file(&self, content: &[u8]) -> String {
+    pub(crate) fn add_file(&self, content: &[u8]) -> String {
         let told = self
             .http
             .post_file("fileResources", "a file.txt", "text/plain", content)
@@ -229,19 +248,19 @@ impl Place {
         let id = &told.body["response"]["fileResource"]["id"];
         id.as_str().unwrap().to_owned()
     }
-    fn consents(&self, n: u32, file: &str) {
+    pub(crate) fn consents(&self, n: u32, file: &str) {
         self.send(&json!({"trackedEntities": [{"trackedEntity": format!("hvTe{n:07}"), "trackedEntityType": "hvTeType001", "orgUnit": "hvOuFacil01",
             "attributes": [{"attribute": "hvAttrFile1", "value": file}]}]}));
     }
-    fn reports(&self, file: &str) {
+    pub(crate) fn reports(&self, file: &str) {
         self.enter_all(&[json!({"dataElement": "hvDeReport1", "period": "202608", "orgUnit": "hvOuFacil01", "value": file})]);
     }
-    fn consent(&self, n: u32) -> Option<Vec<u8>> {
+    pub(crate) fn consent(&self, n: u32) -> Option<Vec<u8>> {
         let path = format!("trackedEntityInstances/hvTe{n:07}/hvAttrFile1/file");
         let found = self.http.get_file(&path, &[], MAX_BYTES).ok()?;
         found.map(|file| file.content)
     }
-    fn report(&self) -> Option<Vec<u8>> {
+    pub(crate) fn report(&self) -> Option<Vec<u8>> {
         let params = [
             ("de", "hvDeReport1"),
             ("pe", "202608"),
@@ -250,7 +269,7 @@ impl Place {
         let found = self.http.get_file("dataValues/files", &params, MAX_BYTES);
         found.ok()?.map(|file| file.content)
     }
-    fn named_by(&self, n: u32) -> String {
+    pub(crate) fn named_by(&self, n: u32) -> String {
         let told = self.entity(n);
         let mut all = told["attributes"].as_array().unwrap().iter();
         let found = all.find(|one| one["attribute"] == "hvAttrFile1").unwrap();

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::aggregate::pairs;
 use crate::world::{World, aged, named, person, visit};
 
 impl World {
@@ -76,6 +77,46 @@ fn a_clinic_that_dies_before_its_copy_is_committed_sends_nothing_back() {
     assert_eq!(world.country.age(1), "55");
     assert!(world.conflicts().is_empty(), "{:?}", world.conflicts());
     world.assert_equal(&[1, 2, 3]);
+}
+
+#[test]
+fn reports_and_files_that_came_before_the_death_do_not_go_back() {
+    let world = World::with_files();
+    world.country.enter(&[("202605", "5")]);
+    world.round();
+    let cursor = world.cursor();
+    let file = world.country.add_file(b"signed");
+    world.country.consents(3, &file);
+    world.country.enter(&[("202605", "55"), ("202608", "8")]);
+    world.country.complete("202608", true);
+    world.round();
+    assert_ne!(world.cursor(), cursor);
+    let id = |table: &str, what: &str| {
+        let uid = world.sql(&format!("SELECT uid FROM {table} WHERE period = '{what}'"));
+        world.name_of(table, &uid)
+    };
+    let came = [
+        world.name_of("person", "hvTe0000003"),
+        id("data_values", "202605"),
+        id("data_values", "202608"),
+        id("completions", "202608"),
+    ];
+    let came: Vec<&str> = came.iter().map(String::as_str).collect();
+    world.forget_last_commit(&cursor, &came);
+    world.clinic.enter(&[("202609", "9")]);
+    world.country.enter(&[("202605", "555")]);
+    world.country.complete("202608", false);
+    let done = world.round();
+    assert_eq!((done.collected, done.sent), (1, 1), "the new value alone");
+    let all = pairs(&[("202605", "555"), ("202608", "8"), ("202609", "9")]);
+    for place in [&world.country, &world.clinic] {
+        assert_eq!(place.values(), all);
+        assert_eq!(place.completed(), [""; 0]);
+        assert_eq!(place.consent(3).unwrap(), b"signed");
+        assert_eq!(place.named_by(3), file);
+    }
+    assert!(world.conflicts().is_empty(), "{:?}", world.conflicts());
+    world.assert_quiet();
 }
 
 #[test]

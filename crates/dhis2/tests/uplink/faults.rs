@@ -10,6 +10,7 @@ use haversack_model::{ConflictKind, Error, Winner};
 use haversack_sqlite::replica::ReplicaFile;
 use serde_json::{Value, json};
 
+use crate::aggregate::pairs;
 use crate::world::{Place, Working, World, aged, login, named, person, send_by, visit};
 
 impl Place {
@@ -147,14 +148,25 @@ impl LocalReplica for Dying {
 
 #[test]
 fn a_clinic_that_ends_before_any_of_its_transactions_loses_and_doubles_nothing() {
-    let world = World::new();
+    let world = World::with_files();
     let mut turn = 0;
     for transactions in (0..).step_by(3) {
         turn += 1;
+        let value = turn.to_string();
         world
             .clinic
             .send(&new_visit(&format!("newVis{turn:05}"), 2));
-        world.country.send(&aged(1, &turn.to_string()));
+        world.country.send(&aged(1, &value));
+        world.clinic.enter(&[("202608", &value)]);
+        world.country.enter(&[("202609", &value)]);
+        world.clinic.complete("202608", turn % 2 == 0);
+        world.country.complete("202609", turn % 2 == 0);
+        let (here, above) = (
+            world.clinic.add_file(format!("here {turn}").as_bytes()),
+            world.country.add_file(format!("above {turn}").as_bytes()),
+        );
+        world.clinic.consents(1, &here);
+        world.country.consents(3, &above);
         let left = Rc::new(Cell::new(transactions));
         let dying = || Dying {
             file: ReplicaFile::open(&world.path).unwrap(),
@@ -164,6 +176,7 @@ fn a_clinic_that_ends_before_any_of_its_transactions_loses_and_doubles_nothing()
             house: &world.house(),
             server: &world.server(),
             with_metadata: false,
+            as_chosen: true,
             now: &|| world.clinic.now(),
         };
         let pace = Box::new(Working::of(&world.country));
@@ -175,9 +188,79 @@ fn a_clinic_that_ends_before_any_of_its_transactions_loses_and_doubles_nothing()
     world.round();
     assert_eq!(world.country.events_of(2), turn + 1);
     assert_eq!(world.clinic.age(1), turn.to_string());
-    world.assert_equal(&[1, 2, 3]);
+    world.assert_all_equal(turn);
     assert!(world.conflicts().is_empty(), "{:?}", world.conflicts());
     assert_eq!(world.state().waiting, 0);
+    world.assert_quiet();
+}
+
+impl World {
+    /// Both sides have the values, completions and files of a turn.
+    fn assert_all_equal(&self, turn: usize) {
+        let value = turn.to_string();
+        let values = pairs(&[("202608", &value), ("202609", &value)]);
+        let completed: &[&str] = if turn.is_multiple_of(2) {
+            &["202608", "202609"]
+        } else {
+            &[]
+        };
+        for place in [&self.country, &self.clinic] {
+            assert_eq!(place.values(), values);
+            assert_eq!(place.completed(), completed);
+            let (here, above) = (format!("here {turn}"), format!("above {turn}"));
+            assert_eq!(place.consent(1).unwrap(), here.as_bytes());
+            assert_eq!(place.consent(3).unwrap(), above.as_bytes());
+        }
+    }
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+#[test]
+fn a_clinic_that_is_alone_for_a_year_or_whose_clock_jumps_ten_years_loses_and_doubles_nothing() {
+    for days in [366, 3660, -3660] {
+        let world = World::new();
+        world.country.gate.break_after(0);
+        world.clinic.send(&named(1, "device"));
+        world.clinic.enter(&[("202608", "8")]);
+        world.clinic.complete("202608", true);
+        world.alone();
+        world.clinic.host.wait(days * DAY_MS);
+        world.clinic.send(&new_visit("newVisit001", 2));
+        if days < 366 * 2 {
+            world.clinic.send(&named(3, "device"));
+        }
+        // As a server does when time has passed: what nobody pins goes, and the clinic has not looked yet.
+        world.clinic.host.prune("dhis2");
+        assert!(world.try_round(|| ()).is_err());
+        world.alone();
+        world.clinic.host.prune("dhis2");
+        world.country.gate.mend();
+        world.country.send(&aged(2, "77"));
+        world.country.enter(&[("202609", "9")]);
+        world.clinic.send(&named(3, "device again"));
+        let done = world.round();
+        assert_eq!(done.refused, 0, "{:?}", world.state());
+        world.round();
+        for place in [&world.country, &world.clinic] {
+            assert_eq!(place.name(1), "device", "{days}");
+            assert_eq!(
+                (place.name(3), place.age(2)),
+                ("device again".to_owned(), "77".to_owned())
+            );
+            assert_eq!(place.events_of(2), 2);
+            assert_eq!(place.values(), pairs(&[("202608", "8"), ("202609", "9")]));
+            assert_eq!(place.completed(), ["202608"]);
+        }
+        world.assert_equal(&[1, 2, 3]);
+        assert!(
+            world.conflicts().is_empty(),
+            "{days}: {:?}",
+            world.conflicts()
+        );
+        assert_eq!(world.state().waiting, 0);
+        world.assert_quiet();
+    }
 }
 
 #[test]

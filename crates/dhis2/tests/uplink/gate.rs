@@ -26,6 +26,8 @@ struct Way {
     /// Requests that wait.
     waiting: usize,
     version: Option<&'static str>,
+    /// The end of a path that is refused, and how often it was.
+    refused: Option<(&'static str, usize)>,
 }
 
 enum Passes {
@@ -60,6 +62,23 @@ impl Gate {
     /// The server says that it is of this version.
     pub(crate) fn says(&self, version: &'static str) {
         self.way.lock().unwrap().version = Some(version);
+    }
+    /// What is sent to such a path is refused from now on.
+    pub(crate) fn refuse(&self, path: &'static str) {
+        self.way.lock().unwrap().refused = Some((path, 0));
+    }
+    /// How often it was.
+    pub(crate) fn refused(&self) -> usize {
+        self.way.lock().unwrap().refused.unwrap().1
+    }
+    /// Nothing is refused any more.
+    pub(crate) fn accept(&self) {
+        self.way.lock().unwrap().refused = None;
+    }
+    fn refuses(&self, path: &str) -> bool {
+        let mut way = self.way.lock().unwrap();
+        let found = way.refused.as_mut().filter(|(end, _)| path.ends_with(end));
+        found.map(|(_, times)| *times += 1).is_some()
     }
     /// Requests wait, until they are let go.
     pub(crate) fn hold(&self) {
@@ -104,6 +123,13 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
         let mut held = gate.held.subscribe();
         held.wait_for(|is_held| !is_held).await.unwrap();
         gate.way.lock().unwrap().waiting -= 1;
+    }
+    if gate.refuses(request.uri().path()) {
+        // Whoever is cut off while it sends tries again.
+        let _whole = axum::body::to_bytes(request.into_body(), 1 << 20).await;
+        let body =
+            json!({"httpStatusCode": 409, "status": "ERROR", "message": "There is no room for it"});
+        return (StatusCode::CONFLICT, axum::Json(body)).into_response();
     }
     let is_info = request.uri().path().ends_with("system/info");
     let away = || StatusCode::BAD_GATEWAY.into_response();

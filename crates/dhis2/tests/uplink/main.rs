@@ -11,5 +11,8 @@ mod deaths;
 mod faults;
 mod gate;
 mod glass;
+mod refused;
+mod rewind;
 mod rounds;
+mod settings;
 mod world;

@@ -181,3 +181,27 @@ fn an_edit_of_what_the_country_deleted_stays_until_somebody_decides() {
     assert_eq!(conflicts[0].kind, ConflictKind::UpdateDelete);
     assert_eq!(conflicts[0].user, "root");
 }
+
+#[test]
+fn what_the_country_shares_with_its_own_users_shuts_nobody_out_of_the_clinic() {
+    let world = World::new();
+    let program = |place: &crate::world::Place| {
+        let path = "programs/hvProgram01";
+        place.http.get(path, &[("fields", "*")]).unwrap()
+    };
+    let mut shared = program(&world.country);
+    shared["sharing"] =
+        json!({"public": "--------", "userGroups": {"ofACountry1": {"access": "rwrw----"}}});
+    let body = json!({ "programs": [shared] });
+    let told = world.country.http.post("metadata", &[], Some(&body));
+    assert_eq!(told.unwrap().body["status"], "OK");
+    let users = json!({"users": [{"id": "hvUser00ada", "username": "ada", "organisationUnits": [{"id": "hvOuRoot001"}]}]});
+    let told = world.clinic.http.post("metadata", &[], Some(&users));
+    assert_eq!(told.unwrap().body["status"], "OK");
+    world.round_with_metadata(true);
+    assert!(program(&world.country).get("sharing").is_some());
+    assert!(program(&world.clinic).get("sharing").is_none());
+    world.clinic.send_as("ada", &aged(1, "31"));
+    world.round();
+    assert_eq!(world.country.age(1), "31");
+}

@@ -238,6 +238,7 @@ impl World {
             house: &self.house(),
             server,
             with_metadata,
+            as_chosen: true,
             now: &|| self.clinic.host.now(),
         };
         let mut file = ReplicaFile::open(&self.path).unwrap();

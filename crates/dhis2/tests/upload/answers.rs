@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::world::{Meddler, NEW, OLD, World};
 
-fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(crate) fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
     let all = all.iter();
     all.map(|(uid, state)| ((*uid).to_owned(), (*state).to_owned()))
         .collect()
@@ -21,7 +21,7 @@ fn stored(uid: &str) -> Value {
 }
 
 /// Makes the summary of an object say something else.
-fn say(body: &mut Value, uid: &str, status: &str, conflicts: &Value) {
+pub(crate) fn say(body: &mut Value, uid: &str, status: &str, conflicts: &Value) {
     match body {
         Value::Array(items) => items
             .iter_mut()
@@ -154,7 +154,7 @@ fn errors_with_200_and_successes_with_409_are_what_their_bodies_say() {
     }
 }
 
-fn download(world: &World) -> Downloaded {
+pub(crate) fn download(world: &World) -> Downloaded {
     let mut file = ReplicaFile::open(&world.path).unwrap();
     let (request, now) = (Request::default(), Timestamp(1_795_262_400_000));
     pull::download(&world.server(), &mut file, &request, &|| now, &mut |_| {}).unwrap()

@@ -88,6 +88,8 @@ pub(crate) struct Upstream {
     metadata_interval: Duration,
     /// Reserved values of a full pool.
     full_pool: u64,
+    /// Whether what is chosen for apps is heeded.
+    as_chosen: bool,
     /// Whether values were taken since the pools were filled.
     is_drained: AtomicBool,
     file: PathBuf,
@@ -134,6 +136,7 @@ impl Upstream {
             interval: Duration::from_secs(config.upstream_interval_s.max(1)),
             metadata_interval: Duration::from_secs(config.upstream_metadata_s),
             full_pool: config.upstream_reserved_values.max(1),
+            as_chosen: !config.upstream_ignore_settings,
             is_drained: AtomicBool::new(true),
             file,
             status: Mutex::default(),
@@ -293,12 +296,16 @@ impl Upstream {
                     house: &house,
                     server: &above,
                     with_metadata,
+                    as_chosen: self.as_chosen,
                     now: &clock::now,
                 };
                 let pace = Box::new(Patient(clock::now));
                 let done = round.run(&mut file, again, pace).map_err(RoundFailed::of);
-                if done.is_ok() && (self.is_drained.swap(false, Ordering::AcqRel) || with_metadata)
-                {
+                let is_low = |done: &Done| {
+                    let is_drained = self.is_drained.swap(false, Ordering::AcqRel);
+                    is_drained || with_metadata || done.was_put_back
+                };
+                if done.as_ref().is_ok_and(is_low) {
                     values::fill(&mut file, &above.http, self.full_pool, clock::now())?;
                 }
                 done

@@ -149,7 +149,7 @@ pub(crate) enum ApiArg {
 pub(crate) struct UploadArgs {
     /// The copy, as made by `haversack tracker login`.
     pub(crate) file: PathBuf,
-    /// Also what was refused before and not changed since.
+    /// Also what was refused or warned of before and not changed since.
     #[arg(long)]
     pub(crate) retry_errors: bool,
     /// Use this tracker API where the server has both (2.38 to 2.41) [default: as the server's settings app says, else by its version].

@@ -110,6 +110,7 @@ fn tracker(
             status: args.status.clone(),
             as_chosen: !args.ignore_settings,
             full: args.full,
+            ..Request::default()
         };
         let done = pull::download(server, file, &request, now, progress)?;
         Ok((done, Vec::new()))

@@ -142,7 +142,7 @@ fn refusal<'a>(
     given: &'a Completion,
 ) -> Option<(&'a str, &'static str, &'static str)> {
     let set = ground.sets.get(&given.data_set);
-    let Some(set) = set.filter(|set| set.access.data.write) else {
+    let Some(set) = set.filter(|set| set.access.writes_data(&ground.user)) else {
         return Some((
             &given.data_set,
             "E7600",

@@ -19,8 +19,9 @@ use super::answer::Answer;
 use super::call::Call;
 use super::instance::{Instance, Stored, key};
 use super::problem::{Problem, Result};
+use super::sharing::Access;
 use super::system::User;
-use super::tracker::catalog::{Access, Catalog, Ref, typed};
+use super::tracker::catalog::{Catalog, Ref, typed};
 use super::tracker::scope::{Scope, is_below};
 use crate::wire::date;
 use crate::wire::period::Period;
@@ -39,6 +40,7 @@ struct DataSet {
     open_future_periods: u16,
     #[serde(rename = "dataSetElements")]
     elements: Vec<SetElement>,
+    #[serde(flatten)]
     access: Access,
 }
 
@@ -131,14 +133,15 @@ impl Ground {
     }
     /// Whether values of an element may be read: elements of data sets by who may read one of these.
     fn reads_element(&self, id: &str) -> bool {
-        self.sets.allow(id, |set| set.access.data.read)
+        self.sets.allow(id, |set| set.access.reads_data(&self.user))
     }
     fn has_combo(&self, id: &str) -> bool {
         id == self.sets.default_combo || self.sets.combos.contains(id)
     }
     /// A data set that may be read.
     fn readable(&self, id: &str) -> Result<&DataSet> {
-        let set = self.sets.get(id).filter(|set| set.access.data.read);
+        let set = self.sets.get(id);
+        let set = set.filter(|set| set.access.reads_data(&self.user));
         set.ok_or_else(|| Problem::Conflict(format!("there is no data set {id} that you may read")))
     }
 }

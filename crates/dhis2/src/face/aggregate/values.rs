@@ -137,7 +137,7 @@ fn store_all(call: &Call, body: &Body, strategy: Strategy, is_dry: bool) -> Resu
     if let Some(id) = &body.data_set {
         let set = ground.sets.get(id);
         let set = set.ok_or_else(|| Problem::Conflict(format!("there is no data set {id}")))?;
-        if !set.access.data.write {
+        if !set.access.writes_data(&ground.user) {
             return Err(Problem::Conflict(format!(
                 "you may not enter data of data set {id}"
             )));
@@ -224,7 +224,9 @@ impl Importing<'_> {
         let ground = self.ground;
         let element = ground.catalog.elements.get(&one.data_element);
         let sets = &ground.sets;
-        let may_write = sets.allow(&one.data_element, |set| set.access.data.write);
+        let may_write = sets.allow(&one.data_element, |set| {
+            set.access.writes_data(&ground.user)
+        });
         let Some(element) = element.filter(|_| may_write) else {
             return refused(
                 &one.data_element,

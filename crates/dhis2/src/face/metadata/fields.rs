@@ -107,6 +107,7 @@ fn list(rest: &mut &str, depth: usize) -> Result<Fields> {
             }
             None => None,
         };
+        let is_closed = inner.is_some();
         let is_name = |name: &str| {
             !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         };
@@ -129,6 +130,8 @@ fn list(rest: &mut &str, depth: usize) -> Result<Fields> {
         }
         match rest.strip_prefix(',') {
             Some(more) => *rest = more,
+            // Some clients forget the comma after a bracket, and no server has told them.
+            None if is_closed && rest.starts_with(|c: char| c.is_ascii_alphanumeric()) => {}
             None => return Ok(fields),
         }
     }

@@ -11,6 +11,7 @@ use crate::face::answer::Answer;
 use crate::face::call::Call;
 use crate::face::instance::{Instance, Stored};
 use crate::face::problem::{Problem, Result};
+use crate::face::sharing::Access;
 use crate::face::system::{User, user_name};
 use crate::wire::date;
 
@@ -21,35 +22,82 @@ const PAGE_SIZE: u64 = 50;
 struct Reader<'a> {
     instance: &'a Instance,
     tx: &'a dyn DocumentRead,
+    /// Who asks.
+    user: User,
     /// The user name of whoever asks, if that is the only user to see.
     only_user: Option<&'a str>,
 }
 
+/// What is shown only where something else is: the type, the member that names it, its type.
+const PARTS: &[(&str, &str, &str)] = &[
+    ("programIndicators", "program", "programs"),
+    ("programRuleActions", "programRule", "programRules"),
+    ("programRuleVariables", "program", "programs"),
+    ("programRules", "program", "programs"),
+    ("programSections", "program", "programs"),
+    ("programStageSections", "programStage", "programStages"),
+    ("programStages", "program", "programs"),
+];
+
+/// Whether an object may be seen, by its sharing and that of what it is a part of.
+pub(crate) fn shows(
+    instance: &Instance,
+    tx: &dyn DocumentRead,
+    user: &User,
+    collection: &str,
+    stored: &Stored,
+) -> Result<bool> {
+    if user.has_all() {
+        return Ok(true);
+    }
+    if !Access::of(&stored.members).shows(user) {
+        return Ok(false);
+    }
+    let part = PARTS.iter().find(|(of, ..)| *of == collection);
+    let Some((_, member, of)) = part else {
+        return Ok(true);
+    };
+    let whole = stored
+        .members
+        .get(*member)
+        .and_then(|whole| whole.get("id"));
+    let Some(whole) = whole.and_then(Value::as_str) else {
+        return Ok(true);
+    };
+    match instance.object(tx, of, whole)? {
+        Some(whole) => shows(instance, tx, user, of, &whole),
+        None => Ok(true),
+    }
+}
+
 impl<'a> Reader<'a> {
     fn of(call: &'a Call, instance: &'a Instance, tx: &'a dyn DocumentRead) -> Result<Self> {
-        let sees_users = instance.allows(Right::Publish)
-            || User::find(&call.principal, instance, tx, call.host.now())?.may("F_USER_VIEW");
+        let user = User::find(&call.principal, instance, tx, call.host.now())?;
+        let sees_users = instance.allows(Right::Publish) || user.may("F_USER_VIEW");
         let only_user = (!sees_users).then_some(call.principal.name.as_str());
         Ok(Self {
             instance,
             tx,
+            user,
             only_user,
         })
     }
-    /// Whether an object may be seen: of users, who may not see them all sees themselves.
-    fn sees(&self, collection: &str, stored: &Stored) -> bool {
+    /// Whether an object may be seen: by its sharing and that of what it is a part of; of users, who may not see them all sees themselves.
+    fn sees(&self, collection: &str, stored: &Stored) -> Result<bool> {
         match self.only_user {
-            Some(own) if collection == "users" => user_name(&stored.members) == Some(own),
-            _ => true,
+            Some(own) if collection == "users" => Ok(user_name(&stored.members) == Some(own)),
+            _ => shows(self.instance, self.tx, &self.user, collection, stored),
         }
     }
     fn object(&self, collection: &str, id: &str) -> Result<Option<Stored>> {
-        let found = self.instance.object(self.tx, collection, id)?;
-        Ok(found.filter(|stored| self.sees(collection, stored)))
+        match self.instance.object(self.tx, collection, id)? {
+            Some(stored) if self.sees(collection, &stored)? => Ok(Some(stored)),
+            _ => Ok(None),
+        }
     }
     fn each(&self, collection: &str, mut visit: impl FnMut(Stored) -> Result<()>) -> Result<()> {
         self.instance.each(self.tx, collection, |stored| {
-            if self.sees(collection, &stored) {
+            if self.sees(collection, &stored)? {
                 visit(stored)
             } else {
                 Ok(())
@@ -58,9 +106,14 @@ impl<'a> Reader<'a> {
     }
     /// An object with what is told besides what was stored.
     fn told(&self, stored: Stored) -> Value {
-        let may_publish = self.instance.allows(Right::Publish);
-        let may_edit = self.instance.allows(Right::Edit);
         let mut members = stored.members;
+        let shared = Access::of(&members);
+        let may_publish = self.instance.allows(Right::Publish) && shared.may_change(&self.user);
+        let may_read = shared.reads_data(&self.user);
+        let may_edit = self.instance.allows(Right::Edit) && shared.writes_data(&self.user);
+        if shared.is_shared() {
+            members.shift_remove("access");
+        }
         members.insert("id".to_owned(), json!(stored.id));
         members.insert("lastUpdated".to_owned(), json!(date::format(stored.stamp)));
         if let Some(name) = members.get("name").cloned() {
@@ -68,7 +121,7 @@ impl<'a> Reader<'a> {
         }
         members.entry("access").or_insert_with(|| {
             json!({"read": true, "update": may_publish, "write": may_publish, "delete": may_publish, "externalize": false, "manage": may_publish,
-                "data": {"read": true, "write": may_edit}})
+                "data": {"read": may_read, "write": may_edit}})
         });
         Value::Object(members)
     }
@@ -78,8 +131,15 @@ impl<'a> Reader<'a> {
             let (Some(of), Some(id)) = (type_of_member(member), id) else {
                 return Ok(None);
             };
-            let found = self.object(of, id)?;
-            Ok(found.map(|stored| self.told(stored)))
+            let Some(found) = self.instance.object(self.tx, of, id)? else {
+                return Ok(None);
+            };
+            // Of what may not be seen the uid is told, and nothing that was stored beside it.
+            Ok(Some(if self.sees(of, &found)? {
+                self.told(found)
+            } else {
+                json!({ "id": id })
+            }))
         })
     }
 }

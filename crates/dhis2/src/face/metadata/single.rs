@@ -13,6 +13,8 @@ use crate::face::answer::Answer;
 use crate::face::call::Call;
 use crate::face::instance::{Instance, Stored, key};
 use crate::face::problem::{Problem, Result};
+use crate::face::sharing::Access;
+use crate::face::system::User;
 use crate::wire::{json as strict, uid};
 
 /// `POST`, `PUT`, `PATCH` and `DELETE` of `<type>` and `<type>/<uid>`; reads of both.
@@ -141,7 +143,7 @@ fn report(name: &str, status: u16, id: &str, refusal: Option<Refusal>) -> Answer
 
 /// Stores the whole object by the rules of every import; tells why not, if not.
 fn keep(
-    call: &Call,
+    (call, user): (&Call, &User),
     instance: &Instance,
     tx: &mut dyn DocumentWrite,
     of: (&str, CollectionId),
@@ -150,7 +152,7 @@ fn keep(
 ) -> Result<Option<Refusal>> {
     let created = write::commit_date(tx, call)?;
     let object = Value::Object(members);
-    Ok(write::store(instance, tx, call, of, object, strategy, &created)?.err())
+    Ok(write::store(instance, tx, (call, user), of, object, strategy, &created)?.err())
 }
 
 fn create(call: &Call, name: &str) -> Result<Answer> {
@@ -165,7 +167,15 @@ fn create(call: &Call, name: &str) -> Result<Answer> {
     members.insert("id".to_owned(), json!(id));
     let mut tx = instance.store().write_documents(call.host.now())?;
     let of = (name, collection);
-    let refused = keep(call, &instance, tx.as_mut(), of, members, Strategy::Create)?;
+    let user = User::find(&call.principal, &instance, tx.as_ref(), call.host.now())?;
+    let refused = keep(
+        (call, &user),
+        &instance,
+        tx.as_mut(),
+        of,
+        members,
+        Strategy::Create,
+    )?;
     if refused.is_some() {
         return Ok(report(name, 409, &id, refused));
     }
@@ -173,6 +183,20 @@ fn create(call: &Call, name: &str) -> Result<Answer> {
     let base = call.host.base_url().unwrap_or_default();
     let address = format!("{base}/api/{name}/{id}");
     Ok(report(name, 201, &id, None).with(header::LOCATION, &address))
+}
+
+/// An object that somebody may see.
+fn seen(
+    instance: &Instance,
+    tx: &dyn DocumentRead,
+    user: &User,
+    name: &str,
+    id: &str,
+) -> Result<Stored> {
+    match instance.object(tx, name, id)? {
+        Some(found) if read::shows(instance, tx, user, name, &found)? => Ok(found),
+        _ => Err(Problem::missing(name, id)),
+    }
 }
 
 /// Changes an object that is there.
@@ -185,8 +209,8 @@ fn change(
     let instance = Instance::open(call, Right::Publish)?;
     let collection = instance.collection(name)?;
     let mut tx = instance.store().write_documents(call.host.now())?;
-    let found = instance.object(tx.as_ref(), name, id)?;
-    let found = found.ok_or_else(|| Problem::missing(name, id))?;
+    let user = User::find(&call.principal, &instance, tx.as_ref(), call.host.now())?;
+    let found = seen(&instance, tx.as_ref(), &user, name, id)?;
     let mut members = found.members.clone();
     work(&mut members)?;
     if members.get("id").is_some_and(|now| now != &json!(id)) {
@@ -203,7 +227,14 @@ fn change(
         members.shift_remove("level");
     }
     let of = (name, collection);
-    let refused = keep(call, &instance, tx.as_mut(), of, members, Strategy::Update)?;
+    let refused = keep(
+        (call, &user),
+        &instance,
+        tx.as_mut(),
+        of,
+        members,
+        Strategy::Update,
+    )?;
     if refused.is_some() {
         return Ok(report(name, 409, id, refused));
     }
@@ -245,8 +276,12 @@ fn move_below(
 fn delete(call: &Call, name: &str, id: &str) -> Result<Answer> {
     let instance = Instance::open(call, Right::Publish)?;
     let mut tx = instance.store().write_documents(call.host.now())?;
-    let found = instance.object(tx.as_ref(), name, id)?;
-    found.ok_or_else(|| Problem::missing(name, id))?;
+    let user = User::find(&call.principal, &instance, tx.as_ref(), call.host.now())?;
+    let found = seen(&instance, tx.as_ref(), &user, name, id)?;
+    if !Access::of(&found.members).may_change(&user) {
+        let refusal = (id.to_owned(), "E3001", write::unshared(&user, name, id));
+        return Ok(report(name, 409, id, Some(refusal)));
+    }
     if let Some(user) = holder(&instance, tx.as_ref(), name, id)? {
         let message = format!(
             "Object could not be deleted because it is associated with another object: {user}"

@@ -1,4 +1,5 @@
-//! What is asked of metadata in ways of its own: units of category options, outlines of units as GeoJSON, approvals.
+//! What is asked of metadata in ways of its own: units of category options, levels and outlines of units, approvals, objects of any
+//! type.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +10,18 @@ use crate::face::answer::Answer;
 use crate::face::call::Call;
 use crate::face::instance::{Instance, Stored};
 use crate::face::problem::{Problem, Result};
+use crate::face::system::User;
 use crate::wire::uid;
+
+use super::TYPES;
+use super::read::{self, shows};
 
 /// `GET categoryOptions/orgUnits?categoryOptions=a,b`: the units of each; none where an option is for all of them.
 pub(crate) fn units_of_options(call: &Call) -> Result<Answer> {
     call.require_get()?;
     let instance = Instance::open(call, Right::Read)?;
     let tx = instance.store().read_documents()?;
+    let user = User::find(&call.principal, &instance, tx.as_ref(), call.host.now())?;
     let mut told: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     let asked = call.params("categoryOptions");
     for id in asked
@@ -25,7 +31,9 @@ pub(crate) fn units_of_options(call: &Call) -> Result<Answer> {
         if !uid::is_uid(id) {
             return Err(Problem::bad("categoryOptions must be valid UIDs"));
         }
-        if let Some(option) = instance.object(tx.as_ref(), "categoryOptions", id)? {
+        if let Some(option) = instance.object(tx.as_ref(), "categoryOptions", id)?
+            && shows(&instance, tx.as_ref(), &user, "categoryOptions", &option)?
+        {
             let units = option.members.get("organisationUnits");
             let units = units.and_then(Value::as_array).into_iter().flatten();
             let units = units.filter_map(|unit| unit.get("id").cloned());
@@ -40,6 +48,48 @@ pub(crate) fn approvals(call: &Call) -> Result<Answer> {
     call.require_get()?;
     Instance::open(call, Right::Read)?;
     Ok(Answer::json(200, json!([])))
+}
+
+/// `GET identifiableObjects/<uid>`: an object whose type is not known.
+pub(crate) fn of_any_type(call: &Call, id: &str) -> Result<Answer> {
+    call.require_get()?;
+    let found = {
+        let instance = Instance::open(call, Right::Read)?;
+        let tx = instance.store().read_documents()?;
+        let mut found = None;
+        for of in TYPES {
+            if instance.object(tx.as_ref(), of, id)?.is_some() {
+                found = Some(*of);
+                break;
+            }
+        }
+        found
+    };
+    let of = found.ok_or_else(|| Problem::missing("identifiableObjects", id))?;
+    read::one(call, of, id)
+}
+
+/// `GET filledOrganisationUnitLevels`: a level for each depth that there are units of, named where somebody did.
+pub(crate) fn filled_levels(call: &Call) -> Result<Answer> {
+    call.require_get()?;
+    let instance = Instance::open(call, Right::Read)?;
+    let tx = instance.store().read_documents()?;
+    let level_of = |object: &Stored| object.members.get("level").and_then(Value::as_u64);
+    let mut levels: BTreeMap<u64, Value> = BTreeMap::new();
+    instance.each(tx.as_ref(), "organisationUnits", |unit| {
+        if let Some(level) = level_of(&unit) {
+            let unnamed = || json!({"name": format!("Level {level}"), "level": level});
+            levels.entry(level).or_insert_with(unnamed);
+        }
+        Ok(())
+    })?;
+    instance.each(tx.as_ref(), "organisationUnitLevels", |named| {
+        if let Some(told) = level_of(&named).and_then(|level| levels.get_mut(&level)) {
+            *told = Value::Object(named.members);
+        }
+        Ok(())
+    })?;
+    Ok(Answer::json(200, levels.into_values().collect()))
 }
 
 /// `GET organisationUnits.geojson?level&parent` and `organisationUnits/<uid>.geojson`.

@@ -9,8 +9,10 @@ use serde_json::{Map, Value, json};
 use super::TYPES;
 use crate::face::answer::Answer;
 use crate::face::call::Call;
-use crate::face::instance::{Instance, key};
+use crate::face::instance::{Instance, Stored, key};
 use crate::face::problem::{Problem, Result};
+use crate::face::sharing::{Access, MEMBERS};
+use crate::face::system::User;
 use crate::face::tracker::rows;
 use crate::wire::pattern::TextPattern;
 use crate::wire::report::Stats;
@@ -50,6 +52,7 @@ pub(crate) fn import(call: &Call) -> Result<Answer> {
     let only_validates = call.param("importMode") == Some("VALIDATE");
     let mut body = call.object()?;
     let mut tx = instance.store().write_documents(call.host.now())?;
+    let user = User::find(&call.principal, &instance, tx.as_ref(), call.host.now())?;
     let created = commit_date(tx.as_ref(), call)?;
     let mut all = Stats::default();
     let mut reports = Vec::new();
@@ -65,7 +68,7 @@ pub(crate) fn import(call: &Call) -> Result<Answer> {
             let done = store(
                 &instance,
                 tx.as_mut(),
-                call,
+                (call, &user),
                 (name, collection),
                 object,
                 strategy,
@@ -138,7 +141,7 @@ pub(super) fn commit_date(tx: &dyn DocumentRead, call: &Call) -> Result<String> 
 pub(super) fn store(
     instance: &Instance,
     tx: &mut dyn DocumentWrite,
-    call: &Call,
+    (call, user): (&Call, &User),
     (name, collection): (&str, haversack_model::CollectionId),
     object: Value,
     strategy: Strategy,
@@ -179,6 +182,14 @@ pub(super) fn store(
     if let Some((code, message)) = refused {
         return Ok(Err((id, code, message)));
     }
+    let known = found.as_ref().map(Stored::read).transpose()?;
+    let kept = known.as_ref().filter(|known| {
+        let access = Access::of(&known.members);
+        !access.may_change(user)
+    });
+    if kept.is_some() {
+        return Ok(Err((id.clone(), "E3001", unshared(user, name, &id))));
+    }
     if strategy == Strategy::Delete {
         tx.delete(collection, &key(&id), None)?;
         return Ok(Ok(Stats {
@@ -193,10 +204,6 @@ pub(super) fn store(
     if let Some(message) = unusable(name, &members) {
         return Ok(Err((id, "E4000", message)));
     }
-    let known = found
-        .as_ref()
-        .map(crate::face::instance::Stored::read)
-        .transpose()?;
     let first = known
         .as_ref()
         .and_then(|known| known.members.get("created").cloned());
@@ -206,6 +213,19 @@ pub(super) fn store(
     );
     // Told from the commit, and never stored.
     members.shift_remove("lastUpdated");
+    // An object that comes without sharing says nothing of it, and opens nothing: `sharing` as null does.
+    if let Some(known) = &known
+        && !MEMBERS.iter().any(|member| members.contains_key(*member))
+    {
+        for member in MEMBERS {
+            let kept = known.members.get(member).cloned();
+            members.extend(kept.map(|kept| (member.to_owned(), kept)));
+        }
+    }
+    // Told of who asks, by the sharing.
+    if Access::of(&members).is_shared() {
+        members.shift_remove("access");
+    }
     let is_same = known.is_some_and(|known| known.members == members);
     if !is_same {
         tx.put(
@@ -225,6 +245,14 @@ pub(super) fn store(
             ..Stats::default()
         }
     }))
+}
+
+/// What is said to who may not change an object by its sharing.
+pub(super) fn unshared(user: &User, name: &str, id: &str) -> String {
+    format!(
+        "User `{}` is not allowed to update {name} `{id}`",
+        user.name()
+    )
 }
 
 /// Tells the path and the level of an organisation unit from its parent, if they are not given.

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::face::instance::Instance;
 use crate::face::problem::Result;
+use crate::face::sharing::Access;
 use crate::wire::pattern::TextPattern;
 
 /// A reference to another object.
@@ -19,34 +20,12 @@ pub(crate) struct Ref {
     pub(crate) id: String,
 }
 
-/// Whether data of an object may be read and written. What is not said is allowed, as with objects without sharing.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(default)]
-pub(crate) struct DataAccess {
-    pub(crate) read: bool,
-    pub(crate) write: bool,
-}
-
-impl Default for DataAccess {
-    fn default() -> Self {
-        Self {
-            read: true,
-            write: true,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Access {
-    pub(crate) data: DataAccess,
-}
-
 /// A unit in the tree.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Unit {
     pub(crate) path: String,
+    pub(crate) code: String,
 }
 
 /// A field of tracked entities.
@@ -81,6 +60,7 @@ pub(crate) struct Member {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct EntityType {
     pub(crate) tracked_entity_type_attributes: Vec<Member>,
+    #[serde(flatten)]
     pub(crate) access: Access,
 }
 
@@ -93,6 +73,7 @@ pub(crate) struct EntityType {
     reason = "each is a member of the dialect"
 )]
 pub(crate) struct Program {
+    pub(crate) name: String,
     pub(crate) program_type: String,
     pub(crate) access_level: String,
     pub(crate) only_enroll_once: bool,
@@ -105,6 +86,7 @@ pub(crate) struct Program {
     pub(crate) tracked_entity_type: Option<Ref>,
     pub(crate) program_tracked_entity_attributes: Vec<Member>,
     pub(crate) organisation_units: Vec<Ref>,
+    #[serde(flatten)]
     pub(crate) access: Access,
     /// The units of it, from both sides of the link.
     #[serde(skip)]
@@ -139,9 +121,13 @@ pub(crate) struct StageElement {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Stage {
+    pub(crate) name: String,
     pub(crate) program: Ref,
     pub(crate) repeatable: bool,
+    /// When values are looked at: `ON_COMPLETE`, or always.
+    pub(crate) validation_strategy: String,
     pub(crate) program_stage_data_elements: Vec<StageElement>,
+    #[serde(flatten)]
     pub(crate) access: Access,
 }
 
@@ -167,6 +153,8 @@ pub(crate) struct Constraint {
 pub(crate) struct RelationshipType {
     pub(crate) name: String,
     pub(crate) bidirectional: bool,
+    #[serde(flatten)]
+    pub(crate) access: Access,
     pub(crate) from_constraint: Constraint,
     pub(crate) to_constraint: Constraint,
 }
@@ -238,8 +226,8 @@ impl Catalog {
                     program.units.insert(unit.id.clone());
                 }
             }
-            let path = unit.text("path").to_owned();
-            catalog.units.insert(unit.id, Unit { path });
+            let (path, code) = (unit.text("path").to_owned(), unit.text("code").to_owned());
+            catalog.units.insert(unit.id, Unit { path, code });
             Ok(())
         })?;
         for (_, choice) in typed::<Choice>(instance, tx, "options")? {

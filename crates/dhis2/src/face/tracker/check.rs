@@ -3,6 +3,7 @@
 mod enrollment;
 mod event;
 mod relationship;
+mod rules;
 
 use haversack_model::documents::document;
 use serde_json::json;
@@ -18,7 +19,8 @@ use crate::wire::tracker::{Attribute, Kind, TrackedEntity};
 
 pub(crate) use enrollment::enrollment;
 pub(crate) use event::event;
-pub(crate) use relationship::{relationship, sees_object};
+pub(crate) use relationship::{not_tied, relationship, sees_object};
+pub(crate) use rules::{rules_of_enrollment, rules_of_event};
 
 /// Longest value of an attribute.
 const MAX_VALUE: usize = 1200;
@@ -136,14 +138,8 @@ pub(crate) fn entity(
         )]);
     }
     let mut refusals = Vec::new();
-    if !of.access.data.write {
-        refusals.push(Refusal::new(
-            "E1001",
-            format!(
-                "User has no data write access to TrackedEntityType: `{}`.",
-                sent.tracked_entity_type
-            ),
-        ));
+    if !of.access.writes_data(import.scope.user) {
+        refusals.push(no_type(&sent.tracked_entity_type));
     }
     if !import.scope.captures(&sent.org_unit) {
         refusals.push(no_capture(&sent.org_unit));
@@ -360,6 +356,45 @@ pub(crate) fn release_value(
     Ok(())
 }
 
+fn no_type(of: &str) -> Refusal {
+    let text = format!("User has no data write access to TrackedEntityType: `{of}`.");
+    Refusal::new("E1001", text)
+}
+
+fn no_program(id: &str) -> Refusal {
+    let text = format!("User has no data write access to Program: `{id}`.");
+    Refusal::new("E1091", text)
+}
+
+fn no_stage(id: &str) -> Refusal {
+    let text = format!("User has no data write access to ProgramStage: `{id}`.");
+    Refusal::new("E1095", text)
+}
+
+/// Why somebody may not delete an entity, going by its type. What a type left behind that is gone may be.
+pub(super) fn not_of_type(import: &Import<'_>, of: &str) -> Option<Refusal> {
+    let known = import.scope.catalog.types.get(of)?;
+    (!known.access.writes_data(import.scope.user)).then(|| no_type(of))
+}
+
+/// Why somebody may not enter or delete data of a program, or of one of its stages: enrollments and events without registration go by the
+/// program, events of enrollments by their stage.
+pub(super) fn not_shared(
+    import: &Import<'_>,
+    program: &str,
+    stage: Option<&str>,
+) -> Option<Refusal> {
+    let (user, catalog) = (import.scope.user, import.scope.catalog);
+    let of = catalog.programs.get(program)?;
+    match stage.filter(|_| of.has_registration()) {
+        None => (!of.access.writes_data(user)).then(|| no_program(program)),
+        Some(id) => {
+            let stage = catalog.stages.get(id)?;
+            (!stage.access.writes_data(user)).then(|| no_stage(id))
+        }
+    }
+}
+
 fn of_program(
     import: &Import<'_>,
     program: &Program,
@@ -368,12 +403,6 @@ fn of_program(
     refusals: &mut Vec<Refusal>,
     mismatch: &'static str,
 ) {
-    if !program.access.data.write {
-        refusals.push(Refusal::new(
-            "E1091",
-            format!("User has no data write access to Program: `{id}`."),
-        ));
-    }
     if !program.units.contains(unit) {
         refusals.push(Refusal::new(
             mismatch,
@@ -386,7 +415,7 @@ fn of_program(
 }
 
 /// Why somebody may not enter or delete what an entity has in a program: its owner there is a unit out of reach, or the program is about
-/// a type that may not be read, against which broken glass helps nobody.
+/// a type that may not be read, against which broken glass helps nobody, or may not be read itself.
 pub(crate) fn not_owned(
     import: &Import<'_>,
     entity: &TrackedEntity,
@@ -396,7 +425,7 @@ pub(crate) fn not_owned(
     let of = of.and_then(|program| program.tracked_entity_type.as_ref());
     let is_hidden = |id: &str| {
         let of = import.scope.catalog.types.get(id);
-        of.is_some_and(|of| !of.access.data.read)
+        of.is_some_and(|of| !of.access.reads_data(import.scope.user))
     };
     if let Some(of) = of.filter(|of| is_hidden(&of.id)) {
         let text = format!(
@@ -404,6 +433,10 @@ pub(crate) fn not_owned(
             of.id
         );
         return Some(Refusal::new("E1104", text));
+    }
+    if !import.scope.reads_program(program) {
+        let text = format!("User has no data read access to Program: `{program}`.");
+        return Some(Refusal::new("E1096", text));
     }
     let has_owner = entity
         .program_owners

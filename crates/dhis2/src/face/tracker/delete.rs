@@ -2,7 +2,7 @@
 //!
 //! Source: `spec/dhis2.md` 7.4 and 15.
 
-use super::check::Refusal;
+use super::check::{Refusal, not_of_type, not_shared};
 use super::import::Import;
 use super::rows::{self, Object, Row};
 use crate::face::problem::Result;
@@ -77,6 +77,9 @@ pub(crate) fn relationship(import: &mut Import<'_>, uid: &str) -> Result<Option<
             )));
         }
     }
+    if let Some(refusal) = super::check::not_tied(import, &row.object) {
+        return Ok(Some(refusal));
+    }
     let sides = [row.object.from.clone(), row.object.to.clone()];
     bury(import, row)?;
     for side in sides {
@@ -96,7 +99,9 @@ pub(crate) fn event(import: &mut Import<'_>, uid: &str) -> Result<Option<Refusal
         return Ok(Some(outside(&row.object.org_unit)));
     }
     let (entity, program) = (&row.object.tracked_entity, &row.object.program);
-    if let Some(refusal) = not_owned(import, entity, program)? {
+    let stage = Some(row.object.program_stage.as_str());
+    let refusal = not_owned(import, entity, program)?;
+    if let Some(refusal) = refusal.or_else(|| not_shared(import, program, stage)) {
         return Ok(Some(refusal));
     }
     let (enrollment, entity) = (
@@ -139,7 +144,8 @@ pub(crate) fn enrollment(import: &mut Import<'_>, uid: &str) -> Result<Option<Re
         return Ok(Some(outside(&row.object.org_unit)));
     }
     let (entity, program) = (&row.object.tracked_entity, &row.object.program);
-    if let Some(refusal) = not_owned(import, entity, program)? {
+    let refusal = not_owned(import, entity, program)?;
+    if let Some(refusal) = refusal.or_else(|| not_shared(import, program, None)) {
         return Ok(Some(refusal));
     }
     let events: Vec<Row<Event>> = live_children(import, &row.children)?;
@@ -167,6 +173,9 @@ pub(crate) fn entity(import: &mut Import<'_>, uid: &str) -> Result<Option<Refusa
     };
     if !import.scope.captures(&row.object.org_unit) {
         return Ok(Some(outside(&row.object.org_unit)));
+    }
+    if let Some(refusal) = not_of_type(import, &row.object.tracked_entity_type) {
+        return Ok(Some(refusal));
     }
     let enrollments: Vec<Row<Enrollment>> = live_children(import, &row.children)?;
     if !enrollments.is_empty() && !import.scope.user.may("F_TEI_CASCADE_DELETE") {

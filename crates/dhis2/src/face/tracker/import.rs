@@ -4,6 +4,7 @@
 //! caller stores the report in the same transaction. Source: `spec/dhis2.md` 7.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use haversack_model::Timestamp;
 use haversack_model::documents::DocumentWrite;
@@ -15,6 +16,7 @@ use super::catalog::Catalog;
 use super::check::{self, Refusal};
 use super::delete;
 use super::rows::{self, Object, Row};
+use super::rules::Rules;
 use super::scope::Scope;
 use crate::face::files;
 use crate::face::instance::Instance;
@@ -39,6 +41,10 @@ pub(crate) enum Strategy {
 
 /// How an upload is taken in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a parameter of the dialect"
+)]
 pub(crate) struct Options {
     pub(crate) strategy: Strategy,
     /// Whether one refusal keeps everything out.
@@ -47,6 +53,9 @@ pub(crate) struct Options {
     pub(crate) only_validates: bool,
     /// Whether warnings are told.
     pub(crate) with_warnings: bool,
+    /// Whether program rules are left out.
+    #[serde(default)]
+    pub(crate) skips_rules: bool,
 }
 
 /// An upload under way.
@@ -55,6 +64,8 @@ pub(crate) struct Import<'a> {
     pub(crate) tx: &'a mut dyn DocumentWrite,
     pub(crate) scope: Scope<'a>,
     pub(crate) options: Options,
+    /// The rules of programs, if any are to be heeded.
+    pub(super) rules: Option<Arc<Rules>>,
     /// When the commit will be.
     pub(crate) now: Timestamp,
     pub(crate) fresh: &'a dyn Fn() -> Uuid,
@@ -89,11 +100,18 @@ pub(crate) fn run(
     (now, fresh): (Timestamp, &dyn Fn() -> Uuid),
 ) -> Result<Imported> {
     let now = rows::commit_time(tx, now)?;
+    let has_rules = options.strategy != Strategy::Delete && !options.skips_rules;
+    let rules = if has_rules {
+        Rules::load(instance, tx, catalog)?
+    } else {
+        None
+    };
     let mut import = Import {
         instance,
         tx,
         scope: Scope { user, catalog },
         options,
+        rules,
         now,
         fresh,
         report: Report::default(),
@@ -380,6 +398,10 @@ impl Import<'_> {
         let (true, Some(mut parent)) = (refusals.is_empty(), parent) else {
             return Ok(Err(refusals));
         };
+        let refusals = check::rules_of_enrollment(self, sent, known.as_ref(), &parent.object)?;
+        if !refusals.is_empty() {
+            return Ok(Err(refusals));
+        }
         let is_new = known.is_none();
         let mut row = known.unwrap_or_default();
         let mut object = std::mem::take(sent);
@@ -433,6 +455,11 @@ impl Import<'_> {
             parent.as_ref(),
             entity.as_ref().map(|row| &row.object),
         )?;
+        if !refusals.is_empty() {
+            return Ok(Err(refusals));
+        }
+        let around = (parent.as_ref(), entity.as_ref().map(|row| &row.object));
+        let refusals = check::rules_of_event(self, sent, known.as_ref(), around)?;
         if !refusals.is_empty() {
             return Ok(Err(refusals));
         }

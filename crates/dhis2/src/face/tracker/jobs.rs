@@ -7,7 +7,7 @@
 //! Reports are kept for a week, and the last 500 of them; more as long as they are not an hour old. A device whose report is gone sends again.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use haversack_model::documents::{DocumentWrite, document};
 use haversack_model::host::JobRunner;
@@ -75,6 +75,7 @@ fn options(call: &Call) -> Result<Options> {
         strategy,
         is_atomic,
         only_validates: call.param("importMode") == Some("VALIDATE"),
+        skips_rules: call.flag("skipRuleEngine", false),
         with_warnings: matches!(call.param("reportMode"), Some("WARNINGS" | "FULL")),
     })
 }
@@ -300,7 +301,8 @@ pub(crate) fn report(call: &Call, id: &str) -> Result<Answer> {
 /// Runs imports.
 #[derive(Debug)]
 pub(crate) struct Runner {
-    pub(crate) host: Arc<dyn Host>,
+    /// The host, which holds its runners.
+    pub(crate) host: Weak<dyn Host>,
     pub(crate) memory: Arc<Memory>,
 }
 
@@ -312,9 +314,10 @@ impl JobRunner for Runner {
     ) -> std::result::Result<String, String> {
         let order: Order = serde_json::from_str(&job.request).map_err(|error| error.to_string())?;
         let id = uid::from_random(job.id.as_u128());
-        let instance = Instance::open_as(&self.host, &self.memory, &job.owner, Right::Edit)
+        let host = self.host.upgrade().ok_or("the server is stopping")?;
+        let instance = Instance::open_as(&host, &self.memory, &job.owner, Right::Edit)
             .map_err(|problem| problem.to_string())?;
-        let told = run(self.host.as_ref(), &job.owner, &instance, &id, order)
+        let told = run(host.as_ref(), &job.owner, &instance, &id, order)
             .map_err(|problem| problem.to_string())?;
         Ok(told["status"].to_string())
     }

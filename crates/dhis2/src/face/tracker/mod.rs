@@ -13,6 +13,7 @@ pub(crate) mod old;
 pub(crate) mod ownership;
 pub(crate) mod read;
 pub(crate) mod rows;
+pub(crate) mod rules;
 pub(crate) mod scope;
 mod select;
 pub(crate) mod value;

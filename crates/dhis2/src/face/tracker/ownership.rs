@@ -83,7 +83,7 @@ fn break_glass(
         .catalog
         .programs
         .get(program)
-        .filter(|program| program.access.data.read);
+        .filter(|program| program.access.reads_data(scope.user));
     let (Some(owner), Some(known)) = (owner, known) else {
         return Err(missing(Kind::TrackedEntity, &entity.tracked_entity));
     };
@@ -125,6 +125,9 @@ fn transfer(
 ) -> Result<()> {
     let unit = select::uids(call, &["orgUnit", "ou"])?.into_iter().next();
     let unit = unit.ok_or_else(|| Problem::bad("orgUnit is needed"))?;
+    if !scope.reads_program(program) {
+        return Err(missing(Kind::TrackedEntity, &row.object.tracked_entity));
+    }
     if !scope
         .catalog
         .programs

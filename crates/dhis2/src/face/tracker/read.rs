@@ -84,9 +84,10 @@ impl Reader<'_> {
         }
         let mut entity = row.object;
         entity.relationships = self.ties(&row.ties)?;
-        entity
-            .program_owners
-            .retain(|owner| program.is_none_or(|program| program == owner.program));
+        entity.program_owners.retain(|owner| match program {
+            Some(program) => program == owner.program,
+            None => self.scope.reads_program(&owner.program),
+        });
         let of_type = self.scope.catalog.types.get(&entity.tracked_entity_type);
         let of_program = program.and_then(|program| self.scope.catalog.programs.get(program));
         entity.attributes.retain(|attribute| {
@@ -107,10 +108,14 @@ impl Reader<'_> {
         entity: &TrackedEntity,
     ) -> Result<Enrollment> {
         let mut enrollment = row.object;
+        let program = self.scope.catalog.programs.get(&enrollment.program);
         for child in self.children::<Event>(&row.children)? {
-            enrollment.events.push(self.whole_event(child)?);
+            let stage = &child.object.program_stage;
+            if program.is_some_and(|program| self.scope.reads_stage(program, stage)) {
+                enrollment.events.push(self.whole_event(child)?);
+            }
         }
-        if let Some(program) = self.scope.catalog.programs.get(&enrollment.program) {
+        if let Some(program) = program {
             let own = entity
                 .attributes
                 .iter()
@@ -146,8 +151,11 @@ impl Reader<'_> {
         }
         relationship
     }
-    /// Whether both sides may be seen.
+    /// Whether its type and both sides may be seen.
     fn sees_tie(&self, relationship: &Relationship) -> Result<bool> {
+        if !self.scope.reads_ties(&relationship.relationship_type) {
+            return Ok(false);
+        }
         for side in [&relationship.from, &relationship.to] {
             let sees = match side.object() {
                 Some((Kind::TrackedEntity, uid)) => {

@@ -42,7 +42,26 @@ impl Scope<'_> {
         } else {
             self.captures(owner)
         };
-        program.access.data.read && in_scope
+        program.access.reads_data(self.user) && in_scope
+    }
+    fn reads_type(&self, of: &str) -> bool {
+        let of = self.catalog.types.get(of);
+        of.is_some_and(|of| of.access.reads_data(self.user))
+    }
+    /// Whether data of a program may be seen; of one that is gone nothing is said.
+    pub(crate) fn reads_program(&self, id: &str) -> bool {
+        let program = self.catalog.programs.get(id);
+        program.is_none_or(|program| program.access.reads_data(self.user))
+    }
+    /// Whether events of a stage may be seen. Those of a program without registration are its own alone.
+    pub(crate) fn reads_stage(&self, program: &Program, stage: &str) -> bool {
+        let stage = self.catalog.stages.get(stage);
+        !program.has_registration() || stage.is_none_or(|stage| stage.access.reads_data(self.user))
+    }
+    /// Whether relationships of a type may be seen.
+    pub(crate) fn reads_ties(&self, of: &str) -> bool {
+        let of = self.catalog.relationship_types.get(of);
+        of.is_none_or(|of| of.access.reads_data(self.user))
     }
     /// Whether a tracked entity may be seen in a program: by the unit that owns it there, or through broken glass. One that was never in it is not.
     pub(crate) fn sees_in(&self, entity: &TrackedEntity, program: &str) -> bool {
@@ -53,17 +72,18 @@ impl Scope<'_> {
         let (Some(owner), Some(known)) = (owner, self.catalog.programs.get(program)) else {
             return false;
         };
+        if !self.reads_type(&entity.tracked_entity_type) {
+            return false;
+        }
         let is_broken = known.access_level == "PROTECTED"
             && self.user.has_broken(&entity.tracked_entity, program);
         self.sees_owned(known, &owner.org_unit)
-            || (is_broken && known.access.data.read && self.searches(&owner.org_unit))
+            || (is_broken && known.access.reads_data(self.user) && self.searches(&owner.org_unit))
     }
     /// Whether a tracked entity may be seen at all: by where it was registered, or in one of its programs.
     pub(crate) fn sees(&self, entity: &TrackedEntity) -> bool {
-        let of = self.catalog.types.get(&entity.tracked_entity_type);
-        let may_read = of.is_some_and(|of| of.access.data.read);
         let mut owners = entity.program_owners.iter();
-        may_read
+        self.reads_type(&entity.tracked_entity_type)
             && (self.searches(&entity.org_unit)
                 || owners.any(|owner| self.sees_in(entity, &owner.program)))
     }
@@ -73,7 +93,8 @@ impl Scope<'_> {
             return false;
         };
         if program.has_registration() {
-            return entity.is_some_and(|entity| self.sees_in(entity, &event.program));
+            return self.reads_stage(program, &event.program_stage)
+                && entity.is_some_and(|entity| self.sees_in(entity, &event.program));
         }
         self.sees_owned(program, &event.org_unit)
     }

@@ -93,11 +93,12 @@ pub struct AggregateDownloaded {
 }
 
 /// A data set of the copy.
-struct DataSet {
-    id: String,
+pub(crate) struct DataSet {
+    pub(crate) id: String,
     period_type: String,
     future: usize,
-    elements: String,
+    /// Their uids, with commas between them.
+    pub(crate) elements: String,
     /// Periods before the present one, as is chosen for apps.
     past: Option<usize>,
 }
@@ -179,7 +180,35 @@ pub fn aggregate(
     Ok(done)
 }
 
-fn data_sets(tx: &dyn ReplicaTx, layout: &Layout) -> haversack_model::Result<Vec<DataSet>> {
+/// When a data value changed last, as the server tells; `None` if it does not tell of it. One that was deleted is told, too.
+///
+/// # Errors
+/// The server's.
+pub fn value_changed_at(
+    server: &Server,
+    table: &Table,
+    record: &Record,
+) -> Result<Option<Timestamp>> {
+    let of = |column: &str| table.text(record, column);
+    let (set, period, unit) = (of("data_set"), of("period"), of("org_unit"));
+    let params = [
+        ("dataSet", set.as_str()),
+        ("period", &period),
+        ("orgUnit", &unit),
+        ("paging", "false"),
+        ("includeDeleted", "true"),
+    ];
+    let told = server.http.get("dataValueSets", &params)?;
+    let mut all = told["dataValues"].as_array().into_iter().flatten();
+    let found = all.find(|one| table.of_data_value(one, &set).global_id == record.global_id);
+    Ok(found.and_then(|one| date::parse(one["lastUpdated"].as_str()?)))
+}
+
+/// The data sets that a copy knows.
+pub(crate) fn data_sets(
+    tx: &dyn ReplicaTx,
+    layout: &Layout,
+) -> haversack_model::Result<Vec<DataSet>> {
     let Some(table) = layout.metadata("dataSets") else {
         return Ok(Vec::new());
     };
@@ -387,9 +416,10 @@ impl Changes<'_> {
         }
         self.put(table, record)
     }
-    /// Removes what is here: deletions are told again for days.
+    /// Removes what is here: deletions are told again for days. What was entered anew since is no edit of what was deleted.
     fn remove_known(&mut self, table: &Table, record: &Record) -> haversack_model::Result<()> {
-        if self.holds(table, &record.global_id)? {
+        let is_known = self.holds(table, &record.global_id)?;
+        if is_known && !self.is_new(table, &record.global_id)? {
             self.remove(table.id(), &record.global_id.to_string());
         }
         Ok(())

@@ -245,6 +245,11 @@ impl<'a> Changes<'a> {
     pub(super) fn holds(&self, table: &Table, id: &GlobalId) -> Result<bool> {
         Ok(self.tx.version(table.id(), id)?.is_some() || self.tx.entry(table.id(), id)?.is_some())
     }
+    /// Whether the server never told of a record that was added here.
+    pub(super) fn is_new(&self, table: &Table, id: &GlobalId) -> Result<bool> {
+        let entry = self.tx.entry(table.id(), id)?;
+        Ok(entry.is_some_and(|entry| entry.base.is_none() && entry.theirs == Theirs::Unchanged))
+    }
     pub(super) fn remove(&mut self, collection: CollectionId, uid: &str) {
         self.list.push(RemoteChange::Remove {
             collection,

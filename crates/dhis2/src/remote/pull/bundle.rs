@@ -15,7 +15,7 @@ use crate::wire::tracker::Kind;
 /// The limit of a mark under which nothing was left out.
 const ALL: &str = "all";
 /// Objects of a kind in each bundle, unless something else is asked for or chosen.
-const LIMIT: usize = 500;
+pub(super) const LIMIT: usize = 500;
 
 /// Up to when the copy has a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,7 +187,7 @@ impl Planner<'_> {
         let by_unit = request.by_unit || chosen.scope.is_some_and(|Scope { by_unit, .. }| by_unit);
         let bundle = |units: Vec<String>, mode, programs: Vec<String>| Bundle {
             kind: self.kind,
-            limit: asked.or(of_kind).unwrap_or(LIMIT),
+            limit: asked.or(of_kind).unwrap_or(request.usual),
             program: program.cloned(),
             programs,
             together: self.together.to_vec(),

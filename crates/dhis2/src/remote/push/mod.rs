@@ -46,6 +46,8 @@ use send::Sender;
 
 /// Topic of the records of which the server may have an earlier state, though none was confirmed.
 const DOUBTED: &str = "dhis2 doubted";
+/// Notes that a batch is on its way, by its number.
+const SENT: &str = "dhis2 sent";
 /// Topic of the reasons for which glass was broken: `<tracked entity>/<program>`.
 pub const GLASS: &str = "dhis2 glass";
 
@@ -144,6 +146,7 @@ pub fn push(
         let pieces = pieces(&layout, &mut collected, batch, &copy)?;
         (layout, collected, pieces, copy.seen)
     };
+    let was_lost = begin(file, batch)?;
     let mut sender = Sender::new(courier, importer, file, pace, (header.id, batch.number));
     let told = sender.send_all(&collected.items)?;
     let told_of_pieces = values::send_all(courier, importer.version, &pieces)?;
@@ -156,17 +159,53 @@ pub fn push(
     conflicts::store(&mut *tx, &layout, &collected, &told, now)?;
     conflicts::store_of_values(&mut *tx, &layout, &pieces, &told_of_pieces, now)?;
     for ((collection, edit), fate) in batch.edits.iter().zip(&fates) {
-        if let Edit::Add { record, .. } = edit {
-            let name = doubted(*collection, &record.global_id);
-            match fate {
-                Fate::Stored | Fate::Warned(_) => tx.store_note(DOUBTED, &name, None)?,
-                Fate::Waits(_) => tx.store_note(DOUBTED, &name, Some(""))?,
-                Fate::Refused(..) => {}
-            }
-        }
+        doubt(&mut *tx, *collection, edit, fate, was_lost)?;
     }
+    tx.store_note(SENT, &batch.number.to_string(), None)?;
     tx.commit()?;
     Ok(reply(header, batch, fates, &seen))
+}
+
+/// Notes that a batch is on its way. Whether it was before: then nobody knows what became of that.
+fn begin(file: &mut dyn LocalReplica, batch: &FrozenBatch) -> haversack_model::Result<bool> {
+    let name = batch.number.to_string();
+    let mut tx = file.begin()?;
+    let was_lost = tx.note(SENT, &name)?.is_some();
+    if !was_lost {
+        tx.store_note(SENT, &name, Some(""))?;
+        tx.commit()?;
+    }
+    Ok(was_lost)
+}
+
+/// Remembers of what was not stored whether the server may have it all the same: then the next upload tells all of it.
+fn doubt(
+    tx: &mut dyn ReplicaTx,
+    collection: CollectionId,
+    edit: &Edit,
+    fate: &Fate,
+    was_lost: bool,
+) -> haversack_model::Result<()> {
+    let id = edit.global_id();
+    match edit {
+        Edit::Add { .. } if fate.is_stored() => {
+            tx.store_note(DOUBTED, &doubted(collection, id), None)
+        }
+        Edit::Add { .. } if was_lost || matches!(fate, Fate::Waits(_)) => {
+            tx.store_note(DOUBTED, &doubted(collection, id), Some(""))
+        }
+        // The base of one that waits is doubted by whoever reads the reply.
+        Edit::Update { .. } if was_lost && !fate.is_stored() => {
+            let Some(mut entry) = tx.entry(collection, id)? else {
+                return Ok(());
+            };
+            if let Some((_, version)) = &mut entry.base {
+                *version = RowVersion::UNKNOWN;
+            }
+            tx.store_entry(&entry)
+        }
+        Edit::Add { .. } | Edit::Update { .. } | Edit::Delete { .. } => Ok(()),
+    }
 }
 
 /// The edits of aggregate data.

@@ -46,6 +46,7 @@ fn metadata() -> Value {
             program("hvPrgRead01", "hvTeType001", json!({ "access": read_only })),
             program("hvPrgOnce01", "hvTeType001", json!({"onlyEnrollOnce": true, "displayIncidentDate": true})),
             program("hvPrgHide01", "hvTypeHide1", json!({})),
+            program("hvPrgDark01", "hvTeType001", json!({ "access": hidden })),
             program("hvPrgPlace1", "hvTypeOther", json!({})),
             program("hvPrgClose1", "hvTeType001", json!({"accessLevel": "PROTECTED", "programTrackedEntityAttributes": [attribute("hvAttrCode1"), attribute("hvAttrName1")]})),
             program("hvPrgLate01", "", json!({"programType": "WITHOUT_REGISTRATION", "expiryDays": 5, "expiryPeriodType": "Monthly", "completeEventsExpiryDays": 3}))
@@ -53,6 +54,7 @@ fn metadata() -> Value {
         "programStages": [
             stage("hvStgOnce01", "hvPrgOnce01", json!({})),
             stage("hvStgHide01", "hvPrgHide01", json!({})),
+            stage("hvStgDark01", "hvPrgDark01", json!({})),
             stage("hvStgRead01", "hvProgram01", json!({ "access": read_only })),
             stage("hvStgOne001", "hvProgram01", json!({"repeatable": false})),
             stage("hvStgLate01", "hvPrgLate01", json!({}))
@@ -60,6 +62,8 @@ fn metadata() -> Value {
         "relationshipTypes": [
             {"id": "hvRelTyped1", "name": "Lives at", "fromConstraint": {"relationshipEntity": "TRACKED_ENTITY_INSTANCE"},
                 "toConstraint": {"relationshipEntity": "TRACKED_ENTITY_INSTANCE", "trackedEntityType": {"id": "hvTypeOther"}}},
+            {"id": "hvRelRead01", "name": "Not ours", "access": read_only, "fromConstraint": {"relationshipEntity": "TRACKED_ENTITY_INSTANCE"},
+                "toConstraint": {"relationshipEntity": "TRACKED_ENTITY_INSTANCE"}},
             {"id": "hvRelEvent1", "name": "Seen in", "fromConstraint": {"relationshipEntity": "TRACKED_ENTITY_INSTANCE"},
                 "toConstraint": {"relationshipEntity": "PROGRAM_STAGE_INSTANCE"}}
         ]

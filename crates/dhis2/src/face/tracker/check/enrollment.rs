@@ -1,6 +1,6 @@
 //! Why an enrollment is not taken in.
 
-use super::{Refusal, attributes, depends, mandatory, missing, not_owned, of_program};
+use super::{Refusal, attributes, depends, mandatory, missing, not_owned, not_shared, of_program};
 use crate::face::problem::Result;
 use crate::face::tracker::catalog::Program;
 use crate::face::tracker::import::Import;
@@ -82,6 +82,7 @@ pub(crate) fn enrollment(
             ),
         ));
     }
+    refusals.extend(not_shared(import, &sent.program, None));
     of_program(
         import,
         program,

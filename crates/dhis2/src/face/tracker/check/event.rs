@@ -1,7 +1,8 @@
 //! Why an event is not taken in.
 
 use super::{
-    Refusal, depends, misfit, missing, no_capture, no_file, not_owned, of_program, other_file,
+    Refusal, depends, misfit, missing, no_capture, no_file, not_owned, not_shared, of_program,
+    other_file,
 };
 use crate::face::files::{self, Wrong};
 use crate::face::problem::Result;
@@ -103,15 +104,7 @@ pub(crate) fn event(
     } else if known.is_some_and(|known| !import.scope.captures(&known.object.org_unit)) {
         refusals.push(no_capture(&sent.org_unit));
     }
-    if !stage.access.data.write {
-        refusals.push(Refusal::new(
-            "E1095",
-            format!(
-                "User has no data write access to ProgramStage: `{}`.",
-                sent.program_stage
-            ),
-        ));
-    }
+    refusals.extend(not_shared(import, &sent.program, Some(&sent.program_stage)));
     of_program(
         import,
         program,

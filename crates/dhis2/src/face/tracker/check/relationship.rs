@@ -6,6 +6,18 @@ use crate::face::tracker::import::Import;
 use crate::face::tracker::rows;
 use crate::wire::tracker::{Enrollment, Event, Kind, Relationship, TrackedEntity};
 
+fn no_tie(uid: &str) -> Refusal {
+    let text = format!("User has no write access to Relationship: `{uid}`.");
+    Refusal::new("E4020", text)
+}
+
+/// Why somebody may not delete a relationship, going by its type.
+pub(crate) fn not_tied(import: &Import<'_>, known: &Relationship) -> Option<Refusal> {
+    let of = &known.relationship_type;
+    let of = import.scope.catalog.relationship_types.get(of)?;
+    (!of.access.writes_data(import.scope.user)).then(|| no_tie(&known.relationship))
+}
+
 pub(crate) fn relationship(import: &Import<'_>, sent: &Relationship) -> Result<Vec<Refusal>> {
     if sent.relationship_type.is_empty() {
         return Ok(vec![missing("E1124", "relationshipType")]);
@@ -24,6 +36,9 @@ pub(crate) fn relationship(import: &Import<'_>, sent: &Relationship) -> Result<V
             ),
         )]);
     };
+    if !of.access.writes_data(import.scope.user) {
+        return Ok(vec![no_tie(&sent.relationship)]);
+    }
     let (Some(from), Some(to)) = (sent.from.object(), sent.to.object()) else {
         return Ok(vec![Refusal::new(
             "E4001",

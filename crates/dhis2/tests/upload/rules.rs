@@ -1,0 +1,44 @@
+//! What a program rule of the server refuses is shown like any refusal, and goes when it is mended.
+
+use serde_json::json;
+
+use crate::world::{NEW, OLD, World};
+
+#[test]
+fn what_a_rule_refuses_is_shown_with_its_sentence_and_a_hint_until_it_is_mended() {
+    for api in [NEW, OLD] {
+        let world = World::new();
+        let rules = json!({
+            "programRuleVariables": [{"id": "hvRuleVar01", "name": "weight", "program": {"id": "hvProgram01"},
+                "programRuleVariableSourceType": "DATAELEMENT_CURRENT_EVENT", "dataElement": {"id": "hvDeWeight1"}}],
+            "programRules": [{"id": "hvRuleHeavy", "name": "Heavy", "program": {"id": "hvProgram01"}, "condition": "#{weight} > 200",
+                "programRuleActions": [{"id": "hvActHeavy1"}]}],
+            "programRuleActions": [{"id": "hvActHeavy1", "programRuleActionType": "SHOWERROR", "content": "nobody is as heavy",
+                "dataElement": {"id": "hvDeWeight1"}}]
+        });
+        let told = world.http.post("metadata", &[], Some(&rules)).unwrap();
+        assert_eq!(told.status, 200, "{}", told.body);
+        world.family(1);
+        world.family(2);
+        world.sql("UPDATE follow_up_visit SET weight = 300 WHERE uid = 'hvEv0000001'");
+        let told = world.upload(api);
+        assert_eq!((told.applied, told.rejected.len()), (5, 1), "{api:?}");
+        let states = world.unsettled();
+        assert_eq!(states.len(), 1, "{states:?}");
+        let (uid, state, reason) = &states[0];
+        assert_eq!((uid.as_str(), state.as_str()), ("hvEv0000001", "ERROR"));
+        assert!(reason.contains("nobody is as heavy"), "{reason}");
+        let conflicts = world.conflicts();
+        assert_eq!(conflicts.len(), 1, "{conflicts:?}");
+        let conflict = &conflicts[0].conflict;
+        assert_eq!(conflict.code, "E1300", "{api:?}");
+        assert!(
+            conflict.hint.contains("a rule of the program forbids it"),
+            "{conflict:?}"
+        );
+        world.sql("UPDATE follow_up_visit SET weight = 30 WHERE uid = 'hvEv0000001'");
+        let told = world.upload(api);
+        assert_eq!((told.applied, told.rejected.len()), (1, 0), "{api:?}");
+        assert!(world.states().is_empty() && world.conflicts().is_empty());
+    }
+}
