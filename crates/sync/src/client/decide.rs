@@ -87,9 +87,11 @@ fn edit_to(
             None => chosen,
         }
     });
+    // A row that was made here anew may be deleted already without the server's being told of.
+    let is_unasked = |entry: &OutboxEntry| entry.deleted && entry.base.is_none();
     let is_same = match (&row, &wanted) {
         (Some(row), Some(wanted)) => row.same_content(wanted),
-        (None, None) => true,
+        (None, None) => !entry.as_ref().is_some_and(is_unasked),
         _ => false,
     };
     if is_same {
@@ -103,16 +105,32 @@ fn edit_to(
         Some(record) => tx.put_row(collection, record)?,
         None => tx.remove_row(collection, id)?,
     }
-    if let (None, None, Theirs::Row { record, version }) = (&wanted, &entry.base, &entry.theirs) {
-        // Brought back by both sides: the one to delete is the server's.
-        entry.base = Some((record.clone(), *version));
-        entry.theirs = Theirs::Unchanged;
+    if wanted.is_none() && entry.base.is_none() {
+        base_on_servers(&mut entry, standing(shape, conflict));
     }
     entry.deleted = wanted.is_none();
     entry.edit_no = tx.next_edit_no()?;
     entry.state = states::pending(entry.base.is_some());
     entry.reason = None;
     tx.store_entry(&entry)
+}
+
+/// Brought back by both sides, or made here anew while the server's record lies outside of this part: the one to delete is the
+/// server's. As long as nobody knows what became of an add, the deletion is of what was sent.
+fn base_on_servers(entry: &mut OutboxEntry, standing: Option<Record>) {
+    match (&entry.theirs, standing) {
+        (Theirs::Row { record, version }, _) => {
+            entry.base = Some((record.clone(), *version));
+            entry.theirs = Theirs::Unchanged;
+        }
+        (Theirs::Unchanged | Theirs::Removed(Removal::Left | Removal::Revoked), Some(record))
+            if entry.batch.is_none() && entry.sent.is_none() =>
+        {
+            entry.base = Some((record, RowVersion::UNKNOWN));
+            entry.theirs = Theirs::Removed(Removal::Left);
+        }
+        _ => {}
+    }
 }
 
 /// What the server had after the conflict.

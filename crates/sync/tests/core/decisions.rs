@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 
 use haversack_model::local::{Removal, Theirs};
-use haversack_model::{Edit, Outcome};
+use haversack_model::remote::BatchReply;
+use haversack_model::{Edit, Outcome, Right, SyncState};
 use haversack_sync::client::{self, Choice};
 
-use crate::ground::{Ground, TREES, equals, id, set, tree};
+use crate::ground::{Ground, TREES, all_rights, equals, id, set, tree};
 use crate::scene::Scene;
 
 fn decide(scene: &mut Scene<'_>, choice: Choice) {
@@ -72,6 +73,100 @@ fn a_decision_to_delete_what_both_sides_brought_back_deletes_it() {
     scene.sync();
 
     assert_eq!(scene.name(), None);
+    assert!(ground.record(TREES, &id(7)).is_none());
+}
+
+/// Tree 7 was deleted here, and moved out of this part and kept by others.
+fn deleted_here_and_moved_away<'a>(
+    ground: &'a Ground,
+    replies: &'a RefCell<Vec<BatchReply>>,
+) -> Scene<'a> {
+    let mut scene = Scene::filtered(ground, replies, equals("height", 1));
+    scene.file.edit_delete(TREES, &id(7));
+    ground.update(7, set(1, 9));
+    scene.sync();
+    assert!(ground.record(TREES, &id(7)).is_some(), "the deletion lost");
+    scene
+}
+
+#[test]
+fn a_decision_to_delete_a_record_that_was_made_anew_deletes_the_servers_too() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = deleted_here_and_moved_away(&ground, &replies);
+    scene.file.edit_insert(TREES, tree(7, "elm", 1));
+
+    decide(&mut scene, Choice::Mine);
+    scene.sync();
+
+    assert!(ground.record(TREES, &id(7)).is_none());
+    assert_eq!(scene.name(), None);
+    assert!(scene.write(|tx| tx.conflicts(true)).is_empty());
+}
+
+#[test]
+fn a_decision_to_delete_a_record_whose_new_life_was_refused_deletes_the_servers_too() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = deleted_here_and_moved_away(&ground, &replies);
+    scene.file.edit_insert(TREES, tree(7, "elm", 1));
+    scene.remote.access.rights = vec![Right::Read, Right::Sync];
+    scene.sync();
+    scene.remote.access = all_rights();
+    let state = scene.entry().map(|entry| entry.state);
+    assert_eq!(state, Some(SyncState::Error), "the add was refused");
+
+    decide(&mut scene, Choice::Mine);
+    scene.sync();
+
+    assert!(ground.record(TREES, &id(7)).is_none());
+    assert!(scene.write(|tx| tx.conflicts(true)).is_empty());
+}
+
+#[test]
+fn a_decision_to_delete_what_is_deleted_here_already_is_of_the_servers_record() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = deleted_here_and_moved_away(&ground, &replies);
+    scene.file.edit_insert(TREES, tree(7, "elm", 1));
+    ground.update(7, set(1, 1));
+    let page = scene.pull();
+    scene.store_page(&page);
+    scene.file.edit_delete(TREES, &id(7));
+
+    decide(&mut scene, Choice::Mine);
+    scene.sync();
+
+    assert!(ground.record(TREES, &id(7)).is_none());
+    assert!(scene.write(|tx| tx.conflicts(true)).is_empty());
+}
+
+/// The server's record has moved on since the conflict, unseen: the decision was not about that.
+#[test]
+fn a_decision_to_delete_what_others_have_set_since_is_a_conflict_again() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = deleted_here_and_moved_away(&ground, &replies);
+    scene.file.edit_insert(TREES, tree(7, "elm", 1));
+    ground.update(7, set(0, "ash"));
+
+    decide(&mut scene, Choice::Mine);
+    scene.sync();
+
+    let stored = ground.record(TREES, &id(7)).expect("the tree").record;
+    assert_eq!(stored.values[0], "ash".into());
+    assert_eq!(scene.write(|tx| tx.conflicts(true)).len(), 1);
+}
+
+#[test]
+fn a_decision_to_delete_a_record_that_was_made_anew_outlives_a_new_history() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = deleted_here_and_moved_away(&ground, &replies);
+    let backup = ground.store.backup();
+    ground.add(&tree(8, "fir", 1));
+    scene.sync();
+    scene.file.edit_insert(TREES, tree(7, "elm", 1));
+    decide(&mut scene, Choice::Mine);
+    ground.put_back(backup);
+
+    scene.sync();
+
     assert!(ground.record(TREES, &id(7)).is_none());
 }
 

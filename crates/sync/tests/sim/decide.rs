@@ -98,6 +98,7 @@ impl World<'_> {
         let entry = self.natives[at].file.file().outbox.get(&key).cloned();
         if entry.is_some_and(|entry| entry.deleted) {
             let made = self.oracle.marks.len() as u64;
+            self.natives[at].local.decided_to_delete(&key);
             self.oracle.replaced.push((Party::Native(at), key, made));
         }
         self.seen.saw(Rare::Resolved);

@@ -98,6 +98,11 @@ impl Local {
         }
     }
 
+    /// A decision has become a deletion, which is to be told.
+    pub fn decided_to_delete(&mut self, key: &Key) {
+        self.mine.entry(key.clone()).or_default().deleted = Some(self.edits);
+    }
+
     /// An answer is about to be stored.
     pub fn answered(
         &mut self,
