@@ -84,8 +84,15 @@ pub(super) trait Copy {
     fn record(&self, collection: CollectionId, id: &GlobalId) -> Result<Option<Record>>;
     /// Whether a uid is that of a file which is not on the server yet.
     fn is_unsent_file(&self, uid: &str) -> Result<bool>;
-    /// Whether the server may have an earlier state of a record that is new here: its values are told one by one then.
-    fn is_doubted(&self, collection: CollectionId, id: &GlobalId) -> Result<bool>;
+    /// Whether the server may have an earlier state of a record that it never confirmed: its values are told one by one then.
+    fn doubted(&self, collection: CollectionId, id: &GlobalId) -> Result<Option<Doubted>>;
+}
+
+/// The server may have a record though it never said so.
+#[derive(Debug)]
+pub(super) struct Doubted {
+    /// The record as it was sent, if it was.
+    pub(super) sent: Option<Record>,
 }
 
 /// Collects the objects of a batch.
@@ -179,7 +186,7 @@ fn item(
     let (record, changed, is_new) = match edit {
         Edit::Add { record, .. } => {
             let all = haversack_sync::merge::whole(record);
-            let changed = copy.is_doubted(table.id(), id)?.then_some(all);
+            let changed = copy.doubted(table.id(), id)?.map(|_| all);
             (record.clone(), changed, true)
         }
         Edit::Update { mine, .. } => match copy.record(table.id(), id)? {

@@ -40,11 +40,12 @@ use super::error::Result;
 use super::http::{Answer, Http};
 use super::layout::{FILES, Layout};
 use crate::wire::version::{Api, Version};
-use collect::{Collected, Copy, collect};
+use collect::{Collected, Copy, Doubted, collect};
 use outcome::{Fate, Told};
 use send::Sender;
 
-/// Topic of the records of which the server may have an earlier state, though none was confirmed.
+/// Topic of the records of which the server may have an earlier state, though none was confirmed. Where one was sent and nobody knows
+/// what became of it, the note holds it: what is deleted here since can be told by nothing else.
 const DOUBTED: &str = "dhis2 doubted";
 /// Notes that a batch is on its way, by its number.
 const SENT: &str = "dhis2 sent";
@@ -187,12 +188,18 @@ fn doubt(
     was_lost: bool,
 ) -> haversack_model::Result<()> {
     let id = edit.global_id();
+    let name = doubted(collection, id);
     match edit {
-        Edit::Add { .. } if fate.is_stored() => {
-            tx.store_note(DOUBTED, &doubted(collection, id), None)
+        Edit::Add { .. } | Edit::Delete { .. } if fate.is_stored() => {
+            tx.store_note(DOUBTED, &name, None)
         }
-        Edit::Add { .. } if was_lost || matches!(fate, Fate::Waits(_)) => {
-            tx.store_note(DOUBTED, &doubted(collection, id), Some(""))
+        Edit::Add { record, .. } if was_lost => {
+            let sent = serde_json::to_string(record).unwrap_or_default();
+            tx.store_note(DOUBTED, &name, Some(&sent))
+        }
+        Edit::Add { .. } if matches!(fate, Fate::Waits(_)) => {
+            let known = tx.note(DOUBTED, &name)?.unwrap_or_default();
+            tx.store_note(DOUBTED, &name, Some(&known))
         }
         // The base of one that waits is doubted by whoever reads the reply.
         Edit::Update { .. } if was_lost && !fate.is_stored() => {
@@ -355,8 +362,15 @@ impl Copy for Frozen<'_> {
         let id = GlobalId::Text(uid.into());
         Ok(self.tx.entry(FILES, &id)?.is_some())
     }
-    fn is_doubted(&self, collection: CollectionId, id: &GlobalId) -> haversack_model::Result<bool> {
-        let name = doubted(collection, id);
-        Ok(self.tx.note(DOUBTED, &name)?.is_some())
+    fn doubted(
+        &self,
+        collection: CollectionId,
+        id: &GlobalId,
+    ) -> haversack_model::Result<Option<Doubted>> {
+        let note = self.tx.note(DOUBTED, &doubted(collection, id))?;
+        // Notes of earlier versions hold nothing.
+        Ok(note.map(|note| Doubted {
+            sent: serde_json::from_str(&note).ok(),
+        }))
     }
 }

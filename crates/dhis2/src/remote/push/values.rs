@@ -112,7 +112,13 @@ pub(super) fn piece(
             Some(record) => record,
             None => return refused("the record is not in the file any more".to_owned()),
         },
-        Edit::Delete { base, .. } => of_base(table, id, base.as_ref().map(|base| &base.content)),
+        Edit::Delete { base, .. } => {
+            let sent = copy.doubted(table.id(), id)?;
+            match (base, sent.and_then(|doubted| doubted.sent)) {
+                (None, Some(sent)) => sent,
+                (base, _) => of_base(table, id, base.as_ref().map(|base| &base.content)),
+            }
+        }
     };
     let key = table.aggregate_key(&record, None);
     if is_delete && key.missing(table).is_some() {
