@@ -81,6 +81,27 @@ const SUMMARIES: &[Sentence] = &[
         &[Ignored, Ignored],
     ),
     ("Program rule `@`: *", "E1300", &[Ignored, Ignored]),
+    // Of this server alone: the old importer of others takes every status.
+    (
+        "Event: `@`, the TrackedEntity `*",
+        "E1313",
+        &[Ignored, Ignored],
+    ),
+    (
+        "Event: `@`, status `*` takes no data values*",
+        "E1315",
+        &[Ignored, Ignored, Ignored],
+    ),
+    (
+        "Event: `@`, cannot go from status `*",
+        "E1316",
+        &[Ignored, Ignored],
+    ),
+    (
+        "Event: `@`, status `*` is for events of enrollments alone*",
+        "E1318",
+        &[Ignored, Ignored, Ignored],
+    ),
     ("Relationship '*' not found.", "E4017", &[Ignored]),
     (
         "Relationship '*' is already deleted and cannot be modified.",
@@ -270,6 +291,16 @@ pub fn hint(code: &str) -> Option<&'static str> {
         "E1022" | "E1029" | "E1041" | "E1079" | "E1089" => {
             "program, stage and organisation unit do not belong together: check them"
         }
+        "E1313" => {
+            "the server has lost to whom this enrollment belongs: tell whoever runs it, and keep your copy"
+        }
+        "E1315" => {
+            "what is planned or skipped has no values: set it to active first, or leave them out"
+        }
+        "E1316" => {
+            "it took place already and cannot be planned or skipped any more: take its old status"
+        }
+        "E1318" => "events of this program cannot be planned or skipped: set it to active",
         "E1039" => "this stage cannot be repeated: change the event that there is",
         "E1031" | "E1023" | "E1025" | "E1050" => "a date is missing: fill it in",
         "E1064" => {
@@ -415,6 +446,9 @@ mod tests {
     fn codes_have_hints_that_say_what_to_do() {
         assert!(hint("E1064").is_some_and(|hint| hint.contains("value")));
         assert_eq!(hint("E9999"), None);
+        for code in ["E1313", "E1315", "E1316", "E1318"] {
+            assert!(hint(code).is_some(), "{code}");
+        }
         for code in [
             "E1300", "E1301", "E1306", "E1307", "E1309", "E1314", "E1317",
         ] {

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use world::{attribute, enrollment, entity, event, late, note, side, tie, with, world};
+use world::{attribute, enrollment, entity, event, late, note, planned, side, tie, with, world};
 
 /// Where refusals are made.
 const SOURCES: [&str; 7] = [
@@ -339,6 +339,31 @@ fn of_events(taken: &str) -> Vec<Case> {
             event(
                 7,
                 json!({"programStage": "hvStgOnce01", "program": "hvPrgOnce01", "enrollment": "hvEn0000004", "status": "COMPLETED"}),
+            ),
+        ),
+        (
+            "E1313",
+            "root",
+            "",
+            event(7, json!({"enrollment": "hvEn0000013"})),
+        ),
+        (
+            "E1315",
+            "root",
+            "",
+            planned(
+                7,
+                json!({"dataValues": [{"dataElement": "hvDeWeight1", "value": "10"}]}),
+            ),
+        ),
+        ("E1316", "root", "", planned(1, json!({}))),
+        (
+            "E1318",
+            "root",
+            "",
+            planned(
+                7,
+                json!({"program": "hvEventPrg1", "programStage": "hvStage0002", "enrollment": null}),
             ),
         ),
         ("E1304", "root", "", value(NONE, json!("1"))),

@@ -13,6 +13,7 @@ mod lists;
 mod metadata;
 mod odd;
 mod old;
+mod planned;
 mod read;
 mod reserve;
 mod rules;

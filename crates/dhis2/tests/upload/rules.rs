@@ -42,3 +42,41 @@ fn what_a_rule_refuses_is_shown_with_its_sentence_and_a_hint_until_it_is_mended(
         assert!(world.states().is_empty() && world.conflicts().is_empty());
     }
 }
+
+#[test]
+fn a_status_that_the_server_does_not_take_is_shown_and_keeps_what_was_edited() {
+    for api in [NEW, OLD] {
+        let world = World::new();
+        world.family(1);
+        world.upload(api);
+        // Together with a value, which is sent again with a status that fits.
+        world.sql("UPDATE follow_up_visit SET status = 'SKIPPED', scheduled_at = '2026-10-02', weight = 12 WHERE uid = 'hvEv0000001'");
+        let told = world.upload(api);
+        assert_eq!((told.applied, told.rejected.len()), (0, 1), "{api:?}");
+        let (uid, state, reason) = &world.unsettled()[0];
+        assert_eq!((uid.as_str(), state.as_str()), ("hvEv0000001", "ERROR"));
+        assert!(
+            reason.contains("from status `ACTIVE` back to `SKIPPED`"),
+            "{reason}"
+        );
+        let conflicts = world.conflicts();
+        let codes: Vec<&str> = conflicts
+            .iter()
+            .map(|of| of.conflict.code.as_str())
+            .collect();
+        assert_eq!(codes, ["E1315", "E1316"], "{api:?}");
+        for conflict in &conflicts {
+            assert!(
+                conflict.conflict.hint.contains("status")
+                    || conflict.conflict.hint.contains("active"),
+                "{conflict:?}"
+            );
+        }
+        world.sql("UPDATE follow_up_visit SET status = 'ACTIVE' WHERE uid = 'hvEv0000001'");
+        let told = world.upload(api);
+        assert_eq!((told.applied, told.rejected.len()), (1, 0), "{api:?}");
+        assert!(world.states().is_empty() && world.conflicts().is_empty());
+        let stored = world.entity(1).to_string();
+        assert!(stored.contains("\"value\":\"12\""), "{stored}");
+    }
+}

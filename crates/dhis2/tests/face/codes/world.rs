@@ -1,5 +1,7 @@
 //! A country in which something can be wrong in every way, and what is sent to it.
 
+use haversack_model::Host as _;
+use haversack_model::documents::document;
 use serde_json::{Value, json};
 
 use crate::tracker::family;
@@ -102,6 +104,12 @@ pub(super) fn event(n: u32, more: Value) -> Value {
     json!({"events": [with(event, &more)]})
 }
 
+/// One that is still to come.
+pub(super) fn planned(n: u32, more: Value) -> Value {
+    let to_come = json!({"occurredAt": null, "scheduledAt": "2026-12-02", "status": "SCHEDULE"});
+    event(n, with(to_come, &more))
+}
+
 /// An event of the program whose events expire; the server's clock stands at 2026-11-21.
 pub(super) fn late(more: Value) -> Value {
     let late = json!({"event": "hvEvLate001", "programStage": "hvStgLate01", "program": "hvPrgLate01", "orgUnit": "hvOuFacil01",
@@ -143,7 +151,7 @@ pub(super) async fn world() -> (Client, String) {
     let cat = json!({"users": [{"id": "hvUser00cat", "username": "cat", "userRoles": [{"id": "hvRole00001"}],
         "organisationUnits": [{"id": "hvOuFacil01"}]}]});
     assert_eq!(client.post("/api/metadata", cat).await.status, 200);
-    for n in [1, 3, 5, 9, 11] {
+    for n in [1, 3, 5, 9, 11, 13] {
         client.put(family(n, "hvOuFacil01")).await;
     }
     client.put(family(2, "hvOuFacil02")).await;
@@ -184,5 +192,19 @@ pub(super) async fn world() -> (Client, String) {
         .await;
     let gone = json!({"trackedEntities": [{"trackedEntity": "hvTe0000009"}]});
     client.import("importStrategy=DELETE", gone).await;
+    lose(&client, "hvTe0000013");
     (client, taken)
+}
+
+/// Removes a tracked entity from below its enrollments, as a damaged file would.
+fn lose(client: &Client, uid: &str) {
+    let store = client.host.documents("dhis2").unwrap();
+    let mut tx = store.write_documents(client.host.now()).unwrap();
+    let service = tx.service().unwrap();
+    let entities = service.collection_named("trackedEntities").unwrap().id;
+    assert!(
+        tx.delete(entities, &document(uid, "").global_id, None)
+            .unwrap()
+    );
+    tx.commit().unwrap();
 }

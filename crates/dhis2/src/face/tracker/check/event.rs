@@ -11,7 +11,7 @@ use crate::face::tracker::import::Import;
 use crate::face::tracker::rows::{self, Row};
 use crate::wire::date;
 use crate::wire::period::Period;
-use crate::wire::tracker::{Enrollment, Event, Kind, TrackedEntity};
+use crate::wire::tracker::{DataValue, Enrollment, Event, Kind, TrackedEntity};
 
 pub(crate) fn event(
     import: &Import<'_>,
@@ -81,11 +81,20 @@ pub(crate) fn event(
                 &sent.enrollment,
             )]);
         }
-        let parent = parent.filter(|parent| !parent.object.deleted);
-        let (Some(parent), Some(entity)) = (parent, entity) else {
+        let Some(parent) = parent.filter(|parent| !parent.object.deleted) else {
             return Ok(vec![Refusal::new(
                 "E1081",
                 format!("Enrollment: `{}`, does not exist.", sent.enrollment),
+            )]);
+        };
+        // What is damaged is told apart from what was never there.
+        let Some(entity) = entity.filter(|entity| !entity.deleted) else {
+            return Ok(vec![Refusal::new(
+                "E1313",
+                format!(
+                    "Event: `{}`, the TrackedEntity `{}` of its Enrollment `{}` is not there.",
+                    sent.event, parent.object.tracked_entity, sent.enrollment
+                ),
             )]);
         };
         if parent.object.program != sent.program {
@@ -131,6 +140,7 @@ pub(crate) fn event(
         }
     }
     event_dates(sent, &mut refusals);
+    status(sent, known.map(|row| &row.object), program, &mut refusals);
     expiry(
         import,
         sent,
@@ -148,14 +158,60 @@ pub(crate) fn event(
     Ok(refusals)
 }
 
+/// Whether an enrollment has an event of a stage; one that was skipped did not take place, and leaves room for another.
 fn has_event(import: &Import<'_>, enrollment: &Row<Enrollment>, stage: &str) -> Result<bool> {
     for uid in &enrollment.children {
         let found = rows::load::<Event>(import.instance, import.tx, uid)?;
-        if found.is_some_and(|row| !row.object.deleted && row.object.program_stage == stage) {
+        let counts = |event: &Event| {
+            !event.deleted && event.program_stage == stage && event.status != "SKIPPED"
+        };
+        if found.is_some_and(|row| counts(&row.object)) {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether events of a status hold values: those that took place do, those to come and those that did not do not.
+pub(super) fn holds_values(status: &str) -> bool {
+    !matches!(status, "SCHEDULE" | "OVERDUE" | "SKIPPED")
+}
+
+/// Whether an event may have its status: one that took place stays so, only events of enrollments are planned, and what is planned has no values.
+/// What is there already, as older servers took it in, may stay.
+fn status(sent: &Event, known: Option<&Event>, program: &Program, refusals: &mut Vec<Refusal>) {
+    if holds_values(&sent.status) {
+        return;
+    }
+    let (now, then) = (&sent.status, known.map(|known| known.status.as_str()));
+    if !program.has_registration() && then.is_none_or(holds_values) {
+        refusals.push(Refusal::new(
+            "E1318",
+            format!("Event: `{}`, status `{now}` is for events of enrollments alone, and its Program has none.", sent.event),
+        ));
+    } else if let Some(then) = then.filter(|then| holds_values(then)) {
+        let then = if then.is_empty() { "ACTIVE" } else { then };
+        refusals.push(Refusal::new(
+            "E1316",
+            format!(
+                "Event: `{}`, cannot go from status `{then}` back to `{now}`.",
+                sent.event
+            ),
+        ));
+    }
+    let stored = known.map_or(&[][..], |known| known.data_values.as_slice());
+    let is_new = |given: &DataValue| {
+        let same = |there: &DataValue| {
+            there.data_element == given.data_element && there.value == given.value
+        };
+        given.value.is_some() && !stored.iter().any(same)
+    };
+    if sent.data_values.iter().any(is_new) {
+        refusals.push(Refusal::new(
+            "E1315",
+            format!("Event: `{}`, status `{now}` takes no data values; those that do are ACTIVE, COMPLETED and VISITED.", sent.event),
+        ));
+    }
 }
 
 fn event_dates(sent: &Event, refusals: &mut Vec<Refusal>) {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::event::holds_values;
 use super::{Refusal, attributes, misfit};
 use crate::face::problem::Result;
 use crate::face::tracker::import::Import;
@@ -35,9 +36,8 @@ pub(crate) fn rules_of_event(
     ) else {
         return Ok(Vec::new());
     };
-    let has_values = !matches!(sent.status.as_str(), "SCHEDULE" | "OVERDUE" | "SKIPPED");
     let is_due = stage.validation_strategy != "ON_COMPLETE" || sent.status == "COMPLETED";
-    if !has_values || !is_due {
+    if !holds_values(&sent.status) || !is_due {
         return Ok(Vec::new());
     }
     let stored = known.map(|known| known.object.data_values.as_slice());
