@@ -115,17 +115,14 @@ fn settle(tx: &mut dyn ReplicaTx, batch: &FrozenBatch, reply: &BatchReply) -> Re
         keep_receipt(tx, reply.generation, edit, receipt, &entry)?;
         released |= matches!(edit, Edit::Add { .. });
         let truth = truth(edit, receipt, &entry, reply.generation);
-        let mut truth = newer(truth, &entry, reply.generation, cursor);
-        if let (Truth::Row(record, known), Some(shape)) =
-            (&mut truth, collections.get(&receipt.collection))
-        {
-            // Columns may have been added since the answer was given, or not be in the file yet: then it holds less than
-            // that version.
-            widen(record, shape);
-            if record.values.len() > shape.fields.len() {
-                known.revision = Revision(0);
+        let shape = collections.get(&receipt.collection);
+        let told = match &receipt.outcome {
+            Outcome::Warned { reason } if !edited_again(&entry) => {
+                Some((reason, fitted(truth.clone(), shape)))
             }
-        }
+            _ => None,
+        };
+        let truth = fitted(newer(truth, &entry, reply.generation, cursor), shape);
         let ahead = match &truth {
             Truth::Row(_, known) if known.generation > cursor.generation => Some(*known),
             _ => None,
@@ -134,11 +131,12 @@ fn settle(tx: &mut dyn ReplicaTx, batch: &FrozenBatch, reply: &BatchReply) -> Re
             Truth::Row(..) => None,
             Truth::Gone(_) => common(&entry, &receipt.outcome, &reply.conflicts, &collections),
         };
-        let warning = match &receipt.outcome {
-            Outcome::Warned { reason } => Some(reason.as_str()),
-            _ => None,
-        };
-        settle_entry(tx, entry, truth, common, warning)?;
+        match told {
+            Some((reason, Truth::Row(record, version))) => {
+                warned(tx, entry, (record, version), truth, reason)?;
+            }
+            _ => settle_entry(tx, entry, truth, common)?,
+        }
         // Not what was merely sent, and not of a server that knows no versions.
         let after = receipt.after.as_ref().map(|after| after.track.revision);
         let named = receipt.version.map(|version| version.revision).or(after);
@@ -276,20 +274,28 @@ fn send_again(tx: &mut dyn ReplicaTx, mut entry: OutboxEntry, reason: &str) -> R
     tx.store_entry(&entry)
 }
 
-/// The server has it, and said something about it: what is here stays as it is until somebody edits it or gives it up.
+/// The server has it, and said something about it: what is here stays as it is until somebody edits it or gives it up, also
+/// where a page that overtook the answer knows better.
 fn warned(
     tx: &mut dyn ReplicaTx,
     mut entry: OutboxEntry,
     stored: (Record, RowVersion),
-    warning: Option<&str>,
+    now: Truth,
+    reason: &str,
 ) -> Result<()> {
+    put_confirmed(tx, entry.collection, &stored.0, stored.1)?;
     entry.state = match states::step(Event::Warned, Some(entry.state)) {
         Step::To(state) => state,
         _ => states::pending(true),
     };
+    entry.theirs = match now {
+        Truth::Row(record, _) if record.same_content(&stored.0) => Theirs::Unchanged,
+        Truth::Row(record, version) => Theirs::Row { record, version },
+        Truth::Gone(removal) => Theirs::Removed(removal),
+    };
     entry.base = Some(stored);
-    entry.theirs = Theirs::Unchanged;
-    entry.reason = warning.map(str::to_owned);
+    entry.sent = None;
+    entry.reason = Some(reason.to_owned());
     tx.store_entry(&entry)
 }
 
@@ -298,6 +304,7 @@ fn edited_again(entry: &OutboxEntry) -> bool {
 }
 
 /// What the server has of a record.
+#[derive(Clone)]
 enum Truth {
     Row(Record, RowVersion),
     Gone(Removal),
@@ -351,6 +358,17 @@ fn truth(edit: &Edit, receipt: &Receipt, entry: &OutboxEntry, generation: Genera
     }
 }
 
+/// Columns may have been added since the answer was given, or not be in the file yet: then it holds less than that version.
+fn fitted(mut truth: Truth, shape: Option<&Collection>) -> Truth {
+    if let (Truth::Row(record, known), Some(shape)) = (&mut truth, shape) {
+        widen(record, shape);
+        if record.values.len() > shape.fields.len() {
+            known.revision = Revision(0);
+        }
+    }
+    truth
+}
+
 /// A page that was stored while the answer was under way may know better than the answer.
 fn newer(truth: Truth, entry: &OutboxEntry, generation: Generation, cursor: Cursor) -> Truth {
     let answered = match &truth {
@@ -374,9 +392,12 @@ fn newer(truth: Truth, entry: &OutboxEntry, generation: Generation, cursor: Curs
         {
             Truth::Gone(*removal)
         }
-        // Pages passed that version and did not name the record: it had gone again.
+        // Pages passed that version and did not name the record: it had gone again. Where the base is doubted, the file had it
+        // all the time.
         (Theirs::Unchanged | Theirs::Row { .. }, Truth::Row(_, known))
-            if cursor.generation >= known.generation && seen < known.generation =>
+            if cursor.generation >= known.generation
+                && seen < known.generation
+                && entry.known() != Some(RowVersion::UNKNOWN) =>
         {
             Truth::Gone(Removal::Left)
         }
@@ -421,17 +442,12 @@ fn settle_entry(
     mut entry: OutboxEntry,
     truth: Truth,
     common: Option<(Record, RowVersion)>,
-    warning: Option<&str>,
 ) -> Result<()> {
     let collection = entry.collection;
     let id = entry.global_id.clone();
     let sent = entry.sent.take();
     if !edited_again(&entry) {
         match truth {
-            Truth::Row(record, version) if warning.is_some() => {
-                put_confirmed(tx, collection, &record, version)?;
-                return warned(tx, entry, (record, version), warning);
-            }
             // Not edited since: the row is what was sent.
             Truth::Row(record, version) if matches!(&sent, Some(Some(sent)) if sent.same_content(&record)) =>
             {

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use haversack_model::local::{LocalReplica, Removal, Theirs};
-use haversack_model::remote::RemoteChange;
-use haversack_model::{Changes, FieldType, Filter, Policy, Store, SyncState, Value};
+use haversack_model::remote::{BatchReply, RemoteChange};
+use haversack_model::{Changes, FieldType, Filter, Outcome, Policy, Store, SyncState, Value};
 use haversack_sync::client::{self, Choice};
 
 use crate::ground::{Ground, TREES, equals, field, id, set, tree};
@@ -45,6 +45,75 @@ fn a_removal_that_overtook_the_answer_knows_better() {
     scene.store_reply(&batch, &reply);
     assert_eq!(scene.name(), None);
     assert_eq!(scene.file.outbox().count(), 0);
+}
+
+/// An answer that stored everything, and has something to say about it.
+fn with_warnings(mut reply: BatchReply) -> BatchReply {
+    for receipt in &mut reply.receipts {
+        assert_eq!(receipt.outcome, Outcome::Applied);
+        receipt.outcome = Outcome::Warned {
+            reason: "look".to_owned(),
+        };
+    }
+    reply
+}
+
+/// The server may have stored it without the value that it warned of.
+#[test]
+fn what_was_warned_of_stays_though_a_page_overtook_the_answer() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    let reply = with_warnings(scene.push(&batch));
+    ground.update(7, set(0, "ash"));
+    let page = scene.pull();
+    scene.store_page(&page);
+
+    scene.store_reply(&batch, &reply);
+
+    assert_eq!(scene.name(), Some("elm".into()));
+    let entry = scene.entry().expect("an entry");
+    assert_eq!(entry.state, SyncState::Warning);
+    assert!(
+        matches!(&entry.theirs, Theirs::Row { record, .. } if record.values[0] == "ash".into())
+    );
+}
+
+#[test]
+fn what_was_warned_of_stays_though_a_removal_overtook_the_answer() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    let reply = with_warnings(scene.push(&batch));
+    ground.delete(7);
+    let page = scene.pull();
+    scene.store_page(&page);
+
+    scene.store_reply(&batch, &reply);
+
+    assert_eq!(scene.name(), Some("elm".into()));
+    let entry = scene.entry().expect("an entry");
+    assert_eq!(entry.state, SyncState::Warning);
+    assert_eq!(entry.theirs, Theirs::Removed(Removal::Deleted));
+}
+
+#[test]
+fn what_is_sent_again_after_a_warning_stays_in_the_file() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::new(&ground, &replies);
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    let reply = with_warnings(scene.push(&batch));
+    scene.store_reply(&batch, &reply);
+    scene.sync();
+    assert_eq!(scene.write(client::retry), 1);
+
+    scene.sync();
+
+    assert_eq!(scene.name(), Some("elm".into()));
+    assert_eq!(scene.entry(), None);
 }
 
 #[test]
