@@ -286,7 +286,7 @@ fn freeze_one(
                     }
                     // An add that may never have arrived, of a record that is gone: the server is told all of it and keeps
                     // it, if it is news, in a conflict.
-                    _ if *version == RowVersion::UNKNOWN && is_gone => {
+                    Some(Some(_)) if *version == RowVersion::UNKNOWN && is_gone => {
                         mine = whole(row);
                         content = Changes::default();
                     }

@@ -299,3 +299,27 @@ fn what_a_page_showed_to_have_arrived_is_not_told_over_what_others_set_in_a_new_
     assert_eq!(stored.values[..2], ["fir".into(), 5.into()]);
     assert_eq!(scene.write(|tx| tx.conflicts(false)), []);
 }
+
+/// Others have changed the record in the new history, and moved it out of what the file holds.
+#[test]
+fn what_a_page_showed_to_have_arrived_is_not_told_of_a_record_that_left_in_a_new_history() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::filtered(&ground, &replies, equals("height", 1));
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    scene.send_and_see_it_in_a_page();
+    let fork = ground.head();
+    ground.start_history();
+    let history = ground.store.begin_read().expect("a snapshot");
+    let history = history.head().expect("a head").history;
+    let mut theirs = set(0, "fir");
+    theirs.values.insert(1, 9.into());
+    ground.update(7, theirs);
+    scene.write(|tx| client::start_new_history(tx, history, fork));
+
+    scene.sync();
+
+    assert_eq!(scene.write(|tx| tx.conflicts(false)), []);
+    let stored = ground.record(TREES, &id(7)).expect("a record").record;
+    assert_eq!(stored.values[..2], ["fir".into(), 9.into()]);
+    assert_eq!(scene.name(), None);
+}
