@@ -429,7 +429,7 @@ impl World<'_> {
                 // A number that the server refused was used again.
                 return Ok(());
             }
-            native.local.answered(number, refused_in(reply));
+            native.local.answered(number, reply);
         }
         let outcomes = self.step(at, |tx, now| client::apply_reply(tx, number, reply, now))?;
         self.forget_answers(at);
@@ -454,7 +454,8 @@ impl World<'_> {
             match outcome {
                 Outcome::Merged => self.seen.saw(Rare::Merged),
                 Outcome::Rejected { .. } => self.seen.saw(Rare::Rejected),
-                Outcome::Conflict { .. } | Outcome::Applied | Outcome::Warned { .. } => {}
+                Outcome::Warned { .. } => self.seen.saw(Rare::Warned),
+                Outcome::Conflict { .. } | Outcome::Applied => {}
             }
         }
     }

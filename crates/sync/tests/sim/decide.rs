@@ -21,8 +21,27 @@ impl World<'_> {
             2 => return self.native_give_up(at),
             _ => {}
         }
+        self.native_retry(at)
+    }
+
+    /// Refused edits are tried again, and all of what was warned of is told again: what others have set since meets it.
+    fn native_retry(&mut self, at: usize) -> Check {
         self.trace.note(&format!("n{at} tries refused edits again"));
-        self.step(at, |tx, _| client::retry(tx))?;
+        let file = self.natives[at].file.handle();
+        let file = file.file();
+        let entries = file.outbox.iter();
+        let warned = entries.filter(|(_, entry)| entry.state == SyncState::Warning);
+        let rows = warned.filter_map(|(key, _)| file.rows.get(key));
+        let told: Vec<u64> = rows.flat_map(|row| tokens(row)).map(|(_, t)| t).collect();
+        drop(file);
+        for token in &told {
+            self.oracle.change(*token, |mark| mark.exempt = true);
+        }
+        self.natives[at].local.retried();
+        let done = self.step(at, |tx, _| client::retry(tx))?;
+        if matches!(done, Stepped::Done(_)) && !told.is_empty() {
+            self.seen.saw(Rare::WarningSentAgain);
+        }
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use haversack_model::{
 };
 use haversack_sync::client::{Step, synchronise_in_batches};
 
-use crate::client::{refused_in, told};
+use crate::client::told;
 use crate::message::{Party, Refusal, Reply, Request};
 use crate::oracle::Check;
 use crate::sometimes::Rare;
@@ -81,7 +81,7 @@ impl Remote for Line<'_, '_> {
         match self.ask(&request)? {
             Reply::Pushed { reply, .. } => {
                 let native = &mut self.world.natives[self.at];
-                native.local.answered(batch.number, refused_in(&reply));
+                native.local.answered(batch.number, &reply);
                 let outcomes: Vec<_> = reply.receipts.iter().map(|r| r.outcome.clone()).collect();
                 self.world.saw_outcomes(&outcomes);
                 Ok(reply)

@@ -127,7 +127,7 @@ impl World<'_> {
             let pending = file
                 .outbox
                 .values()
-                .any(|entry| entry.state != SyncState::Error);
+                .any(|entry| !matches!(entry.state, SyncState::Error | SyncState::Warning));
             if pending || !file.batches.is_empty() {
                 return Ok(format!("n{at} has unsent edits"));
             }

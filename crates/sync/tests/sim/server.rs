@@ -77,6 +77,8 @@ pub struct Server<'s> {
     pub users: Vec<Access>,
     pub bug: Option<Bug>,
     pub clock: i64,
+    /// How often, in a hundred, something is said about an edit that was stored.
+    pub warns: usize,
     /// Answers to batches; what is stored with a batch is the index.
     replies: RefCell<Vec<BatchReply>>,
     pub open: Vec<Open<'s>>,
@@ -97,6 +99,7 @@ impl<'s> Server<'s> {
             users,
             bug,
             clock: 1_700_000_000_000,
+            warns: 0,
             replies: RefCell::new(Vec::new()),
             open: Vec::new(),
         }
@@ -285,6 +288,9 @@ impl<'s> Server<'s> {
         let bytes = native::push(tx, &replica, &by, &sent, hash, &encode, now, &mut Ids(ids))?;
         let index = bytes.try_into().map(usize::from_le_bytes);
         let index = index.map_err(|_bytes| Error::Corrupt("a stored reply".to_owned()))?;
+        if self.replies.borrow().len() > before {
+            self.warn(&batch.edits, index, chance);
+        }
         let replies = self.replies.borrow();
         let reply = replies[index].clone();
         let written = Written {
@@ -300,6 +306,20 @@ impl<'s> Server<'s> {
             reply,
         };
         Ok((reply, written))
+    }
+
+    /// Says something about some edits of a new answer, as importers do that store what they do not like.
+    fn warn(&self, edits: &[(CollectionId, Edit)], answer: usize, chance: &mut Chance) {
+        let mut replies = self.replies.borrow_mut();
+        for ((_, edit), receipt) in edits.iter().zip(&mut replies[answer].receipts) {
+            let is_here = !matches!(edit, Edit::Delete { .. }) && !receipt.left;
+            let is_stored = matches!(receipt.outcome, Outcome::Applied | Outcome::Merged);
+            if is_here && is_stored && chance.percent(self.warns) {
+                receipt.outcome = Outcome::Warned {
+                    reason: "it looks odd".to_owned(),
+                };
+            }
+        }
     }
 
     /// Someone closes a conflict here: what is kept is stored as an online edit of theirs.

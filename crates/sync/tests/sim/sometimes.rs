@@ -43,6 +43,8 @@ pub enum Rare {
     Discarded,
     ConcurrentSync,
     WorkMeanwhile,
+    Warned,
+    WarningSentAgain,
 }
 
 /// All of them.
@@ -85,6 +87,8 @@ pub const ALL: &[Rare] = &[
     Rare::Discarded,
     Rare::ConcurrentSync,
     Rare::WorkMeanwhile,
+    Rare::Warned,
+    Rare::WarningSentAgain,
 ];
 
 /// How often each occurred.

@@ -155,9 +155,11 @@ impl<'s> World<'s> {
                 ..Access::default()
             })
             .collect();
+        let mut server = Server::new(store, users, bug);
+        server.warns = rate(&mut chance, 8);
         Self {
             chance,
-            server: Server::new(store, users, bug),
+            server,
             natives: Vec::new(),
             foreigns: Vec::new(),
             bag: Vec::new(),

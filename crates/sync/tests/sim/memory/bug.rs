@@ -56,6 +56,8 @@ pub enum Bug {
     OldBaseAfterReceipt,
     /// A refused edit leaves the outbox.
     RejectedForgotten,
+    /// What was stored with a warning leaves the outbox.
+    WarningForgotten,
     /// Conflicts in an answer are not kept.
     ConflictForgotten,
     /// The cursor is stored before the rows.
@@ -84,7 +86,7 @@ pub const ALL: &[(Bug, u64)] = &[
     (Bug::SameHistory, 200),
     (Bug::CloneUnnoticed, 50),
     (Bug::HeldByGeneration, 100),
-    (Bug::HeldOutside, 300),
+    (Bug::HeldOutside, 400),
     (Bug::NoIdempotency, 30),
     (Bug::EchoByOrigin, 25),
     (Bug::FilterByPresentAlone, 30),
@@ -99,11 +101,12 @@ pub const ALL: &[(Bug, u64)] = &[
     (Bug::ReceiptWithoutBatchCheck, 400),
     (Bug::OldBaseAfterReceipt, 100),
     (Bug::RejectedForgotten, 25),
+    (Bug::WarningForgotten, 100),
     (Bug::ConflictForgotten, 25),
     (Bug::CursorBeforeRows, 100),
     (Bug::DownloadOverwritesDirty, 25),
     (Bug::TheirsNotKept, 25),
-    (Bug::ResyncKeepsRows, 25),
+    (Bug::ResyncKeepsRows, 100),
     (Bug::ResyncDropsEdits, 25),
     (Bug::ReceiptsForgotten, 100),
 ];

@@ -25,6 +25,9 @@ pub fn spoil(bug: Bug, now: &mut File, new: &mut File, strikes: bool) -> bool {
         Bug::RejectedForgotten => new
             .outbox
             .retain(|_, entry| entry.state != SyncState::Error),
+        Bug::WarningForgotten => new
+            .outbox
+            .retain(|_, entry| entry.state != SyncState::Warning),
         Bug::ConflictForgotten => new.conflicts.clone_from(&now.conflicts),
         Bug::CursorBeforeRows
             if strikes && now.header.cursor != new.header.cursor && now.rows != new.rows =>

@@ -335,7 +335,10 @@ impl Oracle {
                     short(&asked.key)
                 ));
             }
-            let told = matches!(receipt.outcome, Outcome::Applied | Outcome::Merged);
+            let told = matches!(
+                receipt.outcome,
+                Outcome::Applied | Outcome::Merged | Outcome::Warned { .. }
+            );
             if !told || by.replayed || !matches!(by.party, Some(Party::Native(_))) {
                 continue;
             }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use haversack_model::local::Removal;
-use haversack_model::{BatchNumber, Edit, GlobalId, SyncState, Theirs, Value};
+use haversack_model::remote::BatchReply;
+use haversack_model::{BatchNumber, Edit, Outcome, SyncState, Theirs, Value};
 
 use super::{Check, Oracle};
 use crate::ground::{Key, short, token_of, tokens};
@@ -26,8 +27,17 @@ pub struct Local {
     edits: u64,
     /// The last edit at the time a batch was frozen.
     frozen: BTreeMap<BatchNumber, u64>,
-    /// Answers that were handed to the core: the refused records.
-    answered: BTreeMap<BatchNumber, BTreeSet<(haversack_model::CollectionId, GlobalId)>>,
+    /// Answers that were handed to the core.
+    answered: BTreeMap<BatchNumber, Told>,
+    /// The tokens that were stored with a warning, by record: they are shown until somebody does something about it.
+    warned: BTreeMap<Key, Vec<(usize, u64)>>,
+}
+
+/// What an answer says of records.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    refused: BTreeSet<Key>,
+    warned: BTreeSet<Key>,
 }
 
 fn sent_in(file: &File, token: u64) -> bool {
@@ -36,9 +46,19 @@ fn sent_in(file: &File, token: u64) -> bool {
 }
 
 pub fn tokens_of(edit: &Edit) -> Vec<u64> {
+    let fields = fields_of(edit).into_iter();
+    fields.map(|(_, token)| token).collect()
+}
+
+fn fields_of(edit: &Edit) -> Vec<(usize, u64)> {
     match edit {
-        Edit::Add { record, .. } => tokens(record).map(|(_, token)| token).collect(),
-        Edit::Update { mine, .. } => mine.values.values().filter_map(token_of).collect(),
+        Edit::Add { record, .. } => tokens(record).collect(),
+        Edit::Update { mine, .. } => {
+            let values = mine.values.iter();
+            values
+                .filter_map(|(at, v)| Some((*at, token_of(v)?)))
+                .collect()
+        }
         Edit::Delete { .. } => Vec::new(),
     }
 }
@@ -47,6 +67,7 @@ impl Local {
     /// Someone set tokens in a row.
     pub fn set(&mut self, oracle: &mut Oracle, file: &File, key: &Key, fields: &[(usize, u64)]) {
         self.edits += 1;
+        self.warned.remove(key);
         let mine = self.mine.entry(key.clone()).or_default();
         mine.deleted = None;
         for &(at, token) in fields {
@@ -61,6 +82,7 @@ impl Local {
     /// Someone deleted a row.
     pub fn delete(&mut self, oracle: &mut Oracle, file: &File, key: &Key, party: Party) {
         self.edits += 1;
+        self.warned.remove(key);
         oracle
             .replaced
             .push((party, key.clone(), oracle.marks.len() as u64));
@@ -87,6 +109,7 @@ impl Local {
     /// The local work on a record is given up, or became something else, by a decision.
     pub fn give_up(&mut self, oracle: &mut Oracle, key: &Key) {
         self.edits += 1;
+        self.warned.remove(key);
         for (token, _) in self
             .mine
             .remove(key)
@@ -103,13 +126,23 @@ impl Local {
         self.mine.entry(key.clone()).or_default().deleted = Some(self.edits);
     }
 
+    /// What was warned of is sent again.
+    pub fn retried(&mut self) {
+        self.warned.clear();
+    }
+
     /// An answer is about to be stored.
-    pub fn answered(
-        &mut self,
-        number: BatchNumber,
-        refused: BTreeSet<(haversack_model::CollectionId, GlobalId)>,
-    ) {
-        self.answered.insert(number, refused);
+    pub fn answered(&mut self, number: BatchNumber, reply: &BatchReply) {
+        let mut told = Told::default();
+        for receipt in &reply.receipts {
+            let key = (receipt.collection, receipt.global_id.clone());
+            match receipt.outcome {
+                Outcome::Rejected { .. } => told.refused.insert(key),
+                Outcome::Warned { .. } => told.warned.insert(key),
+                _ => false,
+            };
+        }
+        self.answered.insert(number, told);
     }
 
     /// An answer that is neither settled nor kept in the file by now never will be: the program was killed. What becomes of
@@ -134,8 +167,8 @@ impl Local {
                 }
                 FileEvent::Unfrozen(batch) => {
                     let upto = self.frozen.remove(&batch.number).unwrap_or(0);
-                    if let Some(refused) = self.answered.remove(&batch.number) {
-                        self.settle(oracle, batch, upto, &refused);
+                    if let Some(told) = self.answered.remove(&batch.number) {
+                        self.settle(oracle, batch, upto, &told);
                     } else {
                         self.answered.clear();
                         let sent = batch.edits.iter().flat_map(|(_, edit)| tokens_of(edit));
@@ -154,6 +187,7 @@ impl Local {
     /// What the server forgot is work again: to be shown, and to be given up by a decision alone.
     fn take_up(&mut self, file: &File) {
         self.edits += 1;
+        self.warned.clear();
         for (key, entry) in file.outbox.iter() {
             let mine = self.mine.entry(key.clone()).or_default();
             if entry.deleted {
@@ -175,11 +209,12 @@ impl Local {
         oracle: &mut Oracle,
         batch: &haversack_model::local::FrozenBatch,
         upto: u64,
-        refused: &BTreeSet<Key>,
+        told: &Told,
     ) {
         for (collection, edit) in &batch.edits {
             let key = (*collection, edit.global_id().clone());
-            if refused.contains(&key) {
+            self.warned.remove(&key);
+            if told.refused.contains(&key) {
                 // Refused, and edited away meanwhile: nothing is left to be tried again.
                 let shown: BTreeSet<_> = self.pending().collect();
                 for token in tokens_of(edit).into_iter().filter(|t| !shown.contains(t)) {
@@ -194,6 +229,9 @@ impl Local {
             mine.deleted = mine.deleted.filter(|number| *number > upto);
             if mine.fields.is_empty() && mine.deleted.is_none() {
                 self.mine.remove(&key);
+                if told.warned.contains(&key) {
+                    self.warned.insert(key, fields_of(edit));
+                }
             }
         }
     }
@@ -239,6 +277,15 @@ impl Local {
         }
         for key in done {
             self.mine.remove(&key);
+        }
+        for (key, fields) in &self.warned {
+            let row = file.rows.get(key);
+            let mut shown = fields.iter().map(|(at, token)| {
+                row.and_then(|row| token_of(row.values.get(*at)?)) == Some(*token)
+            });
+            if !file.outbox.contains_key(key) || !shown.all(|is_shown| is_shown) {
+                return Err(format!("G5: what {} was warned of is not kept", short(key)));
+            }
         }
         for entry in file.outbox.values() {
             if let Some(number) = entry.batch
