@@ -13,6 +13,7 @@ pub(crate) enum Deed {
     WarningOnComplete,
     Mandatory,
     Assign,
+    Schedule,
 }
 
 impl Deed {
@@ -25,6 +26,7 @@ impl Deed {
             "WARNINGONCOMPLETE" => Self::WarningOnComplete,
             "SETMANDATORYFIELD" => Self::Mandatory,
             "ASSIGN" => Self::Assign,
+            "SCHEDULEEVENT" => Self::Schedule,
             _ => return None,
         })
     }
@@ -37,14 +39,15 @@ pub(crate) enum Target {
     Nothing,
     Element(String),
     Attribute(String),
+    Stage(String),
 }
 
 impl Target {
-    /// The uid of a data element or an attribute.
+    /// The uid of what it is.
     pub(crate) fn id(&self) -> Option<&str> {
         match self {
             Self::Nothing => None,
-            Self::Element(id) | Self::Attribute(id) => Some(id),
+            Self::Element(id) | Self::Attribute(id) | Self::Stage(id) => Some(id),
         }
     }
 }

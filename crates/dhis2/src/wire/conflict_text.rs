@@ -323,6 +323,14 @@ pub fn hint(code: &str) -> Option<&'static str> {
         "E1307" | "E1309" => {
             "a rule of the program calculates this value: leave it empty, or take the calculated one"
         }
+        "E1319" => {
+            "a rule of the program plans a visit at what is no date: tell who looks after it"
+        }
+        "E1320" => "a rule of the program planned a visit: it comes with the next download",
+        "E1321" => {
+            "a rule of the program plans a visit in a stage that is not yours: ask for access"
+        }
+        "E1322" => "the visit that a rule of the program plans is there already: nothing to do",
         "E5000" => "what it belongs to was refused: correct that, and this is sent again",
         _ => return None,
     })
@@ -450,7 +458,8 @@ mod tests {
             assert!(hint(code).is_some(), "{code}");
         }
         for code in [
-            "E1300", "E1301", "E1306", "E1307", "E1309", "E1314", "E1317",
+            "E1300", "E1301", "E1306", "E1307", "E1309", "E1314", "E1317", "E1319", "E1320",
+            "E1321", "E1322",
         ] {
             assert!(
                 hint(code).is_some_and(|hint| hint.contains("rule")),

@@ -17,6 +17,7 @@ mod planned;
 mod read;
 mod reserve;
 mod rules;
+mod schedule;
 mod scope;
 mod sharing;
 mod single;

@@ -12,7 +12,11 @@ use serde_json::{Value, json};
 use crate::tracker::family;
 use crate::web::Client;
 
-const SOURCE: &str = include_str!("../../src/face/tracker/check/rules.rs");
+/// Where something is said of rules.
+const SOURCES: [&str; 2] = [
+    include_str!("../../src/face/tracker/check/rules.rs"),
+    include_str!("../../src/face/tracker/plan.rs"),
+];
 const WARNED: &str = "reportMode=WARNINGS";
 
 fn variable(id: &str, name: &str, source: &str, more: Value) -> Value {
@@ -51,6 +55,7 @@ fn metadata() -> Value {
             .extend(more.as_object().unwrap().clone());
         stage
     };
+    let plan = |stage: &str, date: &str| json!({"programStage": {"id": stage}, "data": date});
     json!({
         "dataElements": [
             {"id": "hvDeHeight1", "name": "Height", "valueType": "NUMBER"}, {"id": "hvDeIndex01", "name": "Index", "valueType": "NUMBER"},
@@ -64,7 +69,8 @@ fn metadata() -> Value {
             "programRuleVariables": [variable("hvRuleVar01", "height", current, element("hvDeHeight1"))]}],
         "programStages": [
             stage("hvStage0001", json!({})),
-            stage("hvStage0003", json!({"validationStrategy": "ON_COMPLETE"}))
+            stage("hvStage0003", json!({"validationStrategy": "ON_COMPLETE"})),
+            stage("hvStgRead01", json!({"access": {"data": {"read": true, "write": false}}}))
         ],
         "constants": [{"id": "hvConstant1", "name": "Heavy", "value": 200.0}],
         "programRuleVariables": [
@@ -84,7 +90,10 @@ fn metadata() -> Value {
             rule("hvRuleCode1", 1, "A{age} > 60", "hvActCode01"),
             rule("hvRuleGroup", 1, "#{age} >= 18", "hvActGroup1"),
             rule("hvRuleBroke", 1, "#{weight > ", "hvActHeavy1"),
-            rule("hvRuleElse1", 1, "true", "hvActElse01")
+            rule("hvRuleElse1", 1, "true", "hvActElse01"),
+            rule("hvRulePlan1", 1, "#{weight} == 50", "hvActPlan01"),
+            rule("hvRulePlan2", 1, "#{weight} == 51", "hvActPlan02"),
+            rule("hvRulePlan3", 1, "#{weight} == 52", "hvActPlan03")
         ],
         "programRuleActions": [
             action("hvActHeavy1", "SHOWERROR", json!({"content": "cannot be heavier, but is", "data": "#{weight}", "dataElement": {"id": "hvDeWeight1"}})),
@@ -96,7 +105,10 @@ fn metadata() -> Value {
             action("hvActIndex1", "ASSIGN", json!({"data": "d2:round(#{weight} / #{squared}, 1)", "dataElement": {"id": "hvDeIndex01"}})),
             action("hvActCode01", "SETMANDATORYFIELD", attribute("hvAttrCode1")),
             action("hvActGroup1", "ASSIGN", json!({"data": "'adult'", "trackedEntityAttribute": {"id": "hvAttrGroup"}})),
-            action("hvActElse01", "SETMANDATORYFIELD", element("hvDeOther01"))
+            action("hvActElse01", "SETMANDATORYFIELD", element("hvDeOther01")),
+            action("hvActPlan01", "SCHEDULEEVENT", plan("hvStage0003", "d2:addDays(V{event_date}, 28)")),
+            action("hvActPlan02", "SCHEDULEEVENT", plan("hvStage0003", "'soon'")),
+            action("hvActPlan03", "SCHEDULEEVENT", plan("hvStgRead01", "V{event_date}"))
         ]
     })
 }
@@ -156,7 +168,12 @@ async fn values(client: &Client, n: u32) -> Value {
 async fn every_code_of_a_rule_is_given_for_its_reason() {
     let ada = world().await;
     let mut seen = BTreeSet::new();
-    let is_error = |code: &str| !matches!(code, "E1308" | "E1310");
+    let is_error = |code: &str| {
+        !matches!(
+            code,
+            "E1308" | "E1310" | "E1319" | "E1320" | "E1321" | "E1322"
+        )
+    };
     let none = json!({});
     for (code, body) in [
         (
@@ -209,9 +226,22 @@ async fn every_code_of_a_rule_is_given_for_its_reason() {
             event(
                 6,
                 json!({"hvDeWeight1": "80", "hvDeHeight1": "2", "hvDeIndex01": "20.0"}),
-                none,
+                none.clone(),
             ),
         ),
+        (
+            "E1320",
+            event(7, json!({"hvDeWeight1": "50"}), none.clone()),
+        ),
+        (
+            "E1322",
+            event(7, json!({"hvDeWeight1": "50"}), none.clone()),
+        ),
+        (
+            "E1319",
+            event(7, json!({"hvDeWeight1": "51"}), none.clone()),
+        ),
+        ("E1321", event(7, json!({"hvDeWeight1": "52"}), none)),
         ("E1306", enrollment(json!({"hvAttrAge01": "61"}))),
         (
             "E1317",
@@ -249,7 +279,8 @@ async fn every_code_of_a_rule_is_given_for_its_reason() {
         );
         seen.insert(code);
     }
-    let written: BTreeSet<&str> = SOURCE
+    let source = SOURCES.concat();
+    let written: BTreeSet<&str> = source
         .split('"')
         .filter(|text| {
             text.len() == 5

@@ -205,3 +205,42 @@ fn what_the_country_shares_with_its_own_users_shuts_nobody_out_of_the_clinic() {
     world.round();
     assert_eq!(world.country.age(1), "31");
 }
+
+#[test]
+fn what_the_same_rule_plans_here_and_in_the_country_is_one_event() {
+    let world = World::new();
+    let rules = json!({"programRules": [{"id": "hvRulePlan1", "name": "Again", "program": {"id": "hvProgram01"},
+        "condition": "V{event_status} == 'COMPLETED'", "programRuleActions": [{"id": "hvActPlan01",
+            "programRuleActionType": "SCHEDULEEVENT", "data": "d2:addDays(V{event_date}, 28)", "programStage": {"id": "hvStage0001"}}]}]});
+    let told = world
+        .country
+        .http
+        .post("metadata", &[], Some(&rules))
+        .unwrap();
+    assert_eq!(told.status, 200, "{}", told.body);
+    world.round_with_metadata(true);
+    let planned = |place: &crate::world::Place| {
+        let entity = place.entity(2);
+        let events = entity["enrollments"][0]["events"].as_array().unwrap();
+        let mut uids: Vec<String> = events
+            .iter()
+            .filter(|event| event["status"] == "SCHEDULE")
+            .map(|event| event["event"].as_str().unwrap().to_owned())
+            .collect();
+        uids.sort();
+        uids
+    };
+    world
+        .clinic
+        .send(&json!({"events": [visit(2, "11.5", "COMPLETED")]}));
+    let here = planned(&world.clinic);
+    assert_eq!(here.len(), 1, "{here:?}");
+    let done = world.round();
+    assert_eq!(done.refused, 0, "{:?}", world.state());
+    assert_eq!(planned(&world.country), here);
+    assert_eq!(planned(&world.clinic), here);
+    world.assert_equal(&[1, 2, 3]);
+    assert_eq!(world.state().waiting, 0);
+    let again = world.round();
+    assert_eq!((again.collected, again.sent, again.installed), (0, 0, 0));
+}

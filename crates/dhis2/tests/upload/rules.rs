@@ -80,3 +80,34 @@ fn a_status_that_the_server_does_not_take_is_shown_and_keeps_what_was_edited() {
         assert!(stored.contains("\"value\":\"12\""), "{stored}");
     }
 }
+
+#[test]
+fn an_event_that_a_rule_plans_is_told_and_no_edit_waits_for_it() {
+    for api in [NEW, OLD] {
+        let world = World::new();
+        let rules = json!({"programRules": [{"id": "hvRulePlan1", "name": "Again", "program": {"id": "hvProgram01"}, "condition": "V{event_count} > 0",
+            "programRuleActions": [{"id": "hvActPlan01", "programRuleActionType": "SCHEDULEEVENT", "data": "d2:addDays(V{event_date}, 28)",
+                "programStage": {"id": "hvStage0001"}}]}]});
+        let told = world.http.post("metadata", &[], Some(&rules)).unwrap();
+        assert_eq!(told.status, 200, "{}", told.body);
+        world.family(1);
+        let told = world.upload(api);
+        assert_eq!((told.applied, told.rejected.len()), (3, 0), "{api:?}");
+        assert!(world.unsettled().is_empty() && world.states().is_empty());
+        let stored = world.entity(1).to_string();
+        assert_eq!(stored.matches("\"SCHEDULE\"").count(), 1, "{stored}");
+        let conflicts = world.conflicts();
+        let codes: Vec<&str> = conflicts
+            .iter()
+            .map(|of| of.conflict.code.as_str())
+            .collect();
+        // The old importer tells of no warnings.
+        assert_eq!(
+            codes,
+            if api == NEW { vec!["E1320"] } else { vec![] },
+            "{api:?}"
+        );
+        assert!(conflicts.iter().all(|of| of.conflict.is_warning));
+        assert_eq!(world.upload(api).applied, 0, "{api:?}");
+    }
+}

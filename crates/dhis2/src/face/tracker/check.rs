@@ -15,10 +15,11 @@ use crate::face::files::{self, Wrong};
 use crate::face::instance::{Stored, key};
 use crate::face::problem::Result;
 use crate::face::reserve::document_of;
+use crate::wire::report::Problem;
 use crate::wire::tracker::{Attribute, Kind, TrackedEntity};
 
 pub(crate) use enrollment::enrollment;
-pub(crate) use event::event;
+pub(crate) use event::{event, has_event};
 pub(crate) use relationship::{not_tied, relationship, sees_object};
 pub(crate) use rules::{rules_of_enrollment, rules_of_event};
 
@@ -40,6 +41,23 @@ impl Refusal {
             code,
             message: message.into(),
             ..Self::default()
+        }
+    }
+    /// As a report tells it of what is not stored.
+    pub(crate) fn into_error(self) -> Problem {
+        Problem {
+            code: self.code.to_owned(),
+            message: self.message,
+            attribute: self.attribute,
+            data_element: self.data_element,
+            ..Problem::default()
+        }
+    }
+    /// As a report tells it of what is stored all the same.
+    pub(crate) fn into_warning(self) -> Problem {
+        Problem {
+            is_warning: true,
+            ..self.into_error()
         }
     }
     fn of_attribute(mut self, id: &str) -> Self {
@@ -366,7 +384,7 @@ fn no_program(id: &str) -> Refusal {
     Refusal::new("E1091", text)
 }
 
-fn no_stage(id: &str) -> Refusal {
+pub(super) fn no_stage(id: &str) -> Refusal {
     let text = format!("User has no data write access to ProgramStage: `{id}`.");
     Refusal::new("E1095", text)
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::catalog::Catalog;
 use super::check::{self, Refusal};
 use super::delete;
+use super::plan::Plan;
 use super::rows::{self, Object, Row};
 use super::rules::Rules;
 use super::scope::Scope;
@@ -22,7 +23,7 @@ use crate::face::files;
 use crate::face::instance::Instance;
 use crate::face::problem::Result;
 use crate::face::system::User;
-use crate::wire::report::{Outcome, Problem, Report, Stats, Verdict};
+use crate::wire::report::{Outcome, Report, Stats, Verdict};
 use crate::wire::tracker::{
     AssignedUser, Enrollment, Event, Kind, Payload, ProgramOwner, Relationship, TrackedEntity,
 };
@@ -73,6 +74,8 @@ pub(crate) struct Import<'a> {
     pub(crate) by_kind: BTreeMap<Kind, Stats>,
     /// What is said of the object at hand, which is stored all the same.
     pub(super) warnings: Vec<Refusal>,
+    /// Events that rules want planned.
+    pub(super) plans: Vec<Plan>,
     rejected: BTreeSet<(Kind, String)>,
     made: BTreeSet<(Kind, String)>,
 }
@@ -117,6 +120,7 @@ pub(crate) fn run(
         report: Report::default(),
         by_kind: BTreeMap::new(),
         warnings: Vec::new(),
+        plans: Vec::new(),
         rejected: BTreeSet::new(),
         made: BTreeSet::new(),
     };
@@ -139,6 +143,9 @@ impl Import<'_> {
         }
         for event in payload.events {
             self.one(event, Self::event)?;
+        }
+        for plan in std::mem::take(&mut self.plans) {
+            self.plan(&plan)?;
         }
         for relationship in payload.relationships {
             self.one(relationship, Self::relationship)?;
@@ -187,7 +194,7 @@ impl Import<'_> {
     }
 
     /// One object: its uid, the check that it may be made or changed, and then the work.
-    fn one<T: Object + WithUid>(
+    pub(super) fn one<T: Object + WithUid>(
         &mut self,
         mut object: T,
         work: impl FnOnce(&mut Self, &mut T, Option<Row<T>>) -> Result<Result<Row<T>, Vec<Refusal>>>,
@@ -274,18 +281,9 @@ impl Import<'_> {
             Verdict::Error
         };
         let warnings = std::mem::take(&mut self.warnings);
-        let said = refusals.into_iter().map(|refusal| (refusal, false));
-        let said = said.chain(warnings.into_iter().map(|warning| (warning, true)));
-        let problems = said
-            .map(|(refusal, is_warning)| Problem {
-                code: refusal.code.to_owned(),
-                message: refusal.message,
-                attribute: refusal.attribute,
-                data_element: refusal.data_element,
-                is_warning,
-                ..Problem::default()
-            })
-            .collect();
+        let said = refusals.into_iter().map(Refusal::into_error);
+        let warnings = warnings.into_iter().map(Refusal::into_warning);
+        let problems = said.chain(warnings).collect();
         self.report.note(kind, uid, Outcome { verdict, problems });
     }
 
@@ -433,7 +431,7 @@ impl Import<'_> {
         Ok(Ok(row))
     }
 
-    fn event(
+    pub(super) fn event(
         &mut self,
         sent: &mut Event,
         known: Option<Row<Event>>,

@@ -11,6 +11,7 @@ mod list;
 mod notes;
 pub(crate) mod old;
 pub(crate) mod ownership;
+mod plan;
 pub(crate) mod read;
 pub(crate) mod rows;
 pub(crate) mod rules;

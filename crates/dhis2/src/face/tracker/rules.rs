@@ -47,6 +47,7 @@ struct ActionRow {
     content: Option<String>,
     data_element: Option<Ref>,
     tracked_entity_attribute: Option<Ref>,
+    program_stage: Option<Ref>,
     program_rule: Option<Ref>,
 }
 
@@ -290,15 +291,19 @@ fn rule(id: &str, row: &RuleRow, actions: &BTreeMap<String, ActionRow>) -> Rule 
 /// An action that an import heeds.
 fn action(row: &ActionRow) -> Option<Action> {
     let deed = Deed::named(row.program_rule_action_type.as_deref()?)?;
-    let target = match (&row.data_element, &row.tracked_entity_attribute) {
-        (Some(element), _) => Target::Element(element.id.clone()),
-        (None, Some(attribute)) => Target::Attribute(attribute.id.clone()),
-        (None, None) => Target::Nothing,
+    let id = |of: &Option<Ref>| of.as_ref().map(|of| of.id.clone());
+    let target = if deed == Deed::Schedule {
+        id(&row.program_stage).map(Target::Stage)
+    } else {
+        let attribute = || id(&row.tracked_entity_attribute).map(Target::Attribute);
+        id(&row.data_element)
+            .map(Target::Element)
+            .or_else(attribute)
     };
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     Some(Action::new(
         deed,
-        target,
+        target.unwrap_or_default(),
         text(&row.content),
         &text(&row.data),
     ))

@@ -159,7 +159,11 @@ pub(crate) fn event(
 }
 
 /// Whether an enrollment has an event of a stage; one that was skipped did not take place, and leaves room for another.
-fn has_event(import: &Import<'_>, enrollment: &Row<Enrollment>, stage: &str) -> Result<bool> {
+pub(crate) fn has_event(
+    import: &Import<'_>,
+    enrollment: &Row<Enrollment>,
+    stage: &str,
+) -> Result<bool> {
     for uid in &enrollment.children {
         let found = rows::load::<Event>(import.instance, import.tx, uid)?;
         let counts = |event: &Event| {

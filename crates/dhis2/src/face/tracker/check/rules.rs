@@ -9,13 +9,14 @@ use super::event::holds_values;
 use super::{Refusal, attributes, misfit};
 use crate::face::problem::Result;
 use crate::face::tracker::import::Import;
+use crate::face::tracker::plan::{beside, note_plans, within};
 use crate::face::tracker::rows::{self, Row};
 use crate::face::tracker::rules::Rules;
 use crate::rules::{
     Deed, Effect, Facts, Kind, Known, Occurrence, ProgramRules, Ruling, Subject, Target,
 };
-use crate::wire::date;
 use crate::wire::tracker::{Attribute, DataValue, Enrollment, Event, TrackedEntity};
+use crate::wire::{date, tracker};
 
 /// A value of something by its uid.
 type Values = BTreeMap<String, String>;
@@ -61,7 +62,7 @@ pub(crate) fn rules_of_event(
         attributes: entity.map(values_of).unwrap_or_default(),
     };
     let ruling = current.ruling(import, (&rules, own), &others, &|target| match target {
-        Target::Nothing => true,
+        Target::Nothing | Target::Stage(_) => true,
         Target::Element(id) => elements.contains(id.as_str()),
         Target::Attribute(_) => false,
     });
@@ -126,6 +127,10 @@ pub(crate) fn rules_of_event(
             Assigned::Unfit => said.warnings.push(effect.unfit(id)),
         }
     }
+    if said.refusals.is_empty() {
+        let of = (tracker::Kind::Event, sent.event.as_str());
+        note_plans(import, of, &ruling, &beside(sent));
+    }
     Ok(said.told(import))
 }
 
@@ -159,7 +164,7 @@ pub(crate) fn rules_of_enrollment(
         attributes: values.clone(),
     };
     let ruling = current.ruling(import, (&rules, own), &events, &|target| match target {
-        Target::Nothing => true,
+        Target::Nothing | Target::Stage(_) => true,
         Target::Element(_) => false,
         Target::Attribute(id) => program.has_attribute(id),
     });
@@ -221,6 +226,10 @@ pub(crate) fn rules_of_enrollment(
             )),
             Assigned::Unfit => said.warnings.push(effect.unfit(id)),
         }
+    }
+    if said.refusals.is_empty() {
+        let of = (tracker::Kind::Enrollment, sent.enrollment.as_str());
+        note_plans(import, of, &ruling, &within(sent));
     }
     Ok(said.told(import))
 }
@@ -443,10 +452,10 @@ fn assigned(
 
 impl Effect {
     /// What is said of its field, or of the object.
-    fn refusal(&self, code: &'static str, text: impl std::fmt::Display) -> Refusal {
+    pub(crate) fn refusal(&self, code: &'static str, text: impl std::fmt::Display) -> Refusal {
         let refusal = Refusal::new(code, format!("Program rule `{}`: {text}.", self.rule));
         match &self.target {
-            Target::Nothing => refusal,
+            Target::Nothing | Target::Stage(_) => refusal,
             Target::Element(id) => refusal.of_element(id),
             Target::Attribute(id) => refusal.of_attribute(id),
         }
@@ -497,7 +506,8 @@ impl Said {
             Deed::Warning => self.warnings.push(effect.sentence()),
             Deed::ErrorOnComplete if is_complete => self.refusals.push(effect.sentence()),
             Deed::WarningOnComplete if is_complete => self.warnings.push(effect.sentence()),
-            Deed::ErrorOnComplete | Deed::WarningOnComplete => {}
+            // Planned once all that was sent is stored.
+            Deed::ErrorOnComplete | Deed::WarningOnComplete | Deed::Schedule => {}
             Deed::Mandatory | Deed::Assign => return effect.target.id(),
         }
         None
