@@ -81,7 +81,7 @@ const SUMMARIES: &[Sentence] = &[
         &[Ignored, Ignored],
     ),
     ("Program rule `@`: *", "E1300", &[Ignored, Ignored]),
-    // Of this server alone: the old importer of others takes every status.
+    // As this server says it by the old API.
     (
         "Event: `@`, the TrackedEntity `*",
         "E1313",
