@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use haversack_model::edit::Base;
-use haversack_model::local::{FrozenBatch, Removal};
+use haversack_model::local::{FrozenBatch, Removal, ReplicaHeader};
 use haversack_model::remote::BatchReply;
 use haversack_model::{
-    BatchNumber, Changes, Collection, CollectionId, Conflict, Cursor, Edit, Error, Generation,
-    OutboxEntry, Outcome, Receipt, Record, RejectCode, ReplicaTx, Result, Revision, RowVersion,
-    Theirs, Timestamp, Winner,
+    BatchNumber, Changes, Collection, CollectionId, Conflict, Edit, Error, Generation, OutboxEntry,
+    Outcome, Receipt, Record, RejectCode, ReplicaTx, Result, Revision, RowVersion, Theirs,
+    Timestamp, Winner,
 };
 
 use super::WAITS_FOR_PARENT;
@@ -122,7 +122,7 @@ fn settle(tx: &mut dyn ReplicaTx, batch: &FrozenBatch, reply: &BatchReply) -> Re
             }
             _ => None,
         };
-        let truth = fitted(newer(truth, &entry, reply.generation, cursor), shape);
+        let truth = fitted(newer(truth, &entry, reply.generation, &header), shape);
         let ahead = match &truth {
             Truth::Row(_, known) if known.generation > cursor.generation => Some(*known),
             _ => None,
@@ -370,7 +370,13 @@ fn fitted(mut truth: Truth, shape: Option<&Collection>) -> Truth {
 }
 
 /// A page that was stored while the answer was under way may know better than the answer.
-fn newer(truth: Truth, entry: &OutboxEntry, generation: Generation, cursor: Cursor) -> Truth {
+fn newer(
+    truth: Truth,
+    entry: &OutboxEntry,
+    generation: Generation,
+    header: &ReplicaHeader,
+) -> Truth {
+    let cursor = header.cursor;
     let answered = match &truth {
         Truth::Row(_, known) => known.generation,
         Truth::Gone(_) => generation,
@@ -393,11 +399,11 @@ fn newer(truth: Truth, entry: &OutboxEntry, generation: Generation, cursor: Curs
             Truth::Gone(*removal)
         }
         // Pages passed that version and did not name the record: it had gone again. Where the base is doubted, the file had it
-        // all the time.
+        // all the time, unless everything is being compared.
         (Theirs::Unchanged | Theirs::Row { .. }, Truth::Row(_, known))
             if cursor.generation >= known.generation
                 && seen < known.generation
-                && entry.known() != Some(RowVersion::UNKNOWN) =>
+                && (header.resyncing || entry.known() != Some(RowVersion::UNKNOWN)) =>
         {
             Truth::Gone(Removal::Left)
         }

@@ -116,6 +116,38 @@ fn what_is_sent_again_after_a_warning_stays_in_the_file() {
     assert_eq!(scene.entry(), None);
 }
 
+/// The record left while its edit was sent again, and the answer comes in the middle of a comparison whose pages have passed it.
+#[test]
+fn what_is_sent_again_does_not_outlive_a_comparison_that_does_not_name_it() {
+    let (ground, replies) = (Ground::new(), RefCell::default());
+    let mut scene = Scene::filtered(&ground, &replies, equals("height", 1));
+    scene.file.edit_update(TREES, &id(7), &set(0, "elm"));
+    let batch = scene.freeze();
+    let reply = with_warnings(scene.push(&batch));
+    scene.store_reply(&batch, &reply);
+    ground.add(&tree(8, "fir", 1));
+    ground.add(&tree(9, "yew", 1));
+    scene.sync();
+    scene.write(client::retry);
+    let batch = scene.freeze();
+    let reply = scene.push(&batch);
+    ground.update(7, set(1, 9));
+    ground.add(&tree(10, "oak", 1));
+    ground.add(&tree(11, "oak", 1));
+    scene.write(|tx| {
+        let history = tx.header()?.cursor.history;
+        client::start_resync(tx, history)
+    });
+    scene.remote.page_size = 3;
+    let page = scene.pull();
+    scene.store_page(&page);
+
+    scene.store_reply(&batch, &reply);
+    scene.sync();
+
+    assert_eq!(scene.name(), None);
+}
+
 #[test]
 fn a_page_read_before_the_upload_does_not_bring_the_old_version_back() {
     let (ground, replies) = (Ground::new(), RefCell::default());
