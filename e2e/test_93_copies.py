@@ -21,6 +21,7 @@ from harness import BIN, FaultProxy, Server, check, cli, cli_raw, equal, folder,
 BASIC = "Basic " + base64.b64encode(f"{Server.USER}:{Server.PASSWORD}".encode()).decode()
 LOGIN = {"HAVERSACK_USER": Server.USER, "HAVERSACK_PASSWORD": Server.PASSWORD}
 POINTS = 5
+LARGE = 60_000  # documents; a secondary writes down every 20,000 of them
 
 
 def ask(server, method, path, body=None, timeout=120):
@@ -264,6 +265,43 @@ def either_side_is_killed_at_every_step_of_a_first_copy_by_a_prepared_file():
         ends.append("new" if checksum(secondary) == new else "nothing")
         old_or_new(f"the secondary, taking over, at {point}", answered)
     check(f"the secondary killed while it took the file over: nothing or all ({' '.join(ends)})", True)
+
+
+@test
+def either_side_is_killed_amid_a_large_dump_and_the_next_order_goes_on():
+    primary = Server(sample=False)
+    secondary = Server(sample=False, extra=["--allow-endpoint", "tcp://127.0.0.1:*"])
+    ask(primary, "POST", "/_api/collection", {"name": "c"})
+    proxy = FaultProxy(Hiding(primary.port).port)
+    text = lambda: os.urandom(40).hex()
+    fill(primary, 0, LARGE, text)
+    proxy.count_anew()
+    status, told = order(secondary, proxy.port, False)
+    equal("an undisturbed dump", (status, checksum(secondary)), (200, checksum(primary)))
+    whole = proxy.bytes_down
+    for version, (victim, name) in enumerate(((secondary, "secondary"), (primary, "primary")), 1):
+        fill(primary, version, LARGE, text)
+        old, new = checksum(secondary), checksum(primary)
+        proxy.count_anew()
+        proxy.held.clear()
+        proxy.hold_down = whole * 9 // 10
+        answered = []
+        # A primary that is gone for longer than anyone waits: an order that finds it back goes on by itself.
+        asked = (secondary, proxy.port, False, 8 if victim is secondary else 1.9)
+        ordering = threading.Thread(target=lambda: answered.append(order_or_cut(*asked)), daemon=True)
+        ordering.start()
+        wait_until(proxy.held.is_set, 60, "the way standing still")
+        victim.kill()
+        proxy.heal()
+        ordering.join(90)
+        victim.start()
+        assert checksum(secondary) == old, f"the {name} killed: not the old"
+        assert victim is secondary or answered[0][0] != 200, answered
+        proxy.count_anew()
+        status, told = order(secondary, proxy.port, False)
+        check(f"ordered again after the {name} was killed", (status, checksum(secondary)) == (200, new), told)
+        check(f"the {name} killed amid a dump of {LARGE} documents: the next order carried {proxy.bytes_down} bytes of {whole}",
+              proxy.bytes_down < whole * 9 // 10)
 
 
 @test

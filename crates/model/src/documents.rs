@@ -188,14 +188,6 @@ pub trait DocumentRead: ReadTx {
         upto: Revision,
         visit: &mut dyn FnMut(Revision, GlobalId) -> Result<Flow>,
     ) -> Result<()>;
-    /// Live records with `from <= revision <= upto`, in the order of revisions, then of the feed.
-    fn by_revision(
-        &self,
-        collection: CollectionId,
-        from: Revision,
-        upto: Revision,
-        visit: &mut dyn FnMut(Versioned) -> Result<Flow>,
-    ) -> Result<()>;
     /// How many live records there are.
     fn count(&self, collection: CollectionId) -> Result<u64>;
     /// The records that were live at a generation, as they were then, with keys above `after`, in the order of the

@@ -1,5 +1,7 @@
 //! The primary's side of the protocols, request by request, as the reference has them.
 
+use haversack_model::documents::{DocumentWrite, document};
+use haversack_model::{Collection, CollectionId, CollectionKind, GlobalId, Host as _, Record};
 use serde_json::{Value, json};
 
 use crate::web::{Client, Told};
@@ -289,6 +291,90 @@ async fn everything_of_a_batch_is_of_its_snapshot() {
             .status,
         202
     );
+}
+
+/// Of a layer: revisions within ranges, and the records that have some of them.
+async fn of_layer(client: &Client, batch: &str, ranges: &Value, revs: &Value) -> (Value, Value) {
+    let of = format!("collection=Trees&batchId={batch}");
+    let path = |what| format!("/_db/Parks/_api/replication/revisions/{what}?{of}");
+    let told = client.put(&path("ranges"), ranges.clone()).await.json();
+    let records = client.put(&path("documents"), revs.clone()).await.json();
+    (told["ranges"].clone(), records)
+}
+
+#[tokio::test]
+async fn a_layer_is_told_by_its_revisions_as_it_was() {
+    let client = Client::new();
+    let made = client.post("/_api/database", json!({"name": "Parks"}));
+    assert_eq!(made.await.status, 201);
+    let store = client.host.documents("Parks").unwrap();
+    let change = |change: &dyn Fn(&mut dyn DocumentWrite)| {
+        let mut tx = store.write_documents(client.host.now()).unwrap();
+        change(&mut *tx);
+        tx.commit().unwrap();
+    };
+    let id = |n: u32| GlobalId::Uuid(uuid::Uuid::from_u128(u128::from(n) + 1));
+    let tree = |n: u32, species: &str| Record {
+        global_id: id(n),
+        ..document("", species)
+    };
+    change(&|tx| {
+        let mut service = tx.service().unwrap();
+        let mut layer = Collection::documents(CollectionId(0), "Trees", "Trees", false);
+        layer.kind = CollectionKind::Table;
+        layer.global_id_field = "GlobalID".to_owned();
+        service.collections.push(layer);
+        tx.store_service(&service).unwrap();
+        for n in 0..6 {
+            tx.put(CollectionId(0), &tree(n, "oak"), None).unwrap();
+        }
+    });
+    let told = client.post("/_db/Parks/_api/replication/batch", json!({"ttl": 600}));
+    let told = told.await.json();
+    let batch = told["id"].as_str().unwrap();
+    let (all, _) = of_layer(
+        &client,
+        batch,
+        &json!([["_bpq8a-----", "_zzzzzzzzzz"]]),
+        &json!([]),
+    )
+    .await;
+    let revs: Vec<&str> = all[0]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert_eq!(revs.len(), 6);
+    let ranges = json!([
+        ["_bpq8a-----", "_bpq8a----A"],
+        ["_bpq8a---A-", "_bpq8a---B-"],
+        ["_bpq8a---C-", revs[0]],
+        [revs[2], revs[3]],
+        [revs[5], "_zzzzzzzzzz"],
+    ]);
+    let some = json!([revs[1], revs[4]]);
+    let before = of_layer(&client, batch, &ranges, &some).await;
+    assert_eq!(
+        before.0,
+        json!([[], [], [revs[0]], [revs[2], revs[3]], [revs[5]]])
+    );
+    let keys: Vec<&Value> = before
+        .1
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["_rev"])
+        .collect();
+    assert_eq!(keys, [revs[1], revs[4]]);
+    change(&|tx| {
+        tx.put(CollectionId(0), &tree(1, "elm"), None).unwrap();
+        tx.put(CollectionId(0), &tree(3, "elm"), None).unwrap();
+        tx.delete(CollectionId(0), &tree(4, "").global_id, None)
+            .unwrap();
+        tx.put(CollectionId(0), &tree(7, "elm"), None).unwrap();
+    });
+    assert_eq!(of_layer(&client, batch, &ranges, &some).await, before);
 }
 
 #[tokio::test]

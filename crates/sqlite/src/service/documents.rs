@@ -80,13 +80,7 @@ impl View<'_> {
     ) -> Result<()> {
         let layer = self.layer(id)?;
         let doing = "reading revisions";
-        // The number of the collection is in the text: the index of its revisions is made for it alone.
-        let sql = format!(
-            "SELECT k.revision, k.global_id FROM haversack_track k WHERE k.collection = {} \
-             AND k.deleted = 0 AND k.revision BETWEEN ?1 AND ?2 ORDER BY k.revision",
-            id.0
-        );
-        let mut statement = self.prepare(&sql, doing)?;
+        let mut statement = self.prepare(&revisions_sql(layer), doing)?;
         let rows = statement
             .query(params![bound(from), bound(upto)])
             .map_err(while_doing(doing))?;
@@ -95,27 +89,6 @@ impl View<'_> {
             let id = layer.global_id(row.get_ref(1).map_err(while_doing(doing))?)?;
             visit(Revision(revision as u64), id)
         })
-    }
-
-    fn by_revision(
-        &self,
-        id: CollectionId,
-        from: Revision,
-        upto: Revision,
-        visit: &mut dyn FnMut(Versioned) -> Result<Flow>,
-    ) -> Result<()> {
-        let layer = self.layer(id)?;
-        let sql = format!(
-            "SELECT {}, {TRACK_COLUMNS} FROM haversack_track k CROSS JOIN {} t ON t.{} = k.object_id \
-             WHERE k.collection = {} AND k.deleted = 0 AND k.revision BETWEEN ?1 AND ?2 \
-             ORDER BY k.revision",
-            layer.columns("t"),
-            layer.table,
-            layer.object_id,
-            id.0,
-        );
-        let bounds = params![bound(from), bound(upto)];
-        self.each_versioned(&sql, bounds, layer, |row| visit(row.0))
     }
 
     fn count(&self, id: CollectionId) -> Result<u64> {
@@ -203,6 +176,34 @@ fn as_of_sql(layer: &Layer) -> String {
     )
 }
 
+/// Records with a revision in between, in their order.
+fn revisions_sql(layer: &Layer) -> String {
+    format!(
+        "SELECT k.revision, k.global_id FROM {} WHERE {} AND k.revision BETWEEN ?1 AND ?2 ORDER BY k.revision",
+        tracked_by_revision(layer),
+        live(layer)
+    )
+}
+
+/// The table of versions as `k`, read by the index of revisions. SQLite would not take it by itself: it reckons with few records in
+/// a collection and would read them all for each revision.
+pub(super) fn tracked_by_revision(layer: &Layer) -> String {
+    if layer.collection.is_documents() {
+        format!(
+            "haversack_track k INDEXED BY haversack_revisions_{}",
+            layer.collection.id.0
+        )
+    } else {
+        "haversack_track k".to_owned()
+    }
+}
+
+/// That a version in `k` is of a record that is there. The number of the collection is in the text: the index of revisions is made for
+/// it alone.
+pub(super) fn live(layer: &Layer) -> String {
+    format!("k.collection = {} AND k.deleted = 0", layer.collection.id.0)
+}
+
 /// A revision as it is stored.
 pub(super) fn bound(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
@@ -227,15 +228,6 @@ macro_rules! documents_through_view {
                 visit: &mut dyn FnMut(Revision, GlobalId) -> Result<Flow>,
             ) -> Result<()> {
                 self.view().revisions(collection, from, upto, visit)
-            }
-            fn by_revision(
-                &self,
-                collection: CollectionId,
-                from: Revision,
-                upto: Revision,
-                visit: &mut dyn FnMut(Versioned) -> Result<Flow>,
-            ) -> Result<()> {
-                self.view().by_revision(collection, from, upto, visit)
             }
             fn count(&self, collection: CollectionId) -> Result<u64> {
                 self.view().count(collection)
@@ -384,20 +376,39 @@ mod tests {
         let store = SqliteStore::create(path, &with_documents()).unwrap();
         let read = store.read().unwrap();
         let view = read.view();
-        let sql = as_of_sql(view.layer(NOTES).unwrap());
-        let mut statement = view
-            .connection
-            .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
-            .unwrap();
-        let plan: Vec<String> = statement
-            .query_map(params!["", 1], |row| row.get(3))
-            .unwrap()
-            .map(|line| line.unwrap())
-            .collect();
+        let plan = plan(&view, &as_of_sql(view.layer(NOTES).unwrap()));
         assert!(!plan.is_empty());
         assert!(
             plan.iter().all(|line| !line.contains("TEMP B-TREE")),
             "{plan:#?}"
         );
+    }
+
+    #[test]
+    fn a_document_is_found_by_its_revision_without_reading_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.gpkg");
+        let store = SqliteStore::create(path, &with_documents()).unwrap();
+        let read = store.read().unwrap();
+        let view = read.view();
+        let layer = view.layer(NOTES).unwrap();
+        let by_revision = format!("haversack_revisions_{}", NOTES.0);
+        let by_revision = format!("SEARCH k USING INDEX {by_revision} (revision>? AND revision<?)");
+        let alone = plan(&view, &revisions_sql(layer));
+        assert_eq!(alone, [by_revision.as_str()]);
+        let merged = plan(
+            &view,
+            &super::super::stage::merged_revisions_sql(layer, false),
+        );
+        assert!(merged.contains(&by_revision), "{merged:#?}");
+    }
+
+    fn plan(view: &View<'_>, sql: &str) -> Vec<String> {
+        let mut statement = view
+            .connection
+            .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+            .unwrap();
+        let lines = statement.query_map(params!["", 1], |row| row.get(3));
+        lines.unwrap().map(|line| line.unwrap()).collect()
     }
 }

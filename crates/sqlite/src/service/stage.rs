@@ -5,7 +5,7 @@ use haversack_model::store::Flow;
 use haversack_model::{CollectionId, Error, GlobalId, Result, Revision, Timestamp, Value};
 use rusqlite::params;
 
-use super::documents::{PAGE, bound};
+use super::documents::{PAGE, bound, live, tracked_by_revision};
 use super::schema::Layer;
 use super::view::{View, each_row};
 use super::write::SqliteWrite;
@@ -92,15 +92,7 @@ impl View<'_> {
         (from, upto): (Revision, Revision),
         visit: &mut dyn FnMut(&str, Revision) -> Result<Flow>,
     ) -> Result<()> {
-        let staged = "revision BETWEEN ?1 AND ?2";
-        // The number of the collection is in the text: the index of its revisions is made for it alone.
-        let kept = format!(
-            "SELECT k.global_id AS key, k.revision AS revision FROM haversack_track k \
-             WHERE k.collection = {} AND k.deleted = 0 AND k.revision BETWEEN ?1 AND ?2 AND {}",
-            id.0,
-            unstaged(id, "k.global_id"),
-        );
-        let sql = merged_sql(id, staged, (!whole).then_some(&kept), "revision");
+        let sql = merged_revisions_sql(self.layer(id)?, whole);
         self.each_merged(&sql, params![bound(from), bound(upto)], visit)
     }
 
@@ -130,6 +122,18 @@ fn unstaged(id: CollectionId, key: &str) -> String {
         "NOT EXISTS (SELECT 1 FROM haversack_stage s WHERE s.collection = {} AND s.global_id = {key})",
         id.0
     )
+}
+
+pub(super) fn merged_revisions_sql(layer: &Layer, whole: bool) -> String {
+    let id = layer.collection.id;
+    let kept = format!(
+        "SELECT k.global_id AS key, k.revision AS revision FROM {} WHERE {} AND k.revision BETWEEN ?1 AND ?2 AND {}",
+        tracked_by_revision(layer),
+        live(layer),
+        unstaged(id, "k.global_id"),
+    );
+    let staged = "revision BETWEEN ?1 AND ?2";
+    merged_sql(id, staged, (!whole).then_some(&kept), "revision")
 }
 
 /// Keys and revisions of what is staged, and of what stays beside it.

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use haversack_model::documents::key_of;
-use haversack_model::{Collection, GlobalId, Revision};
+use haversack_model::{Collection, Revision};
 use serde_json::{Value, json};
 
 use super::super::answer::Answer;
@@ -110,26 +110,29 @@ pub(super) fn ranges(call: &Call) -> Result<Answer> {
         Some(text) => read_revision(&Value::from(text))?,
     };
     with_snapshot(call, |snapshot, _, _| {
-        let mut told: Vec<Vec<String>> = Vec::new();
+        let wanted: Vec<(Revision, Revision)> = wanted
+            .into_iter()
+            .filter(|(_, right)| *right >= resume)
+            .map(|(left, right)| (left.max(resume), right))
+            .collect();
+        let mut told: Vec<Vec<String>> = vec![Vec::new(); wanted.len()];
         let (mut count, mut cut) = (0, None);
-        for (left, right) in wanted.into_iter().filter(|(_, right)| *right >= resume) {
-            if cut.is_some() {
-                break;
+        snapshot.within(&wanted, &mut |at, revision, _| {
+            if count == MAX_REVISIONS {
+                cut = Some((at, revision));
+                return ControlFlow::Break(());
             }
-            let mut within = Vec::new();
-            snapshot.revisions(left.max(resume), right, &mut |revision, _| {
-                if count == MAX_REVISIONS {
-                    cut = Some(revision);
-                    return ControlFlow::Break(());
-                }
-                count += 1;
-                within.push(revision::encode(revision.0));
-                ControlFlow::Continue(())
-            })?;
-            told.push(within);
+            count += 1;
+            if let Some(told) = told.get_mut(at) {
+                told.push(revision::encode(revision.0));
+            }
+            ControlFlow::Continue(())
+        })?;
+        if let Some((at, _)) = cut {
+            told.truncate(at + 1);
         }
         let mut body = json!({"ranges": told});
-        if let Some(cut) = cut {
+        if let Some((_, cut)) = cut {
             body["resume"] = Value::from(revision::encode(cut.0));
         }
         Ok(Answer::json(200, body))
@@ -153,17 +156,13 @@ pub(super) fn documents(call: &Call) -> Result<Answer> {
         _ => MAX_BYTES,
     };
     with_snapshot(call, |snapshot, collection, name| {
+        let ids = snapshot.of_revisions(&wanted)?;
         let mut out = String::from("[");
         for revision in wanted {
             if out.len() > max_bytes {
                 break;
             }
-            let mut id: Option<GlobalId> = None;
-            snapshot.revisions(revision, revision, &mut |_, found| {
-                id = Some(found.clone());
-                ControlFlow::Break(())
-            })?;
-            let found = match &id {
+            let found = match ids.get(&revision) {
                 Some(id) => snapshot.document(id)?,
                 None => None,
             };

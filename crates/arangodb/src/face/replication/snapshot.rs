@@ -93,38 +93,90 @@ impl<'a> Snapshot<'a> {
         upto: Revision,
         visit: &mut dyn FnMut(Revision, &GlobalId) -> ControlFlow<()>,
     ) -> Result<()> {
-        let then = self
-            .changed
+        self.within(&[(from, upto)], &mut |_, revision, id| visit(revision, id))
+    }
+
+    /// The records that have these ascending revisions.
+    pub(super) fn of_revisions(&self, wanted: &[Revision]) -> Result<BTreeMap<Revision, GlobalId>> {
+        let ranges: Vec<_> = wanted
             .iter()
-            .filter_map(|(id, revision)| Some(((*revision)?, id)));
-        let mut then: Vec<(Revision, &GlobalId)> = then
-            .filter(|(revision, _)| (from..=upto).contains(revision))
+            .map(|&revision| (revision, revision))
             .collect();
+        let mut found = BTreeMap::new();
+        self.within(&ranges, &mut |_, revision, id| {
+            found.insert(revision, id.clone());
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    }
+
+    /// Revisions within ranges that ascend and do not overlap, in ascending order, each with the place of its range.
+    ///
+    /// A layer has no index of revisions: it is read once for all ranges.
+    pub(super) fn within(
+        &self,
+        ranges: &[(Revision, Revision)],
+        visit: &mut dyn FnMut(usize, Revision, &GlobalId) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let then = self.changed.iter();
+        let then = then.filter_map(|(id, revision)| Some(((*revision)?, id)));
+        let mut then: Vec<(Revision, &GlobalId)> = then.collect();
         then.sort();
-        let mut then = then.into_iter().peekable();
-        let mut stopped = false;
+        let whole = match (ranges.first(), ranges.last()) {
+            (Some(first), Some(last)) if !self.collection.is_documents() => {
+                Some([(first.0, last.1)])
+            }
+            _ => None,
+        };
+        let mut places = ranges.iter().enumerate().peekable();
+        let mut tell = |revision: Revision, id: &GlobalId| {
+            while places.next_if(|(_, (_, upto))| *upto < revision).is_some() {}
+            match places.peek() {
+                Some((place, (from, _))) if *from <= revision => visit(*place, revision, id),
+                _ => ControlFlow::Continue(()),
+            }
+        };
+        for &(from, upto) in whole.as_ref().map_or(ranges, |whole| &whole[..]) {
+            let start = then.partition_point(|(revision, _)| *revision < from);
+            let then = then.get(start..).unwrap_or_default().iter();
+            let then = then.take_while(|(revision, _)| *revision <= upto);
+            if self.each(from, upto, then.copied(), &mut tell)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Revisions within one range: those of today that have not changed, and those that there were.
+    fn each<'b>(
+        &self,
+        from: Revision,
+        upto: Revision,
+        then: impl Iterator<Item = (Revision, &'b GlobalId)>,
+        visit: &mut dyn FnMut(Revision, &GlobalId) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let mut then = then.peekable();
+        let mut flow = ControlFlow::Continue(());
         self.tx
             .revisions(self.collection.id, from, upto, &mut |revision, id| {
                 if self.changed.contains_key(&id) {
                     return Ok(ControlFlow::Continue(()));
                 }
                 while let Some((earlier, id)) = then.next_if(|(earlier, _)| *earlier < revision) {
-                    if visit(earlier, id).is_break() {
-                        stopped = true;
-                        return Ok(ControlFlow::Break(()));
+                    flow = visit(earlier, id);
+                    if flow.is_break() {
+                        return Ok(flow);
                     }
                 }
-                let flow = visit(revision, &id);
-                stopped = flow.is_break();
+                flow = visit(revision, &id);
                 Ok(flow)
             })?;
-        if !stopped {
-            for (revision, id) in then {
-                if visit(revision, id).is_break() {
-                    break;
-                }
+        for (revision, id) in then {
+            if flow.is_break() {
+                break;
             }
+            flow = visit(revision, id);
         }
-        Ok(())
+        Ok(flow)
     }
 }
