@@ -57,7 +57,7 @@ impl World<'_> {
                     return self.refuse(party, session, request, error);
                 }
             };
-            written.is_late = session != self.session(party);
+            written.is_late = self.is_late(party, session, request);
             let hold = may_hold
                 && !self.calm
                 && self.server.open.len() < 2
@@ -103,6 +103,16 @@ impl World<'_> {
         Err("a transaction was refused again and again".to_owned())
     }
 
+    /// Whether the file that sent a request was put back since, or has another identity by now: under that it has sent the same again,
+    /// and may have gone on.
+    fn is_late(&self, party: Party, session: u64, request: &Request) -> bool {
+        let is_former = match (party, replica_of(request)) {
+            (Party::Native(at), Some(id)) => self.natives[at].file.file().header.id != id,
+            _ => false,
+        };
+        is_former || session != self.session(party)
+    }
+
     fn stored(&mut self, party: Party, request: &Request) {
         if let (Party::Foreign(at), Request::Foreign(exchange)) = (party, request) {
             let client = &mut self.foreigns[at];
@@ -131,7 +141,7 @@ impl World<'_> {
         }
         let at = self.chance.below(self.server.open.len());
         let mut open = self.server.open.remove(at);
-        open.done.1.is_late = open.session != self.session(open.party);
+        open.done.1.is_late = self.is_late(open.party, open.session, &open.request);
         let head = self
             .server
             .store

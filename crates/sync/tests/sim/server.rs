@@ -53,7 +53,7 @@ pub struct Written {
     /// The stored reply was given again.
     pub replayed: bool,
     pub new_history: bool,
-    /// The sender is no more: its file was put back since.
+    /// The sender is no more: its file was put back since, or has another identity.
     pub is_late: bool,
     /// How many edits of a foreign client were recognised as repeats.
     pub repeats: usize,
