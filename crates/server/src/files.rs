@@ -132,21 +132,27 @@ impl Files {
 
     /// Removes a file; one that is gone already is fine.
     pub fn remove(&self, id: Uuid) -> Result<()> {
-        let connection = self.db.lock();
-        let doing = "removing a file";
-        let extension: Option<String> = connection
+        // To give a large file's space back takes a while, and every request needs the database.
+        if let Some(path) = self.forget(id)? {
+            // What the system refuses to remove now goes with the next sweep.
+            let _ = std::fs::remove_file(path);
+        }
+        Ok(())
+    }
+
+    /// Removes a file's entry; gives where the file is.
+    fn forget(&self, id: Uuid) -> Result<Option<PathBuf>> {
+        let extension: Option<String> = self
+            .db
+            .lock()
             .query_row(
                 "DELETE FROM file WHERE id = ?1 RETURNING extension",
                 [id.simple().to_string()],
                 |row| row.get(0),
             )
             .optional()
-            .map_err(while_doing(doing))?;
-        if let Some(extension) = extension {
-            // What the system refuses to remove now goes with the next sweep.
-            let _ = std::fs::remove_file(self.path(id, &extension));
-        }
-        Ok(())
+            .map_err(while_doing("removing a file"))?;
+        Ok(extension.map(|extension| self.path(id, &extension)))
     }
 
     /// Removes what has expired and what no entry names. Gives the number of files removed.

@@ -76,10 +76,7 @@ impl Services {
     ) -> Result<Arc<SqliteStore>> {
         check_name(&service.name)?;
         self.check_free(&service.name)?;
-        let aside = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .tempdir_in(&self.folder)
-            .map_err(at_path("making a folder in", &self.folder))?;
+        let aside = self.aside()?;
         let name = format!("{}.gpkg", service.name);
         let (path, scratch) = (self.folder.join(&name), aside.path().join(&name));
         let store = SqliteStore::create(&scratch, service)?;
@@ -91,6 +88,8 @@ impl Services {
         if !is_free {
             return Err(taken(&service.name));
         }
+        // A crash in the middle of a removal may have left the log of an earlier service.
+        remove_beside(&path);
         std::fs::rename(&scratch, &path).map_err(at_path("publishing", &path))?;
         if let Ok(folder) = std::fs::File::open(&self.folder) {
             // Not every file system can sync a folder; the rename itself has been done.
@@ -104,22 +103,32 @@ impl Services {
     /// Removes a service and its file. Who reads it now reads on to the end. `false` if there is none.
     ///
     /// # Errors
-    /// If the file cannot be removed; the service is gone then until the next start.
+    /// If the file cannot be removed; the service is gone then until the next start, or its file until then.
     pub fn remove(&self, name: &str) -> Result<bool> {
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(store) = open.remove(name) else {
-            return Ok(false);
-        };
-        let path = store.path().to_owned();
-        drop(store);
-        std::fs::remove_file(&path).map_err(at_path("removing", &path))?;
-        for suffix in ["-wal", "-shm", "-reserve"] {
-            let mut beside = path.clone().into_os_string();
-            beside.push(suffix);
-            // They mean nothing without the file.
-            let _best_effort = std::fs::remove_file(beside);
+        let aside = self.aside()?;
+        {
+            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            let Some(store) = open.remove(name) else {
+                return Ok(false);
+            };
+            let path = store.path().to_owned();
+            drop(store);
+            let file = path.file_name().unwrap_or_default();
+            std::fs::rename(&path, aside.path().join(file)).map_err(at_path("removing", &path))?;
+            remove_beside(&path);
         }
+        // To give a large file's space back takes a while, and every request asks which services there are.
+        let path = aside.path().to_owned();
+        aside.close().map_err(at_path("removing", &path))?;
         Ok(true)
+    }
+
+    /// A folder beside the services, which is removed at the next start if not before.
+    fn aside(&self) -> Result<tempfile::TempDir> {
+        tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempdir_in(&self.folder)
+            .map_err(at_path("making a folder in", &self.folder))
     }
 
     fn check_free(&self, name: &str) -> Result<()> {
@@ -143,10 +152,19 @@ impl Services {
     }
 }
 
-/// What the name of a folder begins with in which a service's file is made.
+/// Removes what lies beside a service's file that is not there: it means nothing without it.
+fn remove_beside(path: &Path) {
+    for suffix in ["-wal", "-shm", "-reserve"] {
+        let mut beside = path.to_owned().into_os_string();
+        beside.push(suffix);
+        let _best_effort = std::fs::remove_file(beside);
+    }
+}
+
+/// What the name of a folder begins with in which a service's file is made, or removed.
 const UNFINISHED: &str = ".new-";
 
-/// Whether a path is what an interrupted creation left.
+/// Whether a path is what an interrupted creation or removal left.
 fn is_unfinished(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     path.is_dir() && name.is_some_and(|name| name.starts_with(UNFINISHED))
@@ -202,6 +220,9 @@ pub fn check_name(name: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use haversack_model::documents::DocumentStore as _;
+    use haversack_model::{Store as _, Timestamp};
+
     use super::*;
 
     fn service(name: &str) -> Service {
@@ -240,6 +261,31 @@ mod tests {
         assert!(services.store("parks").is_some());
         let again = services.create(&service("PARKS"), |_store| Ok(()));
         assert!(matches!(again, Err(Error::Exists { .. })));
+    }
+
+    #[test]
+    fn a_new_service_takes_nothing_from_the_log_of_a_removed_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let services = Services::open(folder.path().to_owned()).unwrap();
+        let mut old = service("Parks");
+        let store = services.create(&old, |_store| Ok(())).unwrap();
+        let before = store.begin_read().unwrap().head().unwrap();
+        old.collections
+            .push(old.new_documents("trees", false).unwrap());
+        let mut tx = store.write_documents(Timestamp(1)).unwrap();
+        tx.store_service(&old).unwrap();
+        tx.commit().unwrap();
+        let log = folder.path().join("Parks.gpkg-wal");
+        let left = std::fs::read(&log).unwrap();
+        assert!(!left.is_empty());
+        drop(store);
+        assert!(services.remove("Parks").unwrap());
+        assert!(!log.exists());
+        std::fs::write(&log, left).unwrap();
+        let store = services.create(&service("Parks"), |_store| Ok(())).unwrap();
+        let read = store.begin_read().unwrap();
+        assert!(read.service().unwrap().collections.is_empty());
+        assert_eq!(read.head().unwrap().generation, before.generation);
     }
 
     #[test]
